@@ -1,0 +1,7 @@
+"""`python -m autoexp`."""
+
+import sys
+
+from autoexp.cli import main
+
+sys.exit(main())

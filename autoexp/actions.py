@@ -1,0 +1,53 @@
+"""Effects, imperative: what the core asks the shell to do. `executor.Executor.execute` carries them out."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitJob:
+    """Prepare, and give the job's current attempt to its executor."""
+
+    job: str
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"submit {self.job} attempt {self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawJob:
+    """Take a submission back before it begins."""
+
+    job: str
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"withdraw {self.job} attempt {self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopJob:
+    """End a running attempt: politely first; with `save` it is given the time to write a checkpoint."""
+
+    job: str
+    attempt: int
+    save: bool = False
+
+    def __str__(self) -> str:
+        return f"{'save and stop' if self.save else 'stop'} {self.job} attempt {self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppearJob:
+    """Bring about the job of an each-template for `parent` at `iteration`."""
+
+    job: str
+    template: str
+    parent: str
+    iteration: int | None = None
+
+    def __str__(self) -> str:
+        return f"appear {self.job}"
+
+
+Action = SubmitJob | WithdrawJob | StopJob | AppearJob

@@ -1,0 +1,69 @@
+"""Training frameworks: one module each, found by its name. All pure text; none starts or reads anything.
+
+To add one, add `autoexp/backends/<name>.py` with the functions of `Backend`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, Protocol, cast
+
+from autoexp.errors import AutoexpError
+from autoexp.logs import LogFacts, Seen
+from autoexp.model import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How a program is to be started on one node."""
+
+    python: str
+    processes: int = 1
+    program: str | None = None
+    """A script's path or a module's name; None takes the framework's usual one."""
+    checkpoints: str = ""
+    """Where the job loads and saves."""
+
+
+class Backend(Protocol):
+    """What a backend module offers."""
+
+    def argv(self, args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
+        """Write the command line."""
+
+    def read(self, facts: LogFacts, line: str) -> LogFacts:
+        """Take one complete log line into account."""
+
+    def finished(self, args: Mapping[str, Any], seen: Seen) -> Verdict:
+        """Say whether an attempt that ended with exit code 0 did all its work."""
+
+
+def flags(args: Mapping[str, Any]) -> Iterator[str]:
+    """Spell flags: true is the bare flag, false and null are none, a list is several words."""
+    for name, value in args.items():
+        if value is None or value is False:
+            continue
+        yield f"--{name}"
+        if value is not True:
+            yield from (str(item) for item in (value if isinstance(value, list | tuple) else [value]))
+
+
+def known() -> list[str]:
+    """List the backends there are."""
+    return sorted(module.name for module in iter_modules(__path__))
+
+
+def find(name: str) -> Backend:
+    """Return a backend by name.
+
+    Raises:
+        AutoexpError: there is none; the message lists those there are.
+    """
+    if name not in known():
+        raise AutoexpError(
+            f"unknown backend {name!r}",
+            why=f"autoexp/backends/ holds {', '.join(known())}",
+            fix=f"correct the name, or add autoexp/backends/{name}.py",
+        )
+    return cast(Backend, import_module(f"{__name__}.{name}"))

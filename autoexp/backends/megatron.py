@@ -1,0 +1,110 @@
+"""Megatron-LM, and programs that take its flags, write its log lines and keep its checkpoint layout.
+
+Log formats: Megatron-LM `training.py` from 2021 to core 0.19 and its forks, which put prefixes before each line,
+seconds for milliseconds, or `now/average` pairs.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from autoexp.backends import Launch, flags
+from autoexp.logs import LogFacts, Seen
+from autoexp.model import Verdict
+
+USUAL_PROGRAM = "pretrain_gpt.py"
+
+
+def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
+    """Write the command line: the program under torchrun where it takes several processes, then its flags."""
+    program = launch.program or USUAL_PROGRAM
+    torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={launch.processes}")
+    launcher = (launch.python, *torchrun) if launch.processes > 1 else (launch.python,)
+    where = {"load": launch.checkpoints, "save": launch.checkpoints}
+    is_file = "/" in program or program.endswith(".py")
+    return (*launcher, *((program,) if is_file else ("-m", program)), *flags({**where, **args}))
+
+
+_REPORT = re.compile(r"\biteration\s+(\d+)\s*/\s*(\d+)\s*\|(.*)")
+_SAVED = re.compile(r"successfully saved checkpoint (?:from|at) iteration\s+(\d+)")
+_LOADED = re.compile(r"\bload(?:ing|ed) (?:distributed )?checkpoint from .* at iteration (\d+)")
+_DONE = "[after training is done]"
+
+
+def read(facts: LogFacts, line: str) -> LogFacts:
+    """Take one complete log line into account."""
+    if "iteration" not in line:
+        return replace(facts, done=True) if _DONE in line else facts
+    if found := _REPORT.search(line):
+        return _report(facts, int(found[1]), int(found[2]), found[3])
+    if found := _SAVED.search(line):
+        return replace(facts, saves=(*facts.saves, int(found[1])))
+    if found := _LOADED.search(line):
+        return replace(facts, loaded=int(found[1]))
+    return facts
+
+
+def _report(facts: LogFacts, iteration: int, train_iters: int, rest: str) -> LogFacts:
+    pairs = (part.partition(":") for part in rest.split("|"))
+    fields = {name.strip(): value.strip() for name, _, value in pairs}
+    loss = _number(fields.get("lm loss"))
+    return replace(
+        facts,
+        iteration=iteration,
+        train_iters=train_iters,
+        loss=facts.loss if loss is None else loss,
+        tflops=_number(fields.get("throughput per GPU (TFLOP/s/GPU)")),
+        seconds_per_iteration=_seconds(fields),
+        global_batch_size=_whole(fields.get("global batch size")),
+        diverged=_has_diverged(fields),
+    )
+
+
+def _has_diverged(fields: Mapping[str, str]) -> bool:
+    """Megatron leaves the loss out of the line where it is not a number; skipped fp16 steps leave it out too."""
+    if _whole(fields.get("number of nan iterations")):
+        return True
+    if "lm loss" in fields:
+        return _number(fields["lm loss"]) is None
+    return _whole(fields.get("number of skipped iterations")) == 0
+
+
+def _seconds(fields: Mapping[str, str]) -> float | None:
+    milliseconds = _number(fields.get("elapsed time per iteration (ms)"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    return _number(fields.get("elapsed time per iteration (s)"))
+
+
+def _number(text: str | None) -> float | None:
+    """Read a finite number; of a pair `now/average`, the first."""
+    try:
+        value = float((text or "").split("/", maxsplit=1)[0])
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
+
+
+def _whole(text: str | None) -> int | None:
+    number = _number(text)
+    return None if number is None else int(number)
+
+
+def finished(args: Mapping[str, Any], seen: Seen) -> Verdict:
+    """Ask for everything a finished training leaves behind.
+
+    The done marker alone proves nothing: it is printed before the final save, and at once when a finished run is
+    started again; nor does the tracker, which an older run may have written.
+    """
+    wanted = args.get("train-iters") or seen.log.train_iters
+    missing = [
+        ("its log has no '[after training is done]'", seen.log.done),
+        (f"the tracker says {seen.tracker}, not {wanted}", wanted is None or (seen.tracker or 0) >= int(wanted)),
+        (f"there is no whole checkpoint of iteration {wanted}", wanted is None or int(wanted) in seen.checkpoints),
+        ("the loss is not a number", not seen.log.diverged),
+    ]
+    lacking = [what for what, there in missing if not there]
+    if lacking:
+        return Verdict(holds=False, reason=f"exit code 0, but {' and '.join(lacking)}")
+    return Verdict(holds=True, reason=f"trained to iteration {wanted}")

@@ -1,0 +1,295 @@
+"""One job from one stage: the stage's body, evaluated in the job's scope. Pure.
+
+`Builder.build` goes through the stage's keys; every problem is reported at the key that caused it, with the job.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from autoexp import backends, policies
+from autoexp.backends import Launch
+from autoexp.blame import Blame
+from autoexp.calculation import ExpressionError
+from autoexp.conditions import read_condition
+from autoexp.expressions import UndefinedName, compile_value
+from autoexp.model import JSON, Condition, HookCall, JobSpec, Resources, RetryPolicy
+from autoexp.naming import LONGEST_ID, job_id
+from autoexp.places import KeyPath
+from autoexp.scope import JobScope, compiled
+from autoexp.shell import quoted_pieces
+from autoexp.stages import Recipe, Stage
+from autoexp.sweep import Point
+from autoexp.world import HookInfo, World, checkpoint_name, job_dir, result_of
+
+STRICT_BASH = ("bash", "-eo", "pipefail", "-c")
+"""How a command written as a script runs: the first command that fails ends it."""
+
+
+OF_A_CHECKPOINT = ("iteration", "checkpoint")
+"""Built-ins that are known only once a checkpoint is there."""
+
+
+class NoSibling(ExpressionError):
+    """No job of a stage, or several, agree with the one that refers to it."""
+
+
+class Family(Protocol):
+    """What a builder asks about other jobs."""
+
+    def sibling(self, stage: str, asker: "Builder") -> JobSpec:
+        """Find the one job of a stage that agrees with the asker; raise NoSibling otherwise."""
+
+    def members(self, stage: str, asker: "Builder") -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """List the jobs and the templates of a stage that agree with the asker; raise NoSibling without any."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Builder:
+    """One job in the making."""
+
+    recipe: Recipe
+    world: World
+    family: Family
+    stage: Stage
+    point: Point
+    parent: JobSpec | None = None
+    checkpoint: int | None = None
+    """The iteration of the checkpoint it appears for."""
+    elsewhere: frozenset[str] = frozenset()
+    """Names that other stages define."""
+    read: dict[str, str] = field(default_factory=dict)
+    """The environment variables the recipe read so far."""
+    edges: dict[str, str] = field(default_factory=dict)
+    """The jobs it refers to, each with its stage."""
+    id: str = field(init=False)
+    iteration: int | None = field(init=False)
+    values: dict[str, JSON] = field(init=False)
+    scope: JobScope = field(init=False)
+    blame: Blame = field(init=False)
+
+    def __post_init__(self) -> None:
+        own = job_id(self.stage.name, self.point.axes, self.parent.id if self.parent else None)
+        self.id = own if self.checkpoint is None else f"{own}@{self.checkpoint:07d}"
+        self.iteration = self.parent.iteration if self.parent and self.checkpoint is None else self.checkpoint
+        self.values = {**(self.parent.values if self.parent else {}), **self.point.axes}
+        self.blame = Blame(self.recipe.places, self.stage.path, self.id)
+        self.scope = JobScope(
+            levels=(self._own_names(), self.stage.raw.get("params") or {}, self.recipe.params),
+            built_in=self._built_in(),
+            variables=self.world.variables,
+            read=self.read,
+            sibling=self._sibling,
+        )
+
+    def build(self) -> JobSpec:
+        """Evaluate the stage for this job.
+
+        Raises:
+            RecipeError: something has no value, or a wrong one; it names file, line, key and job.
+        """
+        self._check_id()
+        resources = self._policy("resources", policies.read_resources) or Resources()
+        args = self._mapping("args")
+        return JobSpec(
+            id=self.id,
+            study=self.recipe.study,
+            stage=self.stage.name,
+            values=self.values,
+            point=self._own_names(),
+            parent=self.parent.id if self.parent else None,
+            iteration=self.iteration,
+            backend=str(self.stage.raw.get("backend", "command")),
+            args=args,
+            argv=self._argv(args, resources),
+            output=self._output(),
+            prepare=tuple(self._prepare()),
+            gate=self._gate(),
+            env={name: str(value) for name, value in self._mapping("env").items()},
+            resources=resources,
+            retry=self._policy("retry", policies.read_retry) or RetryPolicy(),
+            no_progress_s=self._policy("stall", policies.read_stall),
+            key=self.world.key,
+            start=self._start(),  # after all that may refer to siblings
+            needs=self._needs(),
+            params=self.params(),
+        )
+
+    def params(self) -> dict[str, JSON]:
+        """Evaluate every name its recipe gives it; what is of use only elsewhere stays out."""
+        edges = dict(self.edges)
+        found: dict[str, JSON] = {}
+        for name in self.scope.names():
+            if name in self.scope.built_in:
+                continue
+            with self.blame.at(("params", name), self.scope):
+                try:
+                    found[name] = self.scope.lookup(name)
+                except NoSibling:
+                    continue
+                except UndefinedName as error:
+                    if error.name not in self.elsewhere:
+                        raise
+                    if error.name in OF_A_CHECKPOINT:
+                        found[name] = self.scope.raw(name)
+        self.edges = edges
+        return found
+
+    def preview(self) -> JobSpec:
+        """Build what is known before a checkpoint is there: its axes, its params, and whom it needs."""
+        return JobSpec(
+            id=self.id,
+            study=self.recipe.study,
+            stage=self.stage.name,
+            values=self.values,
+            point=self._own_names(),
+            params=self.params(),
+            parent=self.parent.id if self.parent else None,
+            needs=self._needs(),
+        )
+
+    def _needs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*([self.parent.id] if self.parent else ()), *self.edges)))
+
+    def _check_id(self) -> None:
+        if len(self.id) > LONGEST_ID:
+            raise self.recipe.places.error(
+                self.stage.path,
+                f"the id {self.id} is too long",
+                why=f"it names files, and {len(self.id)} characters are more than {LONGEST_ID}",
+                fix="shorten the stage's or the axes' names, or use named entries",
+            )
+
+    def _own_names(self) -> dict[str, Any]:
+        return {**(self.parent.point if self.parent else {}), **self.point.scope()}
+
+    def _built_in(self) -> dict[str, JSON]:
+        home = job_dir(self.world.root, self.recipe.study, self.id)
+        named: dict[str, JSON] = {
+            **({} if self.iteration is None else {"iteration": self.iteration}),
+            "study": self.recipe.study,
+            "stage": self.stage.name,
+            "job": self.id,
+            "dir": home,
+            "checkpoints": f"{home}/checkpoints",
+            "output": f"{home}/{self._output()}".rstrip("/"),
+            "machine": self.world.machine.name,
+        }
+        if self.parent is None or self.checkpoint is None:
+            return named
+        checkpoints = f"{job_dir(self.world.root, self.recipe.study, self.parent.id)}/checkpoints"
+        return {**named, "checkpoint": f"{checkpoints}/{checkpoint_name(self.checkpoint)}"}
+
+    def _output(self) -> str:
+        if self.stage.program == "backend":
+            return "checkpoints"
+        return self._hook("hook", self.stage.raw["hook"]).output if self.stage.program == "hook" else ""
+
+    def _hook(self, key: str, name: Any) -> HookInfo:
+        with self.blame.at((*self.stage.path, key)):
+            return self.world.hooks(str(name))
+
+    def _sibling(self, stage: str) -> Mapping[str, Any]:
+        job = self.family.sibling(stage, self)
+        if self.parent is None or job.stage != self.parent.stage:
+            self.edges.setdefault(job.id, job.stage)
+        return result_of(job, self.world.root)
+
+    def _evaluate(self, path: KeyPath, raw: Any) -> Any:
+        with self.blame.at(path, self.scope, raw):
+            return compiled(raw).evaluate(self.scope)
+
+    def _mapping(self, key: str) -> dict[str, Any]:
+        path = (*self.stage.path, key)
+        return {name: self._evaluate((*path, name), raw) for name, raw in (self.stage.raw.get(key) or {}).items()}
+
+    def _policy(self, key: str, read: Callable[[Mapping[str, Any]], Any]) -> Any:
+        values = self._mapping(key)
+        with self.blame.at((*self.stage.path, key), self.scope):
+            return read(values) if values else None
+
+    def _argv(self, args: Mapping[str, Any], resources: Resources) -> tuple[str, ...]:
+        if self.stage.program == "backend":
+            return self._backend_argv(args, resources)
+        if self.stage.program == "hook":
+            return self._hook_argv()
+        command, path = self.stage.raw["command"], (*self.stage.path, "command")
+        if isinstance(command, list | tuple):
+            return tuple(str(self._evaluate((*path, number), word)) for number, word in enumerate(command))
+        with self.blame.at(path, self.scope):
+            return (*STRICT_BASH, str(compile_value(str(command), quoted_pieces).evaluate(self.scope)))
+
+    def _backend_argv(self, args: Mapping[str, Any], resources: Resources) -> tuple[str, ...]:
+        with self.blame.at((*self.stage.path, "backend"), self.scope):
+            name = str(self.stage.raw["backend"])
+            usual = self.world.machine.programs.get(name)
+            launch = Launch(
+                python=self.world.machine.python,
+                processes=resources.processes_per_node,
+                program=self.scope.lookup("program") if "program" in set(self.scope.names()) else usual,
+                checkpoints=str(self.scope.built_in["checkpoints"]),
+            )
+            return backends.find(name).argv(args, launch)
+
+    def _hook_argv(self) -> tuple[str, ...]:
+        hook = self._hook("hook", self.stage.raw["hook"])
+        given = {name: self.scope.built_in.get(name) for name in ("checkpoint", "output")}
+        return (self.world.machine.python, hook.path, *backends.flags({**given, **self._mapping("with")}))
+
+    def _gate(self) -> tuple[str, ...]:
+        gate = self.stage.raw.get("gate")
+        if gate is None:
+            return ()
+        ((name, values),) = gate.items() if isinstance(gate, Mapping) else ((gate, {}),)
+        given = self._evaluate((*self.stage.path, "gate", name), values or {})
+        return (self.world.machine.python, self._hook("gate", name).path, *backends.flags(given))
+
+    def _prepare(self) -> Iterator[HookCall]:
+        for name, values in self._mapping("prepare").items():
+            yield HookCall(name=name, path=self._hook("prepare", name).path, values=values or {})
+
+    def _start(self) -> Condition:
+        """Combine what the recipe waits for with what its references to other jobs imply."""
+        parts = [self._resolved(path, condition) for path, condition in self._written()]
+        named = {stage for part in parts for stage in _stages_of(part)}
+        parts += [_success_of(job, stage) for job, stage in self.edges.items() if stage not in named]
+        if self.parent is not None and self.checkpoint is None and self.parent.stage not in named:
+            parts.append(_success_of(self.parent.id, self.parent.stage))
+        for part in parts:
+            self.edges.update(dict.fromkeys(_jobs_of(part), ""))
+        return parts[0] if len(parts) == 1 else Condition(name="all", parts=tuple(parts))
+
+    def _written(self) -> Iterator[tuple[KeyPath, Condition]]:
+        path = (*self.stage.path, "start")
+        if raw := self._mapping("start"):
+            with self.blame.at(path, self.scope):
+                yield path, read_condition(raw)
+        needs = self.stage.raw.get("needs") or ()
+        for stage in [needs] if isinstance(needs, str) else needs:
+            yield (*self.stage.path, "needs"), Condition(name="job_succeeded", params={"stage": stage})
+
+    def _resolved(self, path: KeyPath, condition: Condition) -> Condition:
+        """Replace a condition's `stage` by the jobs it stands for."""
+        parts = tuple(self._resolved(path, part) for part in condition.parts)
+        if "stage" not in condition.params:
+            return replace(condition, parts=parts)
+        with self.blame.at(path, self.scope):
+            jobs, templates = self.family.members(str(condition.params["stage"]), self)
+        return replace(condition, parts=parts, jobs=jobs, templates=templates)
+
+
+def _success_of(job: str, stage: str) -> Condition:
+    return Condition(name="job_succeeded", params={"stage": stage}, jobs=(job,))
+
+
+def _stages_of(condition: Condition) -> Iterator[str]:
+    if "stage" in condition.params:
+        yield str(condition.params["stage"])
+    for part in condition.parts:
+        yield from _stages_of(part)
+
+
+def _jobs_of(condition: Condition) -> Iterator[str]:
+    yield from condition.jobs
+    for part in condition.parts:
+        yield from _jobs_of(part)

@@ -1,0 +1,216 @@
+"""The language inside `${calc:'...'}`: arithmetic over values, compiled once, evaluated many times.
+
+A closed set of syntax is allowed, each node has one compiler, and nothing of Python's is reachable: no names but
+the holes that stand for `${x}`, no attributes, no calls but `FUNCTIONS`.
+"""
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Holes = Sequence[Any]
+"""The values of the `${x}` in an expression, in the order of their numbers."""
+Calculation = Callable[[Holes], Any]
+
+HOLE = "__hole_{}__"
+"""How hole number n is spelled inside the expression's text."""
+
+LONGEST_NUMBER_BITS = 4096
+
+
+class ExpressionError(Exception):
+    """A value that cannot be read, or has no value for this job."""
+
+
+def divide(left: Any, right: Any) -> Any:
+    """Divide; two integers that divide evenly stay an integer."""
+    if isinstance(left, int) and isinstance(right, int) and right and left % right == 0:
+        return left // right
+    return left / right
+
+
+def power(base: Any, exponent: Any) -> Any:
+    """Raise to a power, within reason.
+
+    Raises:
+        OverflowError: an integer result would have more than `LONGEST_NUMBER_BITS` bits.
+    """
+    whole = isinstance(base, int) and isinstance(exponent, int) and exponent > 0
+    if whole and abs(base).bit_length() * exponent > LONGEST_NUMBER_BITS:
+        raise OverflowError(f"{base} ** {exponent} is too large a number")
+    return base**exponent
+
+
+def multiply(left: Any, right: Any) -> Any:
+    """Multiply numbers; text and lists do not multiply.
+
+    Raises:
+        TypeError: a side is no number.
+    """
+    if not (isinstance(left, int | float) and isinstance(right, int | float)):
+        raise TypeError(f"{left!r} * {right!r}: only numbers multiply")
+    return left * right
+
+
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "min": min,
+    "max": max,
+    "round": round,
+    "abs": abs,
+    "sqrt": math.sqrt,
+    "log2": math.log2,
+    "int": int,
+    "float": float,
+    "str": str,
+    "len": len,
+}
+_BINARY: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: multiply,
+    ast.Div: divide,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: power,
+}
+_UNARY: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+    ast.Not: operator.not_,
+}
+_COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda item, items: item in items,
+    ast.NotIn: lambda item, items: item not in items,
+}
+
+
+def compile_calculation(text: str, shown: str) -> Calculation:
+    """Compile an expression whose holes are spelled by `HOLE`; messages show it as `shown`.
+
+    Raises:
+        ExpressionError: it is no expression, or uses what is not allowed. Calling the result raises it too,
+            where the values at hand have no result (a division by zero, text where a number belongs).
+    """
+    try:
+        compiled = _compile(ast.parse(text.strip(), mode="eval").body)
+    except ExpressionError as error:
+        raise ExpressionError(f"{shown}: {error}") from error
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ExpressionError(f"{shown} is no expression: {error.args[0]}") from error
+
+    def calculate(holes: Holes) -> Any:
+        try:
+            return compiled(holes)
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise ExpressionError(f"{shown} has no value: {error}") from error
+
+    return calculate
+
+
+def _compile(node: ast.expr) -> Calculation:
+    compiler = _COMPILERS.get(type(node))
+    if compiler is None:
+        raise ExpressionError(f"{type(node).__name__.lower()} is not allowed in an expression")
+    return compiler(node)
+
+
+def _constant(node: ast.Constant) -> Calculation:
+    value = node.value
+    if isinstance(value, str) and HOLE.split("{", maxsplit=1)[0] in value:
+        raise ExpressionError("a value stands by itself: write ${x}, not ${x} inside quotes")
+    if not isinstance(value, bool | int | float | str | None):
+        raise ExpressionError(f"{value!r} is not allowed in an expression")
+    return lambda _: value
+
+
+def _name(node: ast.Name) -> Calculation:
+    prefix, _, suffix = HOLE.partition("{}")
+    digits = node.id.removeprefix(prefix).removesuffix(suffix)
+    if not digits.isdecimal():
+        raise ExpressionError(f"the name {node.id!r} stands for nothing; a value is written ${{{node.id}}}")
+    number = int(digits)
+    return lambda holes: holes[number]
+
+
+def _binary(node: ast.BinOp) -> Calculation:
+    apply = _operator(_BINARY, node.op)
+    left, right = _compile(node.left), _compile(node.right)
+    return lambda holes: apply(left(holes), right(holes))
+
+
+def _unary(node: ast.UnaryOp) -> Calculation:
+    apply, operand = _operator(_UNARY, node.op), _compile(node.operand)
+    return lambda holes: apply(operand(holes))
+
+
+def _boolean(node: ast.BoolOp) -> Calculation:
+    parts = [_compile(value) for value in node.values]
+    if isinstance(node.op, ast.And):
+        return lambda holes: all(part(holes) for part in parts)
+    return lambda holes: any(part(holes) for part in parts)
+
+
+def _compare(node: ast.Compare) -> Calculation:
+    operands = [_compile(operand) for operand in (node.left, *node.comparators)]
+    applies = [_operator(_COMPARE, op) for op in node.ops]
+
+    def compare(holes: Holes) -> bool:
+        left = operands[0](holes)
+        for apply, operand in zip(applies, operands[1:], strict=True):
+            right = operand(holes)
+            if not apply(left, right):
+                return False
+            left = right
+        return True
+
+    return compare
+
+
+def _choice(node: ast.IfExp) -> Calculation:
+    test, then, otherwise = _compile(node.test), _compile(node.body), _compile(node.orelse)
+    return lambda holes: then(holes) if test(holes) else otherwise(holes)
+
+
+def _list(node: ast.List | ast.Tuple) -> Calculation:
+    items = [_compile(item) for item in node.elts]
+    return lambda holes: [item(holes) for item in items]
+
+
+def _call(node: ast.Call) -> Calculation:
+    name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
+    function = FUNCTIONS.get(name)
+    if function is None or node.keywords:
+        raise ExpressionError(f"{name!r} is no function here; there are {', '.join(FUNCTIONS)}")
+    arguments = [_compile(argument) for argument in node.args]
+    return lambda holes: function(*(argument(holes) for argument in arguments))
+
+
+def _operator(table: Mapping[Any, Callable[..., Any]], node: ast.AST) -> Callable[..., Any]:
+    found = table.get(type(node))
+    if found is None:
+        raise ExpressionError(f"the operator {type(node).__name__.lower()} is not allowed in an expression")
+    return found
+
+
+_COMPILERS: Mapping[type[ast.expr], Callable[[Any], Calculation]] = {
+    ast.Constant: _constant,
+    ast.Name: _name,
+    ast.BinOp: _binary,
+    ast.UnaryOp: _unary,
+    ast.BoolOp: _boolean,
+    ast.Compare: _compare,
+    ast.IfExp: _choice,
+    ast.List: _list,
+    ast.Tuple: _list,
+    ast.Call: _call,
+}

@@ -1,0 +1,79 @@
+"""Print the journal: every move of every job, oldest first.
+
+autoexp events experiments/
+autoexp events experiments/ --job demo/pretrain-model10M-lr0.001 --since 2026-11-20T21:00 --json
+autoexp events experiments/ --follow
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from autoexp import lease, targets
+from autoexp.errors import AutoexpError
+from autoexp.journal import History
+
+FOLLOW_S = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `autoexp events`."""
+    parser.add_argument("root", metavar="ROOT", nargs="?", help="the experiments folder")
+    parser.add_argument("--job", metavar="JOB", help="only this job: <study>/<job>, or its directory")
+    parser.add_argument("--since", metavar="TIME", help="only what came later: 2026-11-20T21:40, UTC")
+    parser.add_argument("--follow", action="store_true", help="go on with what comes")
+    parser.add_argument("--var", metavar="DIR", help="where the runtime state is, if not beside the root")
+    parser.add_argument("--json", action="store_true", help="print the journal's own lines")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, filter, and print; safe beside a watcher."""
+    root = targets.existing_root(targets.default_root(arguments.root))
+    folder = lease.var_of(root, arguments.var) / "journal"
+    wanted = targets.find(arguments.job, str(root)) if arguments.job else None
+    since = moment(arguments.since) if arguments.since else ""
+    records = _followed(folder) if arguments.follow else History(folder).records()
+    for record in records:
+        if wanted and (record["study"], record["job"]) != (wanted.study, wanted.job):
+            continue
+        if record["at"] >= since:
+            print(json.dumps(record) if arguments.json else line(record), flush=arguments.follow)
+    return 0
+
+
+def _followed(folder: Path) -> Iterator[dict[str, Any]]:
+    seq = 0
+    while True:
+        for record in History(folder).records():
+            if record["seq"] > seq:
+                seq = record["seq"]
+                yield record
+        time.sleep(FOLLOW_S)
+
+
+def moment(text: str) -> str:
+    """Read a time, UTC unless it says otherwise, as the journal spells it.
+
+    Raises:
+        AutoexpError: it is no time.
+    """
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise AutoexpError(f"{text!r} is no time", why=str(error), fix="write it as 2026-11-20T21:40") from error
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def line(record: Mapping[str, Any]) -> str:
+    """Spell one move for people."""
+    source, target = record["from"], record["to"]
+    moved = target if source is None else f"{source} -> {target}" if source != target else f"still {target}"
+    evidence = {k: v for k, v in record["evidence"].items() if k not in ("inode", "ctime_ns", "offset")}
+    said = " ".join(f"{key}={value}" for key, value in evidence.items())
+    deeds = f" [{'; '.join(record['actions'])}]" if record["actions"] else ""
+    who = f"{record['study']}/{record['job']}"
+    return f"{record['at'][:23]}Z {who} {record['trigger']}: {moved} {said}".rstrip() + deeds

@@ -1,0 +1,140 @@
+"""Turn a recipe into a study under the experiments folder.
+
+Planning the same recipe again changes nothing; a changed recipe adds and retires jobs, and says which. Jobs that have
+run keep what they ran with.
+
+  autoexp plan recipes/demo.yaml
+  autoexp plan recipes/demo.yaml lr=1e-3 stages.pretrain.retry.max_attempts=2 --dry-run
+"""
+
+import argparse
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from autoexp import folders, studies, targets
+from autoexp.errors import AutoexpError
+from autoexp.model import JobSpec
+from autoexp.outline import Plan
+from autoexp.studies import Difference, Study
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `autoexp plan`."""
+    add_recipe_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="write nothing")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what every planning command takes."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's path, or the name of one in recipes/")
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="a param, an axis to pin, or a dotted path")
+    parser.add_argument("--root", metavar="DIR", help="the experiments folder (else $AUTOEXP_ROOT, else ./experiments)")
+    parser.add_argument("--machine", metavar="NAME", help="plan for this machine instead of the recipe's")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Plan, write, and say what the study comes to."""
+    root = targets.default_root(arguments.root)
+    study, text, old = make(arguments, root)
+    difference = studies.compare(old, study.plan, study.dir)
+    if not arguments.dry_run:
+        difference = studies.write(study, text, old)
+    if arguments.json:
+        print(json.dumps(as_json(study.plan)))
+    else:
+        print("\n".join(describe(study, difference, dry_run=arguments.dry_run)))
+    return 0
+
+
+def make(arguments: argparse.Namespace, root: Path) -> tuple[Study, str, Study | None]:
+    """Plan a recipe; return the study, the recipe's text, and the study that stands there already.
+
+    Raises:
+        AutoexpError: the recipe, its machine, or the root cannot be used.
+    """
+    from autoexp import hooks, machines, recipes  # noqa: PLC0415 - OmegaConf is slow to load
+    from autoexp.plan import Planner  # noqa: PLC0415 - it loads OmegaConf
+    from autoexp.world import World  # noqa: PLC0415 - as above
+
+    _check_root(root)
+    path = Path(arguments.recipe)
+    if not path.exists() and path.suffix == "" and "/" not in arguments.recipe:
+        path = folders.find("recipes", arguments.recipe, ".yaml")
+    recipe = recipes.load(path, arguments.overrides)
+    machine = machines.load(arguments.machine or recipe.machine)
+    folder = root.resolve() / recipe.study
+    old = studies.load(folder) if studies.exists(folder) else None
+    key = old.key if old else studies.new_key()
+    world = World(machine=machine, root=str(root.resolve()), hooks=hooks.find, variables=os.environ, key=key)
+    study = Study(
+        dir=folder,
+        plan=Planner(recipe, world).plan(),
+        machine=machine,
+        key=key,
+        recipe_sha256=studies.sha256_of(recipe.text),
+        provenance=studies.provenance(path),
+    )
+    return study, recipe.text, old
+
+
+def _check_root(root: Path) -> None:
+    """Refuse a root that can hold no studies, before anything is planned."""
+    if root.exists() and not root.is_dir():
+        raise AutoexpError(f"{root} cannot hold studies", why="it is a file", fix="choose a folder: --root DIR")
+    place = root
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        fix = "choose a folder you may write to: --root DIR"
+        raise AutoexpError(f"{root} cannot hold studies", why=f"{place} may not be written to", fix=fix)
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The plan as programs read it; an each stage counts one template per parent job."""
+    kinds = {template.id: template.kind for template in plan.templates}
+    jobs = [_job_json(job, None) for job in plan.jobs]
+    jobs += [_job_json(preview, kinds[preview.id]) for preview in plan.previews]
+    return {"study": plan.study, "jobs": jobs, "warnings": list(plan.warnings)}
+
+
+def _job_json(job: JobSpec, each: str | None) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "stage": job.stage,
+        "values": dict(job.values),
+        "params": dict(job.params),
+        "needs": list(job.needs),
+        "each": each,
+    }
+
+
+def describe(study: Study, difference: Difference, *, dry_run: bool) -> list[str]:
+    """Say what a study comes to, and what planning changed."""
+    plan = study.plan
+    jobs = Counter(job.stage for job in plan.jobs)
+    each = Counter(template.stage for template in plan.templates)
+    kinds = {template.stage: template.kind for template in plan.templates}
+    lines = [f"{study.name}: {len(plan.jobs)} jobs on machine {study.machine.name}, in {study.dir}"]
+    lines += [f"  {stage}: {count} job{'s' * (count > 1)}" for stage, count in jobs.items()]
+    lines += [
+        f"  {stage}: one for each {kinds[stage]} of {count} job{'s' * (count > 1)}" for stage, count in each.items()
+    ]
+    for what in ("added", "changed", "retired", "kept"):
+        lines += _listed(what, getattr(difference, what))
+    if dry_run:
+        return [*lines, "nothing was written (--dry-run)"]
+    if not difference:
+        lines.append("nothing has changed since it was planned")
+    return [*lines, f"next: autoexp watch {study.root}"]
+
+
+def _listed(what: str, names: tuple[str, ...]) -> list[str]:
+    notes = {"kept": " (changed in the recipe, but they have run: they stay as they were)"}
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004 - enough
+    return [f"  {what}: {shown}{notes.get(what, '')}"]

@@ -1,0 +1,68 @@
+"""Show one line a job: state, progress, age, reason; what needs a person comes first.
+
+autoexp status experiments/
+autoexp status experiments/ --json
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from autoexp import status, targets
+from autoexp.rows import rows
+from autoexp.view import View, view
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `autoexp status`."""
+    parser.add_argument("root", metavar="ROOT", nargs="?", help="the experiments folder")
+    parser.add_argument("--var", metavar="DIR", help="where the runtime state is, if not beside the root")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, and print; safe beside a watcher."""
+    root = targets.existing_root(targets.default_root(arguments.root))
+    seen = view(root, arguments.var)
+    if arguments.json:
+        print(json.dumps(as_json(seen)))
+        return 0
+    colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print("\n".join(_text(seen, colors=colors)))
+    return 0
+
+
+def as_json(seen: View) -> dict[str, Any]:
+    """The shape that programs rely on."""
+    watcher = {key: seen.watcher[key] for key in ("pid", "host", "since")} if seen.watcher else None
+    studies = [
+        {"study": ledger.study.name, "jobs": [status.as_json(row) for row in rows(seen, ledger.study.name)]}
+        for ledger in seen.ledgers()
+    ]
+    return {"root": str(seen.root), "watcher": watcher, "studies": studies, "problems": seen.problems}
+
+
+def _text(seen: View, *, colors: bool) -> list[str]:
+    lines = [_watcher_line(seen)]
+    lines += [f"problem: {name}: {what}" for name, what in seen.problems.items()]
+    for ledger in seen.ledgers():
+        listed = rows(seen, ledger.study.name)
+        lines += ["", f"{ledger.study.name}: {status.summary(listed)}", *status.lines(listed, colors=colors)]
+    if not seen.ledgers():
+        lines.append("no studies; plan one: autoexp plan RECIPE")
+    return lines
+
+
+def _watcher_line(seen: View) -> str:
+    if seen.watcher is None:
+        return f"no watcher; start one: autoexp watch {_short(seen.root)}"
+    observer = seen.progress.get("observer", "")
+    return f"watched by pid {seen.watcher['pid']} on {seen.watcher['host']} since {seen.watcher['since']} ({observer})"
+
+
+def _short(root: Path) -> str:
+    near = root.is_relative_to(Path.cwd())
+    return str(root.relative_to(Path.cwd()) if near else root)

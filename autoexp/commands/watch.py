@@ -1,0 +1,81 @@
+"""Carry every study of a folder: submit what may start, look at what runs, retry, branch, convert, until told to stop.
+
+One watcher a folder; jobs outlive it. Killed at any moment and started again, it goes on where it was.
+
+  autoexp watch experiments/                 until interrupted
+  autoexp watch experiments/ --until-done    until every job is over or held; 0 if all succeeded
+  autoexp watch experiments/ --once          one look, for sites that forbid daemons: call it from cron
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from autoexp import targets
+from autoexp.commands.events import line
+from autoexp.engine import Engine, Listener
+from autoexp.journal import to_record
+from autoexp.lease import var_of
+from autoexp.model import State, Transition
+from autoexp.rows import rows
+from autoexp.view import view
+from autoexp.watching import never, once, prepare_var, until_done, watching
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `autoexp watch`."""
+    parser.add_argument("root", metavar="ROOT", nargs="?", help="the experiments folder")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--until-done", action="store_true", help="end when every job is over or held")
+    how.add_argument("--once", action="store_true", help="look once, do what follows, and end")
+    parser.add_argument("--observer", choices=("auto", "inotify", "poll"), help="how to notice changes")
+    parser.add_argument("--var", metavar="DIR", help="where to keep the runtime state, if not beside the root")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Watch; print every move when someone looks on."""
+    root = targets.existing_root(targets.default_root(arguments.root))
+    done = until_done() if arguments.until_done else once if arguments.once else never
+    listener = print_moves if sys.stdout.isatty() or arguments.debug else ignore
+    watch(root, done, listener, arguments)
+    return outcome(root, arguments.var) if arguments.until_done else 0
+
+
+def watch(root: Path, done: Callable[[Engine], bool], listener: Listener, arguments: argparse.Namespace) -> None:
+    """Watch a root until `done`."""
+    from autoexp.diagnostics import set_up  # noqa: PLC0415 - structlog is slow to load
+
+    var = var_of(root, getattr(arguments, "var", None))
+    prepare_var(root, var)
+    logger = set_up(var, debug=arguments.debug)
+
+    def listen(moves: list[Transition]) -> None:
+        for move in moves:
+            logger.debug(move.trigger, study=move.study, job=move.job, to=move.target, actions=move.actions)
+        listener(moves)
+
+    with watching(root, var, getattr(arguments, "observer", None), logger, listen) as engine:
+        logger.info("watching", root=str(root), observer=engine.observer.name, epoch=engine.journal.epoch)
+        engine.run(done)
+
+
+def outcome(root: Path, var: str | None = None, study: str | None = None) -> int:
+    """List the jobs that did not succeed; 0 if there are none."""
+    seen = view(root, var)
+    names = [study] if study else [ledger.study.name for ledger in seen.ledgers()]
+    rest = [(name, row) for name in names for row in rows(seen, name) if row.state is not State.SUCCEEDED]
+    for name, row in rest:
+        print(f"{row.state}: {name}/{row.job}{f' ({row.reason})' if row.reason else ''}", file=sys.stderr)
+    return 1 if rest else 0
+
+
+def print_moves(moves: list[Transition]) -> None:
+    """Print each change of state."""
+    for move in moves:
+        if move.source is not move.target:
+            print(line(to_record(move, 0, 0)), flush=True)
+
+
+def ignore(_: list[Transition]) -> None:
+    """Print nothing."""

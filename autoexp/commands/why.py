@@ -1,0 +1,107 @@
+"""Explain a job: each start condition with its verdict, the last moves, and what would move it.
+
+autoexp why demo/cooldown-model10M-lr0.001
+autoexp why experiments/demo/jobs/cooldown-model10M-lr0.001 --json
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from autoexp import conditions, probe, targets
+from autoexp.commands.events import line
+from autoexp.lifecycle import accepted
+from autoexp.model import Condition, Job, State
+from autoexp.registry import Ledger
+from autoexp.rows import reason
+from autoexp.status import progress_of
+from autoexp.view import View, view
+
+LAST_MOVES = 8
+HINTS = {
+    State.FAILED: "retry gives it a fresh attempt budget, once the cause is mended",
+    State.SKIPPED: "retry makes it wait again, once the jobs it needs can succeed",
+    State.CANCELLED: "retry makes it wait again",
+    State.HELD: "release lets it go on",
+    State.STALLED: "cancel or restart ends it; it goes on by itself if it gets further",
+    State.BACKOFF: "start submits it now",
+    State.WAITING: "start submits it now, whatever it waits for",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `autoexp why`."""
+    parser.add_argument("job", metavar="JOB", help="<study>/<job>, or the job's directory")
+    parser.add_argument("--root", metavar="DIR", help="the experiments folder")
+    parser.add_argument("--var", metavar="DIR", help="where the runtime state is, if not beside the root")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, ask, and print; safe beside a watcher."""
+    target = targets.find(arguments.job, arguments.root)
+    seen = view(target.root, arguments.var)
+    ledger = seen.registry.ledgers[target.study]
+    said = explain(seen, ledger, ledger.jobs[target.job])
+    print(json.dumps(said) if arguments.json else "\n".join(_text(said)))
+    return 0
+
+
+def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
+    """Gather everything that bears on why a job is where it is."""
+    name = ledger.study.name
+    training = seen.training(name, job.id)
+    moves = [r for r in seen.records if (r["study"], r["job"]) == (name, job.id)]
+    state = job.state or State.WAITING
+    folder = ledger.dir_of(job.id)
+    return {
+        "study": name,
+        "job": job.id,
+        "state": state,
+        "reason": reason(seen, ledger, job),
+        "attempt": job.attempt,
+        "attempts": {"counted": job.spent, "limit": job.spec.retry.max_attempts},
+        "pending": job.pending,
+        "progress": progress_of(job, training),
+        "unsettled": training.get("unsettled") or [],
+        "conditions": list(_conditions(seen, ledger, job, job.spec.start)),
+        "moves": moves[-LAST_MOVES:],
+        "verbs": list(accepted(state)),
+        "hint": HINTS.get(state, ""),
+        "dir": str(folder),
+        "log": str(probe.attempt_dir(folder, job.attempt) / "output.log") if job.attempt else None,
+        "watched": seen.watcher is not None,
+    }
+
+
+def _conditions(seen: View, ledger: Ledger, job: Job, condition: Condition) -> Iterator[dict[str, Any]]:
+    """Answer each part of the start conditions by itself."""
+    for part in condition.parts if condition.name == "all" else (condition,):
+        files = probe.answer(conditions.questions(part), ledger.dir_of(job.id))
+        facts = ledger.facts(job, seen.iterations(ledger.study.name), files)
+        verdict = conditions.ask(part, facts)
+        yield {"condition": part.name, "holds": verdict.holds, "reason": verdict.reason, "dead": verdict.dead}
+
+
+def _text(said: dict[str, Any]) -> Iterator[str]:
+    yield f"{said['study']}/{said['job']} is {said['state']}" + (f": {said['reason']}" if said["reason"] else "")
+    if said["progress"]:
+        yield f"  progress: {said['progress']}"
+    if said["unsettled"]:
+        yield f"  checkpoints {said['unsettled']} are whole, but the tracker does not name them yet"
+    if said["attempt"]:
+        budget = said["attempts"]
+        yield f"  attempt {said['attempt']}; {budget['counted']} of {budget['limit']} count; log: {said['log']}"
+    if said["conditions"]:
+        yield "  it starts when all of these hold:"
+    for condition in said["conditions"]:
+        mark = "yes" if condition["holds"] else "never" if condition["dead"] else "no"
+        yield f"    {mark:<5} {condition['condition']}: {condition['reason']}"
+    if said["moves"]:
+        yield "  its last moves:"
+    yield from (f"    {line(move)}" for move in said["moves"])
+    if not said["watched"]:
+        yield "  no watcher runs: nothing moves until one does (autoexp watch ROOT)"
+    yield f"  what would move it: {said['hint'] or 'its own end'}"
+    yield f"  type: autoexp mark {said['dir']} {'|'.join(said['verbs'])}"

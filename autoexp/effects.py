@@ -1,0 +1,177 @@
+"""What the rows of `lifecycle.TABLE` do besides moving: changes to the job's fields, and actions for the shell.
+
+Each effect is a generator over a job and an event; it yields actions, and mappings of `Job` fields to set.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from autoexp.actions import Action, AppearJob, StopJob, WithdrawJob
+from autoexp.actions import SubmitJob as Submit
+from autoexp.events import Ended, Event, Requested, SubmitRefused
+from autoexp.model import EndingClass, Job, Remedy, Verb
+
+Effect = Action | Mapping[str, Any]
+
+TRY_AGAIN = frozenset({Remedy.RESUME, Remedy.RETRY, Remedy.EXCLUDE_NODE})
+DEFAULT_REMEDIES: Mapping[EndingClass, Remedy] = {
+    EndingClass.SUCCESS: Remedy.FAIL,  # never asked: success has its own rows
+    EndingClass.TIME_LIMIT: Remedy.RESUME,
+    EndingClass.PREEMPTED: Remedy.RESUME,
+    EndingClass.NODE_FAIL: Remedy.RETRY,
+    EndingClass.HOST_OOM: Remedy.FAIL,
+    EndingClass.GPU_OOM: Remedy.FAIL,
+    EndingClass.NETWORK: Remedy.RETRY,
+    EndingClass.CANCELLED: Remedy.CANCEL,
+    EndingClass.LAUNCH: Remedy.FAIL,
+    EndingClass.CONFIG: Remedy.FAIL,
+    EndingClass.DIVERGED: Remedy.FAIL,
+    EndingClass.HUNG: Remedy.RETRY,
+    EndingClass.CRASHED: Remedy.RETRY,
+    EndingClass.UNKNOWN: Remedy.RETRY,
+}
+LONGEST_BACKOFF_S = 600.0
+FIRST_REFUSAL_BACKOFF_S = 2.0
+
+
+def ending_of(job: Job, event: Ended) -> EndingClass:
+    """Classify an ending: what we stopped because it stalled was hung, whatever its exit code says."""
+    return EndingClass.HUNG if job.hung and event.ending is not EndingClass.SUCCESS else event.ending
+
+
+def remedy(job: Job, event: Ended) -> Remedy:
+    """Ask the job's retry policy what to do about this ending."""
+    ending = ending_of(job, event)
+    return job.spec.retry.when.get(ending, DEFAULT_REMEDIES[ending])
+
+
+def spent_after(job: Job) -> int:
+    """Count the attempts used up once the present one has failed; a new checkpoint refunds it."""
+    return job.spent if job.iteration > job.began_at else job.spent + 1
+
+
+def open_attempt(job: Job, _: Event) -> Iterator[Effect]:
+    """Begin the next attempt, or the same one again if it was refused before it ran."""
+    number = job.attempt if job.unused else job.attempt + 1
+    yield {
+        "attempt": number,
+        "token": f"{job.id}.{number}.{job.spec.key}",
+        "scheduler_id": None,
+        "unused": True,
+        "withdrawn": False,
+        "pending": None,
+        "hung": False,
+        "ending": None,
+        "wake_at": None,
+        "began_at": job.iteration,
+    }
+    yield Submit(job=job.id, attempt=number)
+
+
+def record_id(_: Job, event: Any) -> Iterator[Effect]:
+    """Keep the scheduler's id."""
+    yield {"scheduler_id": event.scheduler_id, "refusals": 0}
+
+
+def record_start(job: Job, event: Any) -> Iterator[Effect]:
+    """The attempt is real now; the id in its claim is the one that counts."""
+    yield {"scheduler_id": event.scheduler_id or job.scheduler_id, "unused": False, "refusals": 0}
+
+
+def record_checkpoint(job: Job, event: Any) -> Iterator[Effect]:
+    """Remember a whole checkpoint, once."""
+    if event.iteration not in job.checkpoints:
+        yield {"checkpoints": (*job.checkpoints, event.iteration)}
+
+
+def record_ending(job: Job, event: Ended) -> Iterator[Effect]:
+    """Close the attempt and count it, unless it did its work or was taken back."""
+    excused = event.ending is EndingClass.SUCCESS or job.pending is not None or job.withdrawn
+    spent = job.spent if excused else spent_after(job)
+    yield {"ending": ending_of(job, event), "spent": spent, "unused": False, "hung": False}
+
+
+def settle(job: Job, event: Event) -> Iterator[Effect]:
+    """What was asked is done."""
+    if job.pending is not None:
+        said = event.evidence().get("reason")
+        yield {"pending": None, "reason": f"{job.pending} was asked{f'; {said}' if said else ''}"}
+
+
+def take_back_hold(job: Job, _: Event) -> Iterator[Effect]:
+    """Forget a pending hold; any other wish stays."""
+    if job.pending is Verb.HOLD:
+        yield {"pending": None}
+
+
+def pend(_: Job, event: Requested) -> Iterator[Effect]:
+    """Remember what was asked until the attempt has ended."""
+    yield {"pending": event.verb}
+
+
+def back_off(job: Job, event: Event) -> Iterator[Effect]:
+    """Wait twice as long after each attempt that counts."""
+    doublings = max(spent_after(job) - 1, 0)
+    yield {"wake_at": event.at + min(job.spec.retry.backoff_s * 2**doublings, LONGEST_BACKOFF_S)}
+
+
+def try_again_later(job: Job, event: SubmitRefused) -> Iterator[Effect]:
+    """Wait twice as long after each refusal in a row; a refusal uses up no attempt."""
+    delay = min(FIRST_REFUSAL_BACKOFF_S * 2**job.refusals, LONGEST_BACKOFF_S)
+    yield {"wake_at": event.at + delay, "refusals": job.refusals + 1}
+
+
+def withdraw(job: Job, _: Event) -> Iterator[Effect]:
+    """Take the submission back."""
+    yield {"withdrawn": True}
+    yield WithdrawJob(job=job.id, attempt=job.attempt)
+
+
+def stop(job: Job, _: Event) -> Iterator[Effect]:
+    """End the attempt."""
+    yield StopJob(job=job.id, attempt=job.attempt)
+
+
+def save_and_stop(job: Job, _: Event) -> Iterator[Effect]:
+    """End the attempt once it has saved."""
+    yield StopJob(job=job.id, attempt=job.attempt, save=True)
+
+
+def note_hung(_: Job, __: Event) -> Iterator[Effect]:
+    """Remember why the attempt was stopped."""
+    yield {"hung": True}
+
+
+def retire(_: Job, __: Event) -> Iterator[Effect]:
+    """The recipe dropped it."""
+    yield {"retired": True}
+
+
+def unretire(_: Job, __: Event) -> Iterator[Effect]:
+    """The recipe has it again."""
+    yield {"retired": False}
+
+
+def refresh(_: Job, __: Event) -> Iterator[Effect]:
+    """Give it a new attempt budget."""
+    yield {"spent": 0, "refusals": 0, "pending": None, "ending": None}
+
+
+def appear_for_job(job: Job, _: Event) -> Iterator[Effect]:
+    """Bring about the jobs that stand for this one."""
+    yield from children_of(job, None)
+
+
+def appear_for_checkpoint(job: Job, event: Any) -> Iterator[Effect]:
+    """Bring about the jobs that stand for this checkpoint, unless it is old news."""
+    if event.iteration not in job.checkpoints:
+        yield from children_of(job, event.iteration)
+
+
+def children_of(job: Job, iteration: int | None) -> Iterator[AppearJob]:
+    """List what stands for a checkpoint of this iteration, or (None) for the job itself."""
+    for template in job.spec.children:
+        fits = template.kind == "job" if iteration is None else template.wants(iteration)
+        if fits and (template.kind == "checkpoint") is (iteration is not None):
+            name = template.child(job.id, iteration)
+            yield AppearJob(job=name, template=template.id, parent=job.id, iteration=iteration)

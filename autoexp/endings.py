@@ -1,0 +1,72 @@
+"""Why an attempt ended: its exit file, its log's own evidence, and its backend's idea of being done. Pure."""
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autoexp import backends
+from autoexp.logs import Seen
+from autoexp.model import JSON, EndingClass, JobSpec
+
+COMMAND_CODES = {126: "the program may not be executed", 127: "the program was not found"}
+SIGNALS_OF_A_PERSON = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+USAGE_ERROR = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """What exit.json says."""
+
+    code: int
+    signal: int | None = None
+    """The signal that ended the program, if one did."""
+    asked: str = ""
+    """The signal that run.sh itself was sent, by its short name."""
+    rebooted: bool = False
+    """It was written during an earlier boot of this host, as the host went down."""
+
+
+def classify(ended: Exit, seen: Seen, spec: JobSpec, gate: Mapping[str, JSON] | None) -> tuple[EndingClass, str]:
+    """Name the class of an ending, and the reason for a person to read."""
+    if ended.code == 0:
+        return _finished(ended, seen, spec)
+    if gate is not None and gate.get("code") == ended.code:
+        return EndingClass.NETWORK, f"the gate failed ({ended.code}): {gate.get('cause')}"
+    if seen.log.symptom is not None:
+        return seen.log.symptom, f"{_how(ended)}: {seen.log.symptom_line}"
+    if seen.log.diverged:
+        return EndingClass.DIVERGED, f"{_how(ended)}: the loss is not a number at iteration {seen.log.iteration}"
+    if ended.code in COMMAND_CODES:
+        return EndingClass.LAUNCH, f"exit code {ended.code}: {COMMAND_CODES[ended.code]}"
+    if ended.signal in SIGNALS_OF_A_PERSON or ended.asked:
+        return _stopped(ended)
+    ending = EndingClass.CONFIG if ended.code == USAGE_ERROR else EndingClass.CRASHED
+    return ending, f"{_how(ended)}{_last_words(seen)}"
+
+
+def _finished(ended: Exit, seen: Seen, spec: JobSpec) -> tuple[EndingClass, str]:
+    verdict = backends.find(spec.backend or "command").finished(spec.args, seen)
+    if verdict.holds:
+        return EndingClass.SUCCESS, verdict.reason
+    if seen.log.diverged:
+        return EndingClass.DIVERGED, verdict.reason
+    if ended.asked:
+        return _stopped(ended)
+    return EndingClass.UNKNOWN, verdict.reason
+
+
+def _stopped(ended: Exit) -> tuple[EndingClass, str]:
+    if ended.rebooted:
+        return EndingClass.NODE_FAIL, "its host was shut down while it ran"
+    return EndingClass.CANCELLED, _how(ended)
+
+
+def _how(ended: Exit) -> str:
+    if ended.signal:
+        known = ended.signal in set(signal.Signals)
+        return f"ended by {signal.Signals(ended.signal).name if known else f'signal {ended.signal}'}"
+    return f"ended by SIG{ended.asked}" if ended.asked and ended.code == 0 else f"exit code {ended.code}"
+
+
+def _last_words(seen: Seen) -> str:
+    return f": {seen.log.last_line}" if seen.log.last_line else ""

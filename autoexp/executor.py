@@ -1,0 +1,137 @@
+"""Carrying out actions: each becomes an effect on the world, and what came of it an outcome event.
+
+Every effect is safe to repeat, because after a crash a new watcher repeats what a job's state still owes.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autoexp import executors, hooks, studies
+from autoexp.actions import Action, AppearJob, StopJob, SubmitJob, WithdrawJob
+from autoexp.errors import AutoexpError, HookRefused
+from autoexp.events import Appeared, Ended, Event, SubmitRefused
+from autoexp.executors import Executor, Order
+from autoexp.files import read_json, sync_directory, write_json
+from autoexp.journal import stamp
+from autoexp.model import EndingClass, Job, JobSpec
+from autoexp.probe import attempt_dir
+from autoexp.registry import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an action came to: an event for a job, which may be a new one."""
+
+    event: Event
+    job: str
+    spec: JobSpec | None = None
+    """The job that appeared."""
+
+
+@dataclass(slots=True)
+class Executors:
+    """The executors in use, one a machine."""
+
+    opened: dict[str, Executor] = field(default_factory=dict)
+
+    def of(self, ledger: Ledger) -> Executor:
+        """Return the executor of a study's machine."""
+        machine = ledger.study.machine
+        if machine.name not in self.opened:
+            self.opened[machine.name] = executors.open_executor(machine)
+        return self.opened[machine.name]
+
+
+def order_of(job: Job, ledger: Ledger) -> Order:
+    """Describe a job's newest attempt as its executor knows it."""
+    folder = ledger.dir_of(job.id)
+    names = {
+        "AUTOEXP_ROOT": str(ledger.study.root),
+        "AUTOEXP_STUDY": ledger.study.name,
+        "AUTOEXP_JOB": job.id,
+        "AUTOEXP_ATTEMPT": str(job.attempt),
+        "AUTOEXP_DIR": str(folder),
+        "AUTOEXP_TOKEN": job.token or "",
+    }
+    return Order(
+        token=job.token or "",
+        attempt=job.attempt,
+        job_dir=folder,
+        attempt_dir=attempt_dir(folder, job.attempt),
+        resources=job.spec.resources,
+        environment=names,
+    )
+
+
+def carry_out(action: Action, ledger: Ledger, executor: Executor, at: float) -> Iterator[Outcome]:
+    """Do what an action says; yield what came of it."""
+    job = ledger.jobs[action.parent if isinstance(action, AppearJob) else action.job]
+    match action:
+        case SubmitJob():
+            yield Outcome(_submit(job, ledger, executor, at), job.id)
+        case WithdrawJob():
+            if executor.withdraw(order_of(job, ledger)):
+                yield Outcome(_taken_back(job, at), job.id)
+        case StopJob():
+            machine = ledger.study.machine
+            executor.stop(order_of(job, ledger), machine.save_grace_s if action.save else machine.stop_grace_s)
+        case AppearJob():
+            spec = ledger.appear(action.template, action.parent, action.iteration)
+            studies.add_appeared(ledger.study, [spec])
+            yield Outcome(Appeared(at=at, parent=action.parent, iteration=action.iteration), spec.id, spec)
+
+
+def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event:
+    """Write the intent, prepare, and give the attempt to its executor."""
+    order = order_of(job, ledger)
+    try:
+        _intend(job, order, at)
+        for call in job.spec.prepare:
+            hooks.prepare(call, order.job_dir)
+        _point_current_log(order)
+    except HookRefused as refusal:
+        return _refused(job, refusal, at, temporary=refusal.temporary)
+    except AutoexpError as error:
+        return _refused(job, error, at, temporary=False)
+    except OSError as error:
+        problem = AutoexpError("its directory cannot be written", why=str(error), fix="see to the file system")
+        return _refused(job, problem, at, temporary=True)
+    return executor.submit(order, at)
+
+
+def _refused(job: Job, error: AutoexpError, at: float, *, temporary: bool) -> SubmitRefused:
+    reason = f"{error.what}: {error.why}"
+    return SubmitRefused(at=at, attempt=job.attempt, reason=reason, fix=error.fix, temporary=temporary)
+
+
+def _taken_back(job: Job, at: float) -> Ended:
+    reason = "taken back before it began"
+    return Ended(at=at, attempt=job.attempt, ending=EndingClass.CANCELLED, reason=reason)
+
+
+def _intend(job: Job, order: Order, at: float) -> None:
+    """Write intent.json before anything is submitted; an attempt that somebody else began is never overwritten."""
+    path = order.attempt_dir / "intent.json"
+    order.attempt_dir.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        mine = {"job": job.id, "attempt": job.attempt, "at": stamp(at), "pid": os.getpid()}
+        write_json(path, {"v": 1, "token": job.token, **mine})
+        sync_directory(order.job_dir)
+    known = (read_json(path) or {}).get("token")
+    if known != job.token:
+        raise AutoexpError(
+            f"attempt {job.attempt} already exists on disk",
+            why=f"{path} is of {known or 'an unreadable intent'}, which the journal does not know",
+            fix=f"look into {order.attempt_dir}; move it away, then: autoexp mark {order.job_dir} retry",
+        )
+
+
+def _point_current_log(order: Order) -> None:
+    """Let current.log name the newest attempt's log."""
+    link = order.job_dir / "current.log"
+    draft = order.job_dir / f".current.log.{os.getpid()}"
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(Path("attempts") / order.attempt_dir.name / "output.log")
+    draft.replace(link)

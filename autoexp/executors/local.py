@@ -1,0 +1,202 @@
+"""This computer as an executor: attempts are processes in sessions of their own, which outlive the watcher.
+
+Submitted attempts queue here in their order and start when their cores and GPUs are free. An attempt that lacks
+something others do not need does not hold those up. Nothing here has to survive us: who is queued stands in the
+journal, who runs in each attempt's started.json, and a double start ends at run.sh's exclusive claim.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from autoexp import clock, hosts, machines
+from autoexp.events import Event, SubmitRefused, Submitted
+from autoexp.executors import Order
+from autoexp.files import read_json
+from autoexp.hosts import Process
+from autoexp.model import Machine
+
+INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR")
+POLL_S = 0.2
+"""How often a stopping attempt is looked at."""
+
+
+@dataclass(slots=True)
+class Running:
+    """An attempt that was started, here or by an earlier watcher."""
+
+    order: Order
+    child: "subprocess.Popen[bytes] | None" = None
+    gpus: tuple[int, ...] = ()
+    kill_at: float | None = None
+    """When a stopping attempt is ended for good, on the monotonic clock."""
+    asked: bool = False
+    """Its program got the polite signal."""
+
+
+@dataclass(slots=True)
+class Local:
+    """The queue and the slots of this computer."""
+
+    machine: Machine
+    cpus: int
+    gpus: int
+    queue: dict[str, Order] = field(default_factory=dict)
+    running: dict[str, Running] = field(default_factory=dict)
+    _leaving: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+    """Children whose attempts are over, to be reaped."""
+
+    def submit(self, order: Order, at: float) -> Event:
+        """Queue an attempt, unless this computer can never run it."""
+        wanted = order.resources
+        if wanted.nodes > 1 or wanted.gpus_per_node > self.gpus:
+            return SubmitRefused(
+                at=at,
+                attempt=order.attempt,
+                reason=f"it asks for {wanted.nodes} x {wanted.gpus_per_node} GPUs; this computer has {self.gpus}",
+                fix="lower its resources, or plan for another machine: --machine NAME",
+            )
+        if order.token not in self.running:
+            self.adopt(order, began=False)
+        return Submitted(at=at, attempt=order.attempt)
+
+    def adopt(self, order: Order, *, began: bool) -> None:
+        """Take over an attempt of an earlier watcher."""
+        if began or (order.attempt_dir / f"run.{order.token}").exists():
+            begun = read_json(order.attempt_dir / "started.json") or {}
+            gpus = tuple(int(gpu) for gpu in str(begun.get("gpus") or "").split(",") if gpu.isdecimal())
+            self.running[order.token] = Running(order, gpus=gpus)
+        else:
+            self.queue[order.token] = order
+
+    def withdraw(self, order: Order) -> bool:
+        """Take an attempt out of the queue."""
+        return self.queue.pop(order.token, None) is not None
+
+    def stop(self, order: Order, grace_s: float) -> None:
+        """Signal the program politely; `tend` sees to the rest."""
+        running = self.running.setdefault(order.token, Running(order))
+        if running.kill_at is None:
+            running.kill_at = time.monotonic() + grace_s
+            _ask_to_stop(running)
+
+    def alive(self, order: Order) -> bool | None:
+        """Look for the attempt's own process; without it, whatever it left behind is ended."""
+        if order.token in self.queue:
+            return True
+        leader = _leader(order)
+        if leader is not None and hosts.is_alive(leader):
+            return True
+        running = self.running.get(order.token)
+        if leader is None and running is not None and running.child is not None and running.child.poll() is None:
+            return True
+        if not (order.attempt_dir / "exit.json").exists():
+            _end_remains(order)
+        return False
+
+    def forget(self, order: Order) -> None:
+        """Free an attempt's slots; if it was stopped, nothing of it stays behind."""
+        self.queue.pop(order.token, None)
+        running = self.running.pop(order.token, None)
+        if running is not None and running.kill_at is not None:
+            _end_remains(order)
+        if running is not None and running.child is not None:
+            self._leaving.append(running.child)
+
+    def tend(self) -> list[tuple[str, Event]]:
+        """End what was asked to stop and did not, and start what fits."""
+        self._leaving = [child for child in self._leaving if child.poll() is None]
+        for running in self.running.values():
+            if running.kill_at is not None:
+                _ask_to_stop(running)
+                if time.monotonic() >= running.kill_at:
+                    _end_remains(running.order)
+        return list(self._start_what_fits())
+
+    def due_in_s(self) -> float | None:
+        """Say when a stopping attempt is next worth a look."""
+        return POLL_S if any(running.kill_at is not None for running in self.running.values()) else None
+
+    def _start_what_fits(self) -> Iterator[tuple[str, Event]]:
+        cpus = self.cpus - sum(self._cpus(running.order) for running in self.running.values())
+        gpus = [gpu for gpu in range(self.gpus) if not any(gpu in running.gpus for running in self.running.values())]
+        short_of: set[str] = set()
+        for token, order in list(self.queue.items()):
+            needs = {"cpus": self._cpus(order), "gpus": order.resources.gpus_per_node}
+            lacks = {kind for kind, free in (("cpus", cpus), ("gpus", len(gpus))) if needs[kind] > free}
+            if lacks or short_of & {kind for kind, count in needs.items() if count}:
+                short_of |= lacks
+                continue
+            taken, gpus = gpus[: needs["gpus"]], gpus[needs["gpus"] :]
+            cpus -= needs["cpus"]
+            del self.queue[token]
+            yield from self._start(order, tuple(taken))
+
+    def _cpus(self, order: Order) -> int:
+        """Count an attempt's cores; more than there are means all of them."""
+        return min(order.resources.cpus, self.cpus)
+
+    def _start(self, order: Order, gpus: tuple[int, ...]) -> Iterator[tuple[str, Event]]:
+        log = os.open(order.attempt_dir / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            child = subprocess.Popen(  # noqa: S603 - our own script, no shell
+                ("bash", str(order.job_dir / "run.sh")),
+                cwd=order.job_dir,
+                env=self._environment(order, gpus),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            reason = f"its process could not be started: {error}"
+            yield order.token, SubmitRefused(at=clock.now(), attempt=order.attempt, reason=reason, temporary=True)
+        else:
+            self.running[order.token] = Running(order, child, gpus)
+        finally:
+            os.close(log)
+
+    def _environment(self, order: Order, gpus: tuple[int, ...]) -> dict[str, str]:
+        names = (*INHERITED, *self.machine.environment)
+        inherited = {name: os.environ[name] for name in names if name in os.environ}
+        devices = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
+        return {**inherited, **devices, **order.environment}
+
+
+def open_executor(machine: Machine) -> Local:
+    """Make the executor of this computer."""
+    return Local(machine, machines.cpus(machine), machines.gpus(machine))
+
+
+def _leader(order: Order) -> Process | None:
+    """Return the process that runs run.sh, from what it wrote about itself."""
+    begun = read_json(order.attempt_dir / "started.json")
+    if begun is None or begun.get("token") != order.token:
+        return None
+    return Process(pid=begun["pid"], start_time=begun["start_time"], boot_id=begun["boot_id"])
+
+
+def _members(order: Order) -> Iterator[int]:
+    """List the processes of an attempt's group but run.sh itself, which lives to write the exit file."""
+    leader = _leader(order)
+    if leader is not None and hosts.is_alive(leader):
+        yield from (pid for pid in hosts.group_of(leader.pid) if pid != leader.pid)
+
+
+def _ask_to_stop(running: Running) -> None:
+    """Signal an attempt's program once, as soon as it is there."""
+    for pid in () if running.asked else _members(running.order):
+        hosts.send(pid, signal.SIGTERM)
+        running.asked = True
+
+
+def _end_remains(order: Order) -> None:
+    """Kill every process that carries the attempt's token, but run.sh itself while it has something to write."""
+    leader = _leader(order)
+    spared = leader.pid if leader is not None and hosts.is_alive(leader) else None
+    for pid in hosts.carriers("AUTOEXP_TOKEN", order.token):
+        if pid != spared:
+            hosts.send(pid, signal.SIGKILL)

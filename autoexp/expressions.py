@@ -1,0 +1,224 @@
+r"""Recipe values with `${...}` in them: compiled once per stage, evaluated per job.
+
+OmegaConf's own grammar parses them, so quoting and escaping mean here what they mean there; only what a name and
+a resolver stand for is ours. Its visitor builds a string as it goes, so while compiling each interpolation answers
+with a `_Hole`, whose text is a mark that is found again in the finished string.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from omegaconf.errors import GrammarParseError
+from omegaconf.grammar_parser import parse
+from omegaconf.grammar_visitor import GrammarVisitor
+
+from autoexp import quantities
+from autoexp.calculation import HOLE, ExpressionError, compile_calculation
+
+SIBLING = "sibling"
+
+
+class UndefinedName(ExpressionError):
+    """A `${name}` that nothing in its scope defines."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"${{{name}}} is not defined")
+        self.name = name
+        self.known = tuple(known)
+
+
+class Scope(Protocol):
+    """Where names come from while a value is evaluated."""
+
+    def lookup(self, name: str) -> Any:
+        """Return a name's value; raise `UndefinedName` without one."""
+
+    def environment(self, name: str) -> str | None:
+        """Return an environment variable, None where it is not set."""
+
+
+Evaluate = Callable[[Scope], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A value ready to be evaluated, and the names it needs."""
+
+    evaluate: Evaluate
+    names: frozenset[str] = frozenset()
+    """First segments of the paths in it."""
+    siblings: frozenset[str] = frozenset()
+    """Stages it refers to by `${sibling.<stage>...}`."""
+
+
+def compile_value(value: object, join: Callable[[list["str | Evaluate"]], Evaluate] | None = None) -> Compiled:
+    """Compile a recipe value of any shape; mappings and lists are compiled inside.
+
+    `join` builds the evaluation of a string from its pieces (text, and what to evaluate in between); without one
+    the pieces are put together as text, and a string that is one `${...}` keeps its value's type.
+
+    Raises:
+        ExpressionError: a string is not in the language.
+    """
+    if isinstance(value, str):
+        return _compile_text(value, join) if "${" in value else Compiled(_always(value))
+    if isinstance(value, Mapping):
+        parts = {key: compile_value(item, join) for key, item in value.items()}
+        return _together(parts.values(), lambda scope: {key: part.evaluate(scope) for key, part in parts.items()})
+    if isinstance(value, list | tuple):
+        items = [compile_value(item, join) for item in value]
+        return _together(items, lambda scope: [item.evaluate(scope) for item in items])
+    return Compiled(_always(value))
+
+
+def _always(value: object) -> Evaluate:
+    return lambda _: value
+
+
+def _together(parts: Iterable[Compiled], evaluate: Evaluate) -> Compiled:
+    parts = tuple(parts)
+    names = frozenset[str]().union(*(part.names for part in parts))
+    siblings = frozenset[str]().union(*(part.siblings for part in parts))
+    return Compiled(evaluate, names, siblings)
+
+
+_MARK = re.compile("\x00(\\d+)\x00")
+
+
+@dataclass(frozen=True, slots=True)
+class _Hole:
+    number: int
+    evaluate: Evaluate
+
+    def __str__(self) -> str:
+        return f"\x00{self.number}\x00"
+
+
+@dataclass(slots=True)
+class _Compiler:
+    """One string's compilation: the interpolations met so far."""
+
+    holes: list[_Hole] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    siblings: set[str] = field(default_factory=set)
+
+    def hole(self, evaluate: Evaluate) -> _Hole:
+        made = _Hole(len(self.holes), evaluate)
+        self.holes.append(made)
+        return made
+
+    def node(self, key: Any, _memo: object) -> Any:
+        if key.relative_dots:
+            raise ExpressionError(f"${{{key.raw}}}: relative names are not used here; write the name itself")
+        first, *rest = key.parts
+        self.names.add(first)
+        if first == SIBLING and rest:
+            self.siblings.add(rest[0])
+        return self.hole(lambda scope: _walk(scope.lookup(first), first, rest))
+
+    def resolver(self, *, name: str, args: tuple[Any, ...], args_str: tuple[str, ...]) -> Any:
+        if name == "calc":
+            return self.hole(self._calc(args, args_str))
+        known = {"quantity": self._quantity, "oc.env": self._environment}
+        if name not in known:
+            raise ExpressionError(f"${{{name}:...}} is no resolver here; there are calc, {', '.join(known)}")
+        return self.hole(known[name](args))
+
+    def _calc(self, args: tuple[Any, ...], shown: tuple[str, ...]) -> Evaluate:
+        if len(args) != 1:
+            raise ExpressionError("${calc:'...'} takes one expression, in single quotes")
+        used: list[_Hole] = []
+
+        def name(mark: re.Match[str]) -> str:
+            used.append(self.holes[int(mark[1])])
+            return f" {HOLE.format(len(used) - 1)} "
+
+        calculate = compile_calculation(_MARK.sub(name, str(args[0])), shown[0].strip("'"))
+        return lambda scope: calculate(_Values(used, scope))
+
+    def _quantity(self, args: tuple[Any, ...]) -> Evaluate:
+        if len(args) != 1:
+            raise ExpressionError("${quantity:...} takes one quantity, such as 100M, 4GiB or 12h")
+        quantity = self._argument(args[0])
+
+        def read(scope: Scope) -> int | float:
+            try:
+                return quantities.parse(str(quantity(scope)))
+            except ValueError as error:
+                raise ExpressionError(str(error)) from error
+
+        return read
+
+    def _environment(self, args: tuple[Any, ...]) -> Evaluate:
+        if not 1 <= len(args) <= 2:  # noqa: PLR2004 - a name and perhaps a default
+            raise ExpressionError("${oc.env:NAME,default} takes a name and perhaps a default")
+        name, *default = map(self._argument, args)
+
+        def read(scope: Scope) -> Any:
+            variable = str(name(scope))
+            value = scope.environment(variable)
+            if value is None and not default:
+                raise ExpressionError(f"${{oc.env:{variable}}}: the environment has no {variable}")
+            return default[0](scope) if value is None else value
+
+        return read
+
+    def _argument(self, value: Any) -> Evaluate:
+        if isinstance(value, _Hole):
+            return value.evaluate
+        return _joined(self.pieces(value)) if isinstance(value, str) else _always(value)
+
+    def pieces(self, text: str) -> "list[str | Evaluate]":
+        found: list[str | Evaluate] = []
+        for index, part in enumerate(_MARK.split(text)):
+            if index % 2:
+                found.append(self.holes[int(part)].evaluate)
+            elif part:
+                found.append(part)
+        return found
+
+
+class _Values(Sequence[Any]):
+    """The values of an expression's holes, each looked up when the expression asks for it."""
+
+    def __init__(self, holes: Sequence[_Hole], scope: Scope) -> None:
+        self._holes = holes
+        self._scope = scope
+
+    def __len__(self) -> int:
+        return len(self._holes)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._holes[number].evaluate(self._scope)
+
+
+def _compile_text(text: str, join: Callable[[list["str | Evaluate"]], Evaluate] | None) -> Compiled:
+    compiler = _Compiler()
+    visitor = GrammarVisitor(compiler.node, compiler.resolver, memo=None)
+    try:
+        result = visitor.visit(parse(text))
+    except GrammarParseError as error:
+        raise ExpressionError(f"{text!r} cannot be read: {error}") from error
+    pieces = compiler.pieces(str(result))
+    keeps_type = join is None and isinstance(result, _Hole)
+    evaluate = result.evaluate if keeps_type else (join or _joined)(pieces)
+    return Compiled(evaluate, frozenset(compiler.names), frozenset(compiler.siblings))
+
+
+def _joined(pieces: "list[str | Evaluate]") -> Evaluate:
+    return lambda scope: "".join(piece if isinstance(piece, str) else str(piece(scope)) for piece in pieces)
+
+
+def _walk(value: Any, name: str, path: Sequence[str]) -> Any:
+    for key in path:
+        name = f"{name}.{key}"
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+        elif isinstance(value, list | tuple) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            known = list(value) if isinstance(value, Mapping) else []
+            raise UndefinedName(name, known)
+    return value

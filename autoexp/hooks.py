@@ -1,0 +1,71 @@
+"""Hook modules: found by file name, looked into without running them, and loaded only to prepare a submission."""
+
+import ast
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from autoexp import folders
+from autoexp.errors import AutoexpError
+from autoexp.model import JSON, HookCall
+from autoexp.world import HookInfo
+
+
+class Preparing(Protocol):
+    """A hook that a stage's `prepare:` may name."""
+
+    def prepare(self, job_dir: Path, /, **values: Any) -> Mapping[str, JSON]:
+        """Do what has to be done before the submission, once or again; raise HookRefused if it cannot be."""
+
+
+@cache
+def find(name: str) -> HookInfo:
+    """Find a hook by name.
+
+    Raises:
+        AutoexpError: there is none, or its file is no Python.
+    """
+    path = folders.find("hooks", name, ".py").resolve()
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except SyntaxError as error:
+        raise AutoexpError(
+            f"the hook {name!r} is no Python", why=f"{path}:{error.lineno}: {error.msg}", fix="correct the file"
+        ) from error
+    return HookInfo(name=name, path=str(path), output=_constant(tree, "OUTPUT"))
+
+
+def _constant(tree: ast.Module, name: str) -> str:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return str(ast.literal_eval(node.value))
+    return ""
+
+
+def prepare(call: HookCall, job_dir: Path) -> Mapping[str, JSON]:
+    """Run a hook's pre-submission step.
+
+    Raises:
+        HookRefused: the hook's own answer.
+        AutoexpError: the file is gone, or has no `prepare`.
+    """
+    module = _load(call.name, call.path)
+    if not hasattr(module, "prepare"):
+        raise AutoexpError(
+            f"the hook {call.name!r} cannot prepare a job",
+            why=f"{call.path} has no function prepare(job_dir, **values)",
+            fix="name a hook that has one under prepare:, or run this one as a stage",
+        )
+    return cast(Preparing, module).prepare(job_dir, **call.values)
+
+
+@cache
+def _load(name: str, path: str) -> object:
+    spec = spec_from_file_location(f"autoexp_hook_{name}", path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise AutoexpError(f"the hook {name!r} is gone", why=f"{path} is no file", fix="put it back, or plan again")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

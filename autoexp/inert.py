@@ -1,0 +1,80 @@
+"""Reads pickles without running anything they contain.
+
+A pickle is a program: it may import and call what it likes. The unpickler here hands out a harmless class for
+every name a pickle asks for, so plain data (numbers, strings, lists, dictionaries) comes through, and what
+else there is becomes an `Inert` that only remembers what it was given.
+"""
+
+import io
+import pickle
+from collections import OrderedDict
+from typing import ClassVar, Self
+
+
+class NotWholeError(Exception):
+    """A file that is absent, cut short or damaged; the text says which and how."""
+
+
+class Inert:
+    """Stands in for whatever a pickle names: keeps its arguments and its state, and does nothing."""
+
+    named: ClassVar[str] = ""
+    """What the pickle asked for, as module.name."""
+    args: tuple[object, ...] = ()
+    state: object = None
+
+    def __new__(cls, *args: object, **_kwargs: object) -> Self:
+        """Take any arguments."""
+        self = super().__new__(cls)
+        self.args = args
+        return self
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+    def __setitem__(self, key: object, value: object) -> None:
+        """Take an item, as a mapping would."""
+
+    def append(self, item: object) -> None:
+        """Take an item, as a list would."""
+
+    extend = add = append
+
+
+class Stored(Inert):
+    """Stands in for what a pickle keeps outside of itself; its only argument is the reference."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self._classes: dict[str, type] = {"collections.OrderedDict": OrderedDict}
+
+    def find_class(self, module: str, name: str, /) -> type:
+        """Import nothing: a mapping that keeps its order, or a stand-in of that name."""
+        named = f"{module}.{name}"
+        if named not in self._classes:
+            self._classes[named] = type("Inert", (Inert,), {"named": named})
+        return self._classes[named]
+
+    def persistent_load(self, reference: object, /) -> Stored:
+        """Leave a tensor's data where it is."""
+        return Stored(reference)
+
+
+def unpickle(data: bytes, label: str) -> object:
+    """Return what a pickle holds, with stand-ins for all that is not plain data.
+
+    Raises:
+        NotWholeError: The pickle is damaged; `label` names it in the text.
+    """
+    try:
+        return _Unpickler(data).load()
+    except Exception as error:  # a damaged or hostile pickle may raise anything at all
+        raise NotWholeError(f"{label} cannot be unpickled: {type(error).__name__}: {error}") from error
+
+
+def state_of(value: object) -> dict[str, object]:
+    """Return the attributes a stand-in was given; empty when it was given none, or is none."""
+    state = value.state if isinstance(value, Inert) else None
+    return state if isinstance(state, dict) else {}

@@ -1,0 +1,133 @@
+"""The two files that a job's directory begins with: run.sh and job.yaml. Pure text.
+
+run.sh is what an executor starts, and what `bash run.sh` starts by hand. Started by an executor (AUTOEXP_TOKEN is
+set) it first claims its attempt by creating run.<token> exclusively, so that a submission accepted twice still runs
+once, and last writes exit.json, whatever ended it. By hand it only sets the environment and runs the command.
+"""
+
+import json
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from string import Template
+from typing import Any
+
+from autoexp.codec import encode
+from autoexp.model import JobSpec
+from autoexp.world import job_dir
+
+_SCRIPT = Template("""\
+#!/usr/bin/env bash
+# $job of study $study, written by autoexp; every value stands in job.yaml. By hand: bash run.sh
+[[ -n $${AUTOEXP_ROOT:-} ]] || AUTOEXP_ROOT=$root
+[[ -n $${AUTOEXP_DIR:-} ]] || AUTOEXP_DIR=$dir
+export AUTOEXP_ROOT AUTOEXP_DIR AUTOEXP_STUDY=$study AUTOEXP_JOB=$job AUTOEXP_ATTEMPT="$${AUTOEXP_ATTEMPT:-0}"
+cd -- "$$AUTOEXP_DIR" || exit 1
+$exports
+run() {
+  exec $command
+}
+if [[ -z $${AUTOEXP_TOKEN:-} ]]; then run; exit; fi
+
+printf -v attempt 'attempts/%03d' "$$AUTOEXP_ATTEMPT"
+me=$${SLURM_JOB_ID:-$$$$}
+set -o noclobber
+if ! { printf '%s\\n' "$$me" > "$$attempt/run.$$AUTOEXP_TOKEN"; } 2>/dev/null; then
+  read -r owner < "$$attempt/run.$$AUTOEXP_TOKEN" && [[ $$owner == "$$me" && -n $${SLURM_RESTART_COUNT:-} ]] || exit 0
+fi
+set +o noclobber
+read -r stat < /proc/$$$$/stat; stat=($${stat##*) }); read -r boot < /proc/sys/kernel/random/boot_id
+now=$${EPOCHREALTIME/,/.}  # some locales write a comma
+printf '{"v":1,"token":"%s","id":"%s","pid":%d,"start_time":%d,"boot_id":"%s","host":"%s","gpus":"%s","at":%s}\\n' \\
+  "$$AUTOEXP_TOKEN" "$$me" $$$$ "$${stat[19]}" "$$boot" "$$HOSTNAME" "$${CUDA_VISIBLE_DEVICES:-}" "$$now" \\
+  > "$$attempt/started.json.tmp" && mv -f -- "$$attempt/started.json.tmp" "$$attempt/started.json"
+
+finish() {
+  trap '' TERM INT HUP USR1
+  local code=$$1
+  printf '{"v":1,"token":"%s","code":%d,"signal":%s,"asked":"%s","at":%s}\\n' \\
+    "$$AUTOEXP_TOKEN" "$$code" "$$((code > 128 ? code - 128 : 0))" "$$asked" "$${EPOCHREALTIME/,/.}" \\
+    > "$$attempt/exit.json.tmp" && mv -f -- "$$attempt/exit.json.tmp" "$$attempt/exit.json"
+  exit "$$code"
+}
+pass_on() { asked=$$1; [[ -z $${child:-} ]] || kill -s "$$1" "$$child" 2>/dev/null; }
+asked=
+for name in TERM INT HUP USR1; do trap "pass_on $$name" "$$name"; done
+trap 'finish $$?' EXIT
+$gate
+run & child=$$!
+while wait "$$child"; kill -0 "$$child" 2>/dev/null; do :; done  # a signal to this shell interrupts wait
+wait "$$child"; exit
+""")
+
+_GATE = Template("""\
+$command --output "$$attempt/gate.json" & child=$$!
+wait "$$child"; code=$$?
+if ((code)); then exit "$$code"; fi
+""")
+
+
+def run_script(spec: JobSpec, root: str, path_prefix: str = "") -> str:
+    """Write a job's run.sh; `path_prefix` is a folder to put first on the PATH."""
+    gate = _GATE.substitute(command=shlex.join(spec.gate)) if spec.gate else ""
+    return _SCRIPT.substitute(
+        job=spec.id,
+        study=spec.study,
+        root=shlex.quote(root),
+        dir=shlex.quote(job_dir(root, spec.study, spec.id)),
+        exports="\n".join(_exports(spec, path_prefix)),
+        command=shlex.join(spec.argv),
+        gate=gate,
+    )
+
+
+def _exports(spec: JobSpec, path_prefix: str) -> Iterator[str]:
+    if path_prefix:
+        yield f'export PATH={shlex.quote(path_prefix)}:"$PATH"'
+    threads = max(spec.resources.cpus // spec.resources.processes_per_node, 1)
+    yield f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{threads}}}"'
+    for name, value in spec.env.items():
+        yield f"export {name}={shlex.quote(value)}"
+
+
+def job_yaml(spec: JobSpec, root: str) -> str:
+    """Write a job's job.yaml: everything it was planned with, one line a value."""
+    place = {"dir": job_dir(root, spec.study, spec.id)}
+    lines = (_yaml_line(name, value) for name, value in {**encode(spec), **place}.items() if name not in _INTERNAL)
+    return "".join(lines)
+
+
+_INTERNAL = ("key", "point", "children")
+
+
+def _yaml_line(name: str, value: Any) -> str:
+    if isinstance(value, Mapping) and value:
+        return f"{name}:\n" + "".join(f"  {_key(key)}: {_flow(item)}\n" for key, item in value.items())
+    return f"{name}: {_flow(value)}\n"
+
+
+def _key(name: str) -> str:
+    plain = name.replace("-", "").replace("_", "").isalnum() and name[0].isalpha()
+    return name if plain and name not in _WORDS else json.dumps(name)
+
+
+_WORDS = frozenset({"on", "off", "yes", "no", "y", "n", "true", "false", "null"})
+"""What YAML 1.1 takes for something else than a word."""
+
+
+def _flow(value: Any) -> str:
+    """Spell a value in YAML's flow style, which is JSON but for floats: YAML wants a dot in them."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(key)}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    if not isinstance(value, float):
+        return json.dumps(value)
+    if not math.isfinite(value):
+        return {math.inf: ".inf", -math.inf: "-.inf"}.get(value, ".nan")
+    mantissa, e, exponent = repr(value).partition("e")
+    return f"{mantissa if '.' in mantissa else mantissa + '.0'}{e}{exponent}"

@@ -1,0 +1,191 @@
+"""One writer a root: who watches it is written in the root itself, so two var folders are still one root.
+
+On one host a dead holder is recognised by its pid, start time and boot; one on another host by whether its heartbeat
+changes on our own clock. A lock file keeps two takers on one host apart; the journal's exclusive files keep all apart.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autoexp import hosts
+from autoexp.errors import AlreadyWatched, AutoexpError
+from autoexp.files import read_json, write_json
+from autoexp.hosts import Process
+from autoexp.journal import stamp
+
+BEAT_S = 5.0
+"""How often a holder changes its heartbeat."""
+PATIENCE_S = 3 * BEAT_S
+"""How long a heartbeat from another host must stand still before its holder counts as dead."""
+
+
+def folder_of(root: Path) -> Path:
+    """Where a root keeps what is autoexp's own."""
+    return root / ".autoexp"
+
+
+def var_of(root: Path, asked: str | None = None) -> Path:
+    """Return the runtime folder of a root: the one it already has, or the one asked for, or var/ beside it.
+
+    Raises:
+        AutoexpError: the root already has another one.
+    """
+    root = root.resolve()
+    base = asked or os.environ.get("AUTOEXP_VAR")
+    wanted = (Path(base).resolve() if base else root.parent / "var") / root.name
+    recorded = (read_json(folder_of(root) / "root.json") or {}).get("var")
+    if recorded is None:
+        return wanted
+    known = (root / recorded).resolve()
+    if base and known != wanted:
+        raise AutoexpError(
+            f"{root} keeps its runtime state in {known}, not in {wanted}",
+            why="one root has one journal, wherever its watcher runs",
+            fix=f"leave out --var and AUTOEXP_VAR, or give {known.parent}",
+        )
+    return known if known.exists() or not wanted.exists() else wanted
+
+
+def holder(root: Path) -> dict[str, Any] | None:
+    """Say who watches a root: pid, host and since when; None if nobody does, as far as can be told from here."""
+    lease = read_json(folder_of(root) / "lease.json")
+    if lease is None or not lease.get("held"):
+        return None
+    if lease["host"] == hosts.hostname() and not hosts.is_alive(_process(lease)):
+        return None
+    return lease
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to write, held by this process; made by `take`."""
+
+    path: Path
+    lock: int
+    record: dict[str, Any]
+    beaten_at: float = 0.0
+    _inode: int = field(default=0)
+
+    def beat(self, now: float) -> None:
+        """Change the heartbeat, if it is time to.
+
+        Raises:
+            AlreadyWatched: the lease has another holder now.
+        """
+        self.check()
+        if now - self.beaten_at >= BEAT_S:
+            self.beaten_at = now
+            self._write(self.record | {"beat": self.record["beat"] + 1})
+
+    def check(self) -> None:
+        """Make sure that the lease is still ours.
+
+        Raises:
+            AlreadyWatched: it has another holder now.
+        """
+        try:
+            if self.path.stat().st_ino == self._inode:
+                return
+        except FileNotFoundError:
+            pass
+        found = read_json(self.path) or {}
+        if found.get("nonce") != self.record["nonce"]:
+            raise _refusal(self.path.parent.parent, found)
+        self._inode = self.path.stat().st_ino
+
+    def release(self) -> None:
+        """Give the lease back."""
+        self._write(self.record | {"held": False})
+        os.close(self.lock)
+
+    def begin(self) -> None:
+        """Write the lease for the first time."""
+        self._write(self.record)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self.record = record
+        write_json(self.path, record, durable=not record["beat"])
+        self._inode = self.path.stat().st_ino
+
+
+def take(root: Path, var: Path, now: float) -> Lease:
+    """Become the one watcher of a root.
+
+    Raises:
+        AlreadyWatched: it has a live one.
+        AutoexpError: the root cannot be written to.
+    """
+    folder = folder_of(root)
+    lock = _lock(root, folder)
+    try:
+        _refuse_live_holder(root, folder / "lease.json")
+        write_json(folder / "root.json", {"v": 1, "var": os.path.relpath(var, root.resolve())})
+        me = hosts.this_process()
+        record = {
+            "v": 1,
+            "held": True,
+            "host": hosts.hostname(),
+            "pid": me.pid,
+            "start_time": me.start_time,
+            "boot_id": me.boot_id,
+            "since": stamp(now),
+            "nonce": os.urandom(8).hex(),
+            "beat": 0,
+        }
+        lease = Lease(folder / "lease.json", lock, record)
+        lease.begin()
+    except BaseException:
+        os.close(lock)
+        raise
+    return lease
+
+
+def _lock(root: Path, folder: Path) -> int:
+    """Keep other takers on this host out until we are done; the lock goes with the process."""
+    try:
+        folder.mkdir(exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise AutoexpError(
+            f"{root} cannot be watched", why=str(error), fix="choose a folder that you may write to"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise _refusal(root, read_json(folder / "lease.json") or {}) from error
+    return lock
+
+
+def _refuse_live_holder(root: Path, path: Path) -> None:
+    lease = read_json(path)
+    if lease is None or not lease.get("held"):
+        return
+    if lease["host"] == hosts.hostname():
+        if hosts.is_alive(_process(lease)) and lease["pid"] != os.getpid():
+            raise _refusal(root, lease)
+        return
+    beat, until = lease["beat"], time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        time.sleep(BEAT_S / 5)
+        seen = read_json(path) or lease
+        if seen["beat"] != beat or seen["nonce"] != lease["nonce"]:
+            raise _refusal(root, seen)
+
+
+def _process(lease: Mapping[str, Any]) -> Process:
+    return Process(pid=lease["pid"], start_time=lease["start_time"], boot_id=lease["boot_id"])
+
+
+def _refusal(root: Path, lease: Mapping[str, Any]) -> AlreadyWatched:
+    who = f"pid {lease['pid']} on {lease['host']} since {lease['since']}" if "pid" in lease else "another process"
+    return AlreadyWatched(
+        f"{root} is already being watched",
+        why=f"by {who}",
+        fix="leave it to that one, or end it first; markers and status work beside it",
+    )

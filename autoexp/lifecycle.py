@@ -1,0 +1,387 @@
+"""The job lifecycle: one table, one function.
+
+Rule 1: every rule about how a job moves is a row of `TABLE`. There is no second place; an `if job.state` that
+decides a move anywhere else is a bug.
+Rule 2: rows are tried in order, the first whose `when` holds is taken, and each choice ends with a row that
+always holds, because `transitions` answers False, not an error, when no condition holds.
+Rule 3: rows only name effects. Nothing here touches the disk, the clock or a scheduler, so a test needs no mock.
+Rule 4: `fold` is the only way a job changes, in memory and in replay alike.
+"""
+
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+from transitions import EventData, Machine, MachineError
+
+from autoexp import effects as do
+from autoexp.actions import Action, StopJob, SubmitJob, WithdrawJob
+from autoexp.events import Event, Requested, requested
+from autoexp.model import EndingClass, Job, Remedy, State, Transition, Verb
+
+W, H, S, Q = State.WAITING, State.HELD, State.SUBMITTING, State.QUEUED
+G, R, L, P = State.GATING, State.RUNNING, State.STALLED, State.STOPPING
+B = State.BACKOFF
+OK, BAD, CUT, SKIP = State.SUCCEEDED, State.FAILED, State.CANCELLED, State.SKIPPED
+
+UNBORN = "unborn"
+"""How the table calls a job that the journal does not know yet."""
+
+Source = State | str
+Condition = Callable[[Job, Any], bool]
+Effect = Callable[[Job, Any], Iterator[do.Effect]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; `target` None stays in the state it came from."""
+
+    trigger: str
+    sources: tuple[Source, ...]
+    target: State | None = None
+    when: tuple[Condition, ...] = ()
+    then: tuple[Effect, ...] = ()
+
+
+IDLE = (W, B)
+SENT = (S, Q)
+LIVE = (G, R, L)
+DONE = (OK, BAD, CUT, SKIP)
+ATTEMPTED = (*SENT, *LIVE, P)
+ALL = (W, H, S, Q, G, R, L, P, B, *DONE)
+NOT_L = tuple(state for state in ALL if state is not L)
+
+
+# Questions that rows ask. Each is a plain predicate over the job and the event.
+
+
+def was_retired(job: Job, _: Event) -> bool:
+    """The recipe had dropped it."""
+    return job.retired
+
+
+def is_pending(job: Job, _: Event) -> bool:
+    """Something was asked that waits for the attempt."""
+    return job.pending is not None
+
+
+def pends(*verbs: Verb) -> Condition:
+    """Ask whether one of these verbs is pending."""
+
+    def pending(job: Job, _: Event) -> bool:
+        return job.pending in verbs
+
+    pending.__name__ = f"pending_{'_or_'.join(verbs)}"
+    return pending
+
+
+def has_gate(job: Job, _: Event) -> bool:
+    """A gate stands before the run."""
+    return bool(job.spec.gate)
+
+
+def is_temporary(_: Job, event: Any) -> bool:
+    """The refusal may pass by itself."""
+    return bool(event.temporary)
+
+
+def succeeded(_: Job, event: Any) -> bool:
+    """The attempt did all its work."""
+    return bool(event.ending is EndingClass.SUCCESS)
+
+
+def was_withdrawn(job: Job, _: Event) -> bool:
+    """We took the submission back, and the wish behind that was taken back since."""
+    return job.withdrawn
+
+
+def kills_the_hung(job: Job, _: Event) -> bool:
+    """The recipe says what to do with a hung attempt."""
+    return EndingClass.HUNG in job.spec.retry.when
+
+
+def remedy_is(*remedies: Remedy) -> Condition:
+    """Ask whether the retry policy answers this ending so."""
+
+    def remedied(job: Job, event: Any) -> bool:
+        return do.remedy(job, event) in remedies
+
+    remedied.__name__ = f"remedy_is_{'_or_'.join(remedies)}"
+    return remedied
+
+
+def may_retry(job: Job, event: Any) -> bool:
+    """The policy wants another attempt and the budget has one."""
+    policy = job.spec.retry
+    again = do.remedy(job, event) in do.TRY_AGAIN
+    return again and not job.retired and policy.max_attempts > 1 and do.spent_after(job) < policy.max_attempts
+
+
+def _ask(verb: Verb, sources: tuple[Source, ...], target: State | None, *then: Effect) -> Row:
+    return Row(requested(verb), sources, target, then=then)
+
+
+def _end_as(verb: Verb, target: State, at_once: tuple[Source, ...]) -> tuple[Row, ...]:
+    """Ask for an end: at once where nothing runs, otherwise when the attempt has ended."""
+    return (
+        _ask(verb, at_once, target),
+        _ask(verb, (S, P), None, do.pend),
+        _ask(verb, (Q,), None, do.pend, do.withdraw),
+        _ask(verb, LIVE, P, do.pend, do.stop),
+    )
+
+
+TABLE: tuple[Row, ...] = (
+    #   trigger             from           to    when                     then
+    # Birth and retirement: planning says what there is.
+    Row("planned", (UNBORN,), W, then=(do.appear_for_job,)),
+    Row("planned", (CUT,), W, (was_retired,), (do.unretire, do.refresh)),
+    Row("planned", ALL, None, (was_retired,), (do.unretire,)),
+    Row("planned", ALL, None),
+    Row("appeared", (UNBORN,), W, then=(do.appear_for_job,)),
+    Row("retired", (W, H, B), CUT, then=(do.retire,)),
+    Row("retired", (*SENT, *LIVE, P, *DONE), None, then=(do.retire,)),
+    # Setting out.
+    Row("conditions_met", (W,), S, then=(do.open_attempt,)),
+    Row("conditions_died", (W,), SKIP),
+    Row("backoff_elapsed", (B,), S, then=(do.open_attempt,)),
+    Row("submitted", (S,), Q, (is_pending,), (do.record_id, do.withdraw)),
+    Row("submitted", (S,), Q, (), (do.record_id,)),
+    Row("submitted", (W, H, B, *DONE), None, then=(do.withdraw,)),
+    Row("submit_lost", (S,), None),
+    Row("submit_refused", SENT, H, (pends(Verb.HOLD),), (do.settle,)),
+    Row("submit_refused", SENT, CUT, (pends(Verb.CANCEL),), (do.settle,)),
+    Row("submit_refused", SENT, OK, (pends(Verb.SUCCEED),), (do.settle,)),
+    Row("submit_refused", SENT, BAD, (pends(Verb.FAIL),), (do.settle,)),
+    Row("submit_refused", SENT, CUT, (was_retired,), (do.settle,)),
+    Row("submit_refused", SENT, B, (is_temporary,), (do.try_again_later,)),
+    Row("submit_refused", SENT, BAD),
+    # Running.
+    Row("started", SENT, P, (is_pending,), (do.record_start, do.stop)),
+    Row("started", SENT, G, (has_gate,), (do.record_start,)),
+    Row("started", SENT, R, (), (do.record_start,)),
+    Row("started", (W, H, B, *DONE), None, then=(do.stop,)),
+    Row("gate_passed", (G,), R),
+    Row("gate_failed", (G,), None),
+    Row("progressed", (L,), R),
+    Row("stalled", (R,), P, (kills_the_hung,), (do.note_hung, do.stop)),
+    Row("stalled", (R,), L),
+    Row("checkpoint_saved", (L,), R, then=(do.appear_for_checkpoint, do.record_checkpoint)),
+    Row("checkpoint_saved", NOT_L, None, then=(do.appear_for_checkpoint, do.record_checkpoint)),
+    # Ending. What a person asked for comes before what the policy says; finished work stays finished.
+    Row("ended", SENT, CUT, (pends(Verb.CANCEL),), (do.record_ending, do.settle)),
+    Row("ended", SENT, OK, (pends(Verb.SUCCEED),), (do.record_ending, do.settle)),
+    Row("ended", SENT, BAD, (pends(Verb.FAIL),), (do.record_ending, do.settle)),
+    Row("ended", (*SENT, *LIVE), OK, (succeeded,), (do.record_ending, do.settle)),
+    Row("ended", (*SENT, *LIVE), H, (pends(Verb.HOLD),), (do.record_ending, do.settle)),
+    Row("ended", SENT, W, (was_withdrawn,), (do.record_ending,)),
+    Row("ended", (P,), CUT, (pends(Verb.CANCEL),), (do.record_ending, do.settle)),
+    Row("ended", (P,), S, (pends(Verb.RESTART),), (do.record_ending, do.open_attempt)),
+    Row("ended", (P,), BAD, (pends(Verb.FAIL),), (do.record_ending, do.settle)),
+    Row("ended", (P,), OK, (pends(Verb.SUCCEED),), (do.record_ending, do.settle)),
+    Row("ended", (P,), OK, (succeeded,), (do.record_ending, do.settle)),
+    Row("ended", (P,), H, (pends(Verb.HOLD, Verb.SAVE),), (do.record_ending, do.settle)),
+    Row("ended", ATTEMPTED, H, (remedy_is(Remedy.HOLD),), (do.record_ending,)),
+    Row("ended", ATTEMPTED, CUT, (remedy_is(Remedy.CANCEL),), (do.record_ending,)),
+    Row("ended", ATTEMPTED, B, (may_retry,), (do.back_off, do.record_ending)),
+    Row("ended", ATTEMPTED, BAD, (), (do.record_ending,)),
+    # What people ask by dropping a marker. A verb without a row for a state is refused there.
+    _ask(Verb.HOLD, IDLE, H),
+    _ask(Verb.HOLD, (S, *LIVE, P), None, do.pend),
+    _ask(Verb.HOLD, (Q,), None, do.pend, do.withdraw),
+    _ask(Verb.RELEASE, (H,), W),
+    _ask(Verb.RELEASE, (*SENT, *LIVE), None, do.take_back_hold),
+    _ask(Verb.START, (*IDLE, H), S, do.open_attempt),
+    _ask(Verb.SAVE, LIVE, P, do.pend, do.save_and_stop),
+    _ask(Verb.RESTART, LIVE, P, do.pend, do.stop),
+    _ask(Verb.RESTART, DONE, W, do.refresh),
+    _ask(Verb.RETRY, (BAD, CUT, SKIP), W, do.refresh),
+    *_end_as(Verb.CANCEL, CUT, (*IDLE, H)),
+    *_end_as(Verb.SUCCEED, OK, (*IDLE, H, BAD, CUT, SKIP)),
+    *_end_as(Verb.FAIL, BAD, (*IDLE, H, OK, CUT, SKIP)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What `step` came to: the job as it is now, the move to journal, and what to do about it.
+
+    `transition` is None where the event changes nothing worth keeping; `refusal` says why there is no row.
+    """
+
+    job: Job
+    transition: Transition | None = None
+    actions: tuple[Action, ...] = ()
+    refusal: str | None = None
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """What `transitions` moves: thrown away after each step."""
+
+    state: str
+    job: Job
+    event: Event
+    row: Row | None = None
+
+
+def _cursor(data: EventData) -> _Cursor:
+    cursor = data.model
+    if not isinstance(cursor, _Cursor):
+        raise TypeError(f"the table moves cursors, not {cursor!r}")
+    return cursor
+
+
+def _condition(condition: Condition) -> Callable[[EventData], bool]:
+    return lambda data: condition(_cursor(data).job, _cursor(data).event)
+
+
+def _note(row: Row) -> Callable[[EventData], None]:
+    def note(data: EventData) -> None:
+        _cursor(data).row = row
+
+    return note
+
+
+def machine(rows: tuple[Row, ...] = TABLE, kind: type[Machine] = Machine) -> Machine:
+    """Build the interpreter of the table; it holds no model, so nothing is registered per job."""
+    states = [UNBORN, *(str(state) for state in ALL)]
+    built = kind(model=None, states=states, initial=None, auto_transitions=False, send_event=True)
+    for row in rows:
+        built.add_transition(
+            row.trigger,
+            [str(source) for source in row.sources],
+            None if row.target is None else str(row.target),
+            conditions=[_condition(condition) for condition in row.when],
+            before=_note(row),
+        )
+    return built
+
+
+MACHINE = machine()
+
+
+def step(job: Job, event: Event) -> Decision:
+    """Decide what an event means for a job. Pure: the same job and event always come to the same decision."""
+    if event.attempt is not None and event.attempt != job.attempt:
+        return Decision(job, refusal=f"it speaks of attempt {event.attempt}; the newest is {job.attempt}")
+    row = _row_for(job, event)
+    if row is None:
+        return Decision(job, refusal=_why_refused(job, event))
+    changes, actions = _run(row, job, event)
+    target = row.target or job.state
+    if target is None:
+        raise AssertionError(f"{row.trigger} leaves an unborn job unborn")
+    if target is job.state and not changes and not actions and not isinstance(event, Requested):
+        return Decision(job)
+    transition = _transition(job, event, target, changes, actions)
+    return Decision(fold(job, transition), transition, actions)
+
+
+def _row_for(job: Job, event: Event) -> Row | None:
+    cursor = _Cursor(str(job.state or UNBORN), job, event)
+    try:
+        MACHINE.events[event.trigger].trigger(cursor)
+    except MachineError:
+        return None
+    return cursor.row
+
+
+def _run(row: Row, job: Job, event: Event) -> tuple[dict[str, Any], tuple[Action, ...]]:
+    changes: dict[str, Any] = {}
+    actions: list[Action] = []
+    for effect in chain.from_iterable(then(job, event) for then in row.then):
+        if isinstance(effect, Mapping):
+            changes |= effect
+        else:
+            actions.append(effect)
+    return {k: v for k, v in changes.items() if getattr(job, k) != v}, tuple(actions)
+
+
+def _transition(
+    job: Job, event: Event, target: State, changes: dict[str, Any], actions: tuple[Action, ...]
+) -> Transition:
+    evidence = event.evidence()
+    if target is not job.state:
+        changes.setdefault("reason", _reason(event))
+        if changes["reason"] == job.reason:
+            del changes["reason"]
+    return Transition(
+        at=event.at,
+        study=job.spec.study,
+        job=job.id,
+        attempt=changes.pop("attempt", job.attempt),
+        trigger=event.trigger,
+        source=job.state,
+        target=target,
+        evidence=evidence,
+        changes=changes,
+        actions=tuple(str(action) for action in actions),
+    )
+
+
+def _reason(event: Event) -> str:
+    said = str(event.evidence().get("reason") or "")
+    if not isinstance(event, Requested):
+        return said
+    return f"{event.verb}: {said}" if said else f"{event.verb} was asked"
+
+
+_DECODE: Mapping[str, Callable[[Any], Any]] = {
+    "pending": Verb,
+    "ending": EndingClass,
+    "checkpoints": tuple,
+}
+
+
+def fold(job: Job, transition: Transition) -> Job:
+    """Apply a journaled move to a job. Replay trusts it, so a later change of the table rewrites no history."""
+    changes: dict[str, Any] = {
+        name: _DECODE[name](value) if name in _DECODE and value is not None else value
+        for name, value in transition.changes.items()
+    }
+    if transition.target is not transition.source:
+        changes["since"] = transition.at
+    return replace(job, state=transition.target, attempt=transition.attempt, **changes)
+
+
+def accepted(state: State) -> tuple[Verb, ...]:
+    """List the verbs that a marker may ask in this state."""
+    return tuple(
+        verb
+        for verb in Verb
+        if any(row.trigger == requested(verb) and state in row.sources for row in TABLE)
+    )
+
+
+_INSTEAD: Mapping[tuple[Verb, State], str] = {
+    **{(Verb.RESTART, state): "start" for state in IDLE},
+    (Verb.RESTART, H): "release",
+    (Verb.RETRY, OK): "restart",
+}
+
+
+def _why_refused(job: Job, event: Event) -> str:
+    state = str(job.state or UNBORN)
+    if not isinstance(event, Requested) or job.state is None:
+        return f"{event.trigger} means nothing to a job that is {state}"
+    verbs = ", ".join(accepted(job.state))
+    instead = _INSTEAD.get((event.verb, job.state))
+    hint = f" (you may want {instead})" if instead else ""
+    return f"a job that is {state} takes no {event.verb}{hint}; it takes: {verbs}"
+
+
+def owed(job: Job, known: Container[str]) -> Iterator[Action]:
+    """List what a job's state still asks of the shell; a new watcher does it again, and each is safe to repeat.
+
+    `known` holds the ids of the study's jobs that have been born.
+    """
+    if job.state is S:
+        yield SubmitJob(job=job.id, attempt=job.attempt)
+    if job.state in SENT and job.pending is not None and job.withdrawn:
+        yield WithdrawJob(job=job.id, attempt=job.attempt)
+    if job.state is P:
+        yield StopJob(job=job.id, attempt=job.attempt, save=job.pending is Verb.SAVE)
+    for iteration in (None, *job.checkpoints):
+        yield from (action for action in do.children_of(job, iteration) if action.job not in known)

@@ -1,0 +1,86 @@
+"""What a job's log has told so far, and how its bytes become lines. Pure text."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from autoexp.model import EndingClass
+
+LONGEST_LINE_BYTES = 1 << 16
+"""A longer line is read as if it ended here: no grammar needs more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFacts:
+    """Everything that counts in one attempt's log, up to `offset`."""
+
+    inode: int = 0
+    offset: int = 0
+    """Bytes read, up to the end of the last complete line."""
+    iteration: int | None = None
+    train_iters: int | None = None
+    loss: float | None = None
+    tflops: float | None = None
+    """Model TFLOP/s per GPU."""
+    seconds_per_iteration: float | None = None
+    global_batch_size: int | None = None
+    loaded: int | None = None
+    """The iteration of the checkpoint that the run continued from."""
+    saves: tuple[int, ...] = ()
+    """Iterations whose save the log calls successful."""
+    done: bool = False
+    """The program's own mark of a finished training."""
+    diverged: bool = False
+    """The last report has no finite loss."""
+    symptom: EndingClass | None = None
+    """What the first telling error line points at."""
+    symptom_line: str = ""
+    last_line: str = ""
+    """The last line that is not blank, shortened."""
+
+
+_ENDS = re.compile(rb"\r\n|\n|\r")
+
+
+def complete_lines(data: bytes) -> tuple[list[bytes], int]:
+    r"""Split bytes into complete lines; return them and how many bytes they took.
+
+    `\r`, `\n` and `\r\n` each end a line. A last `\r` is left for later, its `\n` may be on the way.
+    """
+    usable = data[:-1] if data.endswith(b"\r") else data
+    end = max(usable.rfind(b"\n"), usable.rfind(b"\r")) + 1
+    if end == 0:
+        return ([usable], len(usable)) if len(usable) > LONGEST_LINE_BYTES else ([], 0)
+    return _ENDS.split(usable[:end])[:-1], end
+
+
+_SYMPTOMS: Mapping[EndingClass, str] = {
+    EndingClass.GPU_OOM: r"(?:CUDA|HIP) out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
+    EndingClass.HOST_OOM: r"oom[-_ ]?kill|Out Of Memory|Cannot allocate memory|DefaultCPUAllocator: can't allocate",
+    EndingClass.TIME_LIMIT: r"DUE TO TIME LIMIT",
+    EndingClass.PREEMPTED: r"DUE TO PREEMPTION",
+    EndingClass.NODE_FAIL: r"DUE TO NODE FAILURE|Node failure on",
+    EndingClass.NETWORK: r"NCCL (?:WARN|error).*(?:timeout|unhandled|remote)|ncclRemoteError|ncclSystemError"
+    r"|Watchdog caught collective operation timeout|Connection (?:closed|reset) by peer",
+    EndingClass.CONFIG: r"error: (?:unrecognized arguments|argument |the following arguments are required)"
+    r"|No module named",
+    EndingClass.LAUNCH: r"Address already in use|Unable to create step for job",
+}
+_SYMPTOM = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _SYMPTOMS.items()))
+
+
+def symptom(line: str) -> EndingClass | None:
+    """Say what an error line points at, if it points at anything."""
+    found = _SYMPTOM.search(line)
+    return EndingClass(found.lastgroup) if found and found.lastgroup else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What stands on disk when an attempt has ended, for a backend to judge."""
+
+    log: LogFacts = field(default_factory=LogFacts)
+    tracker: int | None = None
+    """The iteration the checkpoint folder's tracker names."""
+    checkpoints: tuple[int, ...] = ()
+    """Iterations of whole checkpoints, the linked one included."""

@@ -1,0 +1,305 @@
+"""The nouns: what a study is made of, as frozen values.
+
+`JobSpec` is what planning decided and never changes; `Job` is where it stands now, folded from the journal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+from typing import TypeAlias
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | tuple[JSON, ...] | Mapping[str, JSON] | None"
+
+
+class State(StrEnum):
+    """Where a job stands; `lifecycle.TABLE` says how it moves."""
+
+    WAITING = auto()
+    """Its start conditions do not hold yet."""
+    HELD = auto()
+    """A person, or a policy, wants it to wait for `release`."""
+    SUBMITTING = auto()
+    """The intent is on disk; the executor has not answered yet."""
+    QUEUED = auto()
+    """The executor has it, and it has not begun."""
+    GATING = auto()
+    """It has begun, and its gate is measuring."""
+    RUNNING = auto()
+    STALLED = auto()
+    """It runs, and makes no progress."""
+    STOPPING = auto()
+    """It was asked to end."""
+    BACKOFF = auto()
+    """The last attempt failed; the next one waits for its time."""
+    SUCCEEDED = auto()
+    FAILED = auto()
+    CANCELLED = auto()
+    SKIPPED = auto()
+    """Its start conditions can no longer hold."""
+
+
+OVER = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.SKIPPED})
+ACTIVE = frozenset(
+    {State.SUBMITTING, State.QUEUED, State.GATING, State.RUNNING, State.STALLED, State.STOPPING},
+)
+"""States in which an attempt is open and its files are worth looking at."""
+
+
+class Verb(StrEnum):
+    """What a marker file can ask."""
+
+    HOLD = auto()
+    RELEASE = auto()
+    START = auto()
+    SAVE = auto()
+    CANCEL = auto()
+    RESTART = auto()
+    RETRY = auto()
+    SUCCEED = auto()
+    FAIL = auto()
+
+
+class EndingClass(StrEnum):
+    """Why an attempt ended; retry policies are keyed by it."""
+
+    SUCCESS = auto()
+    TIME_LIMIT = auto()
+    PREEMPTED = auto()
+    NODE_FAIL = auto()
+    HOST_OOM = auto()
+    GPU_OOM = auto()
+    NETWORK = auto()
+    CANCELLED = auto()
+    LAUNCH = auto()
+    CONFIG = auto()
+    DIVERGED = auto()
+    HUNG = auto()
+    CRASHED = auto()
+    UNKNOWN = auto()
+
+
+class Remedy(StrEnum):
+    """What a retry policy does about an ending."""
+
+    RESUME = auto()
+    """Another attempt, which continues from the newest checkpoint."""
+    RETRY = auto()
+    EXCLUDE_NODE = auto()
+    """Another attempt, elsewhere."""
+    HOLD = auto()
+    FAIL = auto()
+    CANCEL = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A named question; `conditions.ask` answers it.
+
+    `jobs` and `templates` are the planned jobs and each-templates that its `stage` parameter stands for.
+    """
+
+    name: str
+    params: Mapping[str, JSON] = field(default_factory=dict)
+    parts: tuple["Condition", ...] = ()
+    jobs: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one attempt occupies while it runs."""
+
+    nodes: int = 1
+    cpus: int = 1
+    """CPU cores, per node."""
+    gpus_per_node: int = 0
+    processes_per_node: int = 1
+    """What the launcher starts on each node."""
+    memory_bytes: int | None = None
+    walltime_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How many attempts count against a job, and what each ending leads to."""
+
+    max_attempts: int = 1
+    when: Mapping[EndingClass, Remedy] = field(default_factory=dict)
+    backoff_s: float = 10.0
+    """The wait before the second attempt; it doubles with each further one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookCall:
+    """A hook with the values a recipe gives it."""
+
+    name: str
+    path: str
+    values: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """Jobs that will appear: one for each checkpoint, or each job, of a parent."""
+
+    id: str
+    stage: str
+    parent: str
+    """A job's id, or another template's."""
+    kind: str
+    """`checkpoint` or `job`."""
+    first: int = 1
+    every: int = 1
+    point: Mapping[str, JSON] = field(default_factory=dict)
+    """The template's own sweep axes with their values."""
+
+    def wants(self, iteration: int) -> bool:
+        """Say whether a checkpoint of this iteration gets a job."""
+        return iteration >= self.first and iteration % self.every == 0
+
+    def child(self, parent: str, iteration: int | None) -> str:
+        """Name the job that appears for `parent` (a job's id) and, per checkpoint, this iteration."""
+        prefix = self.id.removesuffix(self.parent)
+        return f"{prefix}{parent}" if iteration is None else f"{prefix}{parent}@{iteration:07d}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Where jobs run, as machines/<name>.yaml describes it."""
+
+    name: str
+    description: str = ""
+    executor: str = "local"
+    cpus: int | None = None
+    """CPU cores for jobs; None counts those of this host."""
+    gpus: int | None = None
+    """GPUs for jobs; None counts those of this host."""
+    python: str = ""
+    """The interpreter for trainers and hooks; the one that planned, if empty."""
+    environment: tuple[str, ...] = ()
+    """Variables of the watcher's own that jobs see besides PATH, HOME, USER, LANG and TMPDIR."""
+    programs: Mapping[str, str] = field(default_factory=dict)
+    """What a backend starts here, by backend, unless the recipe's param `program` says otherwise."""
+    observer: str = "auto"
+    """`inotify`, `poll`, or `auto` to choose."""
+    sweep_s: float = 10.0
+    """How often every job is looked at, whatever the observer says."""
+    poll_s: float = 1.0
+    """How often active jobs and markers are looked at where nothing tells us to."""
+    visibility_s: float = 60.0
+    """How long a file written elsewhere may take to be seen here."""
+    stop_grace_s: float = 10.0
+    """From the polite signal to the last one."""
+    save_grace_s: float = 300.0
+    """The same for an attempt that was asked to save."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """A job as planned: every value resolved."""
+
+    id: str
+    study: str
+    stage: str
+    values: Mapping[str, JSON] = field(default_factory=dict)
+    """The sweep axes, each with its value."""
+    params: Mapping[str, JSON] = field(default_factory=dict)
+    """Every name its recipe gives it, resolved."""
+    point: Mapping[str, JSON] = field(default_factory=dict)
+    """What its sweep point defines (axes, entry params, defaults) as written, for the jobs that appear for it."""
+    needs: tuple[str, ...] = ()
+    parent: str | None = None
+    """The job that a job of an `each` stage appeared for."""
+    template: str | None = None
+    iteration: int | None = None
+    backend: str | None = None
+    args: Mapping[str, JSON] = field(default_factory=dict)
+    argv: tuple[str, ...] = ()
+    output: str = ""
+    """Where its results stand, relative to its directory."""
+    start: Condition = field(default_factory=lambda: Condition(name="all"))
+    prepare: tuple[HookCall, ...] = ()
+    gate: tuple[str, ...] = ()
+    """The gate's argv; empty without one."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    no_progress_s: float | None = None
+    key: str = ""
+    """The study's own random mark, part of every token."""
+    children: tuple[Template, ...] = ()
+    """What appears for this job, or for its checkpoints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Where a job stands: the fold of its journal lines."""
+
+    spec: JobSpec
+    state: State | None = None
+    """None before its birth is in the journal."""
+    attempt: int = 0
+    """The newest attempt's number; 0 before the first."""
+    token: str | None = None
+    scheduler_id: str | None = None
+    unused: bool = False
+    """The newest attempt was refused before it ran: the next submission is the same attempt."""
+    withdrawn: bool = False
+    """We asked the executor to take the newest attempt back."""
+    pending: Verb | None = None
+    """What was asked and waits for the attempt to end."""
+    hung: bool = False
+    """It was stopped because it stalled."""
+    spent: int = 0
+    """Attempts that count against `RetryPolicy.max_attempts`."""
+    refusals: int = 0
+    """Submissions refused in a row."""
+    checkpoints: tuple[int, ...] = ()
+    """Iterations of its own whole checkpoints, in the order they were found."""
+    began_at: int = 0
+    """The newest checkpoint's iteration when the attempt was submitted: progress since then refunds it."""
+    since: float = 0.0
+    """When it came into its state, seconds since the epoch."""
+    wake_at: float | None = None
+    reason: str = ""
+    """Why it is in its state, for a person to read."""
+    ending: EndingClass | None = None
+    """How the newest attempt ended."""
+    retired: bool = False
+    """The recipe no longer has it."""
+
+    @property
+    def id(self) -> str:
+        """Its name within the study."""
+        return self.spec.id
+
+    @property
+    def iteration(self) -> int:
+        """The newest whole checkpoint's iteration; 0 without one."""
+        return max(self.checkpoints, default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A condition's answer, with its reason."""
+
+    holds: bool
+    reason: str
+    dead: bool = False
+    """It can no longer hold, whatever happens next (short of a person's marker)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One move, as the journal keeps it; `changes` are the fields of `Job` that it set."""
+
+    at: float
+    study: str
+    job: str
+    attempt: int
+    trigger: str
+    source: State | None
+    target: State
+    evidence: Mapping[str, JSON] = field(default_factory=dict)
+    changes: Mapping[str, JSON] = field(default_factory=dict)
+    actions: tuple[str, ...] = ()

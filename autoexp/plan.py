@@ -1,0 +1,228 @@
+"""Planning: a recipe becomes jobs. Pure: what it knows of the world stands in `World`.
+
+Stages are built when they are first needed, in their turn or because another stage refers to them; a stage that
+comes to need itself that way is an error.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+from autoexp.blame import Blame
+from autoexp.build import OF_A_CHECKPOINT, Builder, NoSibling
+from autoexp.model import JobSpec, Template
+from autoexp.naming import job_id
+from autoexp.outline import Plan, attach
+from autoexp.places import KeyPath
+from autoexp.scope import JobScope, compiled
+from autoexp.siblings import Siblings
+from autoexp.stages import Each, Recipe, Stage
+from autoexp.sweep import Point, SweepError, expand, merge
+from autoexp.world import World
+
+
+@dataclass(slots=True)
+class Planner:
+    """One recipe's planning: all at once by `plan`, and later each job that appears by `appear`."""
+
+    recipe: Recipe
+    world: World
+    read: dict[str, str] = field(default_factory=dict)
+    _jobs: dict[str, list[JobSpec]] = field(default_factory=dict)
+    _templates: dict[str, list[Template]] = field(default_factory=dict)
+    _previews: dict[str, JobSpec] = field(default_factory=dict)
+    _siblings: Siblings = field(default_factory=Siblings)
+    _trials: dict[str, JobSpec] = field(default_factory=dict)
+    """What each template's first job would be."""
+    _ids: dict[str, JobSpec] = field(default_factory=dict)
+    _points: dict[KeyPath, list[Point]] = field(default_factory=dict)
+    _open: list[str] = field(default_factory=list)
+    _elsewhere: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._elsewhere = names_of(self.recipe)
+
+    def plan(self) -> Plan:
+        """Plan every stage.
+
+        Raises:
+            RecipeError: the recipe cannot be planned; it names file, line, key and job.
+        """
+        for stage in self.recipe.stages:
+            self._build(stage)
+        jobs = [job for stage in self.recipe.stages for job in self._jobs[stage]]
+        templates = [template for stage in self.recipe.stages for template in self._templates[stage]]
+        if not jobs:
+            raise self.recipe.places.error(
+                ("sweep",), "the study has no jobs", why="the filters drop every point", fix="loosen them"
+            )
+        return Plan(
+            study=self.recipe.study,
+            jobs=tuple(attach(jobs, templates)),
+            templates=tuple(templates),
+            previews=tuple(self._previews[template.id] for template in templates),
+            environment=dict(self.read),
+        )
+
+    def know(self, jobs: Iterable[JobSpec], plan: Plan) -> None:
+        """Take over an earlier plan, so that jobs can appear for it."""
+        for job in (*jobs, *plan.previews):
+            self._siblings.add(job.stage, [job])
+        for template, preview in zip(plan.templates, plan.previews, strict=True):
+            self._templates.setdefault(template.stage, []).append(template)
+            self._previews[template.id] = preview
+        self._jobs.update({stage: [] for stage in self.recipe.stages})
+
+    def appear(self, template: Template, parent: JobSpec, iteration: int | None) -> JobSpec:
+        """Build the job that a template brings about for `parent`, a job, and an iteration of its checkpoints.
+
+        Raises:
+            RecipeError: the recipe has no value for it.
+        """
+        stage = self.recipe.stages[template.stage]
+        spec = self._builder(stage, Point(template.point, template.point), parent, iteration).build()
+        children = tuple(child for group in self._templates.values() for child in group if child.parent == template.id)
+        return replace(spec, template=template.id, children=children)
+
+    def sibling(self, stage: str, asker: Builder) -> JobSpec:
+        """Find the one job of a stage that agrees with the asker on all shared axes."""
+        if asker.parent is not None and asker.parent.stage == stage:
+            return asker.parent
+        self._need(stage)
+        found = self._siblings.agreeing(stage, asker.values)
+        if len(found) != 1 or found[0].id in self._previews:
+            names = ", ".join(job.id for job in found[:4]) or "none"
+            raise NoSibling(f"${{sibling.{stage}}} is the one job that agrees on all shared axes; there is {names}")
+        return found[0]
+
+    def members(self, stage: str, asker: Builder) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """List the jobs and templates of a stage that agree with the asker on all shared axes."""
+        self._need(stage)
+        found = [job.id for job in self._siblings.agreeing(stage, asker.values)]
+        if not found:
+            raise NoSibling(f"no job of stage {stage} agrees with it on all shared axes")
+        return tuple(j for j in found if j not in self._previews), tuple(j for j in found if j in self._previews)
+
+    def _need(self, stage: str) -> None:
+        if stage not in self.recipe.stages:
+            raise NoSibling(f"there is no stage {stage!r}; the stages are {', '.join(self.recipe.stages)}")
+        if stage in self._open:
+            circle = " -> ".join((*self._open[self._open.index(stage) :], stage))
+            raise NoSibling(f"stages wait for each other: {circle}")
+        self._build(stage)
+
+    def _build(self, name: str) -> None:
+        if name in self._jobs:
+            return
+        self._open.append(name)
+        stage = self.recipe.stages[name]
+        jobs: list[JobSpec] = []
+        templates: list[Template] = []
+        if stage.each is None:
+            jobs = [self._builder(stage, point).build() for point in self._stage_points(stage)]
+        else:
+            templates = [self._foresee(stage, stage.each, *occasion) for occasion in self._occasions(stage, stage.each)]
+        made = [*jobs, *(self._previews[template.id] for template in templates)]
+        self._check_unique(stage, made)
+        self._siblings.add(name, made)
+        self._jobs[name], self._templates[name] = jobs, templates
+        self._open.pop()
+
+    def _occasions(self, stage: Stage, each: Each) -> Iterator[tuple[JobSpec, Point]]:
+        """List what an each stage stands for: every job, or preview, of its parents, at each of its own points."""
+        for name in each.stages:
+            self._need(name)
+            previews = (self._previews[template.id] for template in self._templates[name])
+            yield from product((*self._jobs[name], *previews), self._own_points(stage))
+
+    def _foresee(self, stage: Stage, each: Each, parent: JobSpec, point: Point) -> Template:
+        """Make a template, and try it out on the first checkpoint it wants, so that mistakes are found now."""
+        first = -(-each.first // each.every) * each.every
+        tried_parent = self._trials.get(parent.id, parent)
+        builder = self._builder(stage, point, tried_parent, first if each.kind == "checkpoint" else None)
+        template = Template(
+            id=job_id(stage.name, point.axes, parent.id),
+            stage=stage.name,
+            parent=parent.id,
+            kind=each.kind,
+            first=each.first,
+            every=each.every,
+            point=point.scope(),
+        )
+        self._trials[template.id] = builder.build()
+        self._previews[template.id] = self._builder(stage, point, parent).preview()
+        return template
+
+    def _builder(
+        self, stage: Stage, point: Point, parent: JobSpec | None = None, checkpoint: int | None = None
+    ) -> Builder:
+        return Builder(
+            recipe=self.recipe,
+            world=self.world,
+            family=self,
+            stage=stage,
+            point=point,
+            parent=parent,
+            checkpoint=checkpoint,
+            elsewhere=self._elsewhere,
+            read=self.read,
+        )
+
+    def _stage_points(self, stage: Stage) -> Iterator[Point]:
+        for study_point, own in product(self._expand(self.recipe.sweep, ("sweep",)), self._own_points(stage)):
+            with self._sweep_errors((*stage.path, "sweep")):
+                yield merge(study_point, own)
+
+    def _own_points(self, stage: Stage) -> list[Point]:
+        return self._expand(stage.raw.get("sweep") or {}, (*stage.path, "sweep"))
+
+    def _expand(self, sweep: Mapping[str, Any], path: KeyPath) -> list[Point]:
+        if path not in self._points:
+            with self._sweep_errors(path):
+                self._points[path] = expand(sweep, lambda raw, names: self._evaluate(raw, names, path))
+        return self._points[path]
+
+    def _evaluate(self, raw: Any, names: Mapping[str, Any], path: KeyPath) -> Any:
+        levels = (names, self.recipe.params)
+        scope = JobScope(levels=levels, variables=self.world.variables, read=self.read)
+        with Blame(self.recipe.places, path, f"{self.recipe.study} (its sweep)").at(path, scope, raw):
+            return compiled(raw).evaluate(scope)
+
+    @contextmanager
+    def _sweep_errors(self, path: KeyPath) -> Iterator[None]:
+        try:
+            yield
+        except SweepError as error:
+            where = (*path, *error.path)
+            problem = self.recipe.places.error(where, str(error), why="the sweep cannot be expanded", fix=error.fix)
+            raise problem from error
+
+    def _check_unique(self, stage: Stage, made: Iterable[JobSpec]) -> None:
+        for job in made:
+            twin = self._ids.setdefault(job.id, job)
+            if twin is not job:
+                raise self.recipe.places.error(
+                    stage.path,
+                    f"two jobs have the id {job.id}",
+                    why=f"one is {dict(twin.values)}, the other {dict(job.values)}",
+                    fix="remove the duplicate, or give the sweep an axis, or named entries, that tell them apart",
+                )
+
+
+def _names_in(raw: Any) -> Iterator[str]:
+    """List every key in a value, at any depth: a generous answer to what a sweep may define."""
+    if isinstance(raw, Mapping):
+        for key, value in raw.items():
+            yield str(key)
+            yield from _names_in(value)
+    elif isinstance(raw, list | tuple):
+        for item in raw:
+            yield from _names_in(item)
+
+
+def names_of(recipe: Recipe) -> frozenset[str]:
+    """List the names that some stage or sweep of a recipe defines."""
+    stages = ((stage.raw.get("params"), stage.raw.get("sweep")) for stage in recipe.stages.values())
+    return frozenset(name for raw in (recipe.sweep, *stages) for name in _names_in(raw)) | {*OF_A_CHECKPOINT}

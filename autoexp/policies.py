@@ -1,0 +1,98 @@
+"""What a stage says about its attempts: resources, retries and stalls, read from evaluated values."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from autoexp import quantities
+from autoexp.model import EndingClass, Remedy, Resources, RetryPolicy
+
+T = TypeVar("T")
+RESOURCE_KEYS = ("nodes", "cpus", "gpus_per_node", "processes_per_node", "memory", "walltime")
+RETRY_KEYS = ("max_attempts", "when", "backoff")
+REMEDIES = tuple(remedy for remedy in Remedy if remedy is not Remedy.CANCEL)
+
+
+class PolicyError(Exception):
+    """A policy that cannot be read; `key` is the one to blame."""
+
+    def __init__(self, key: str, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.key = key
+        self.fix = fix
+
+
+def read_resources(raw: Mapping[str, Any]) -> Resources:
+    """Read a stage's resources; processes follow the GPUs, and cores the processes.
+
+    Raises:
+        PolicyError: a key is unknown, or a value is not what it should be.
+    """
+    _check_keys(raw, RESOURCE_KEYS)
+    gpus = _count(raw, "gpus_per_node", 0, least=0)
+    processes = _count(raw, "processes_per_node", max(gpus, 1))
+    return Resources(
+        nodes=_count(raw, "nodes", 1),
+        cpus=_count(raw, "cpus", processes),
+        gpus_per_node=gpus,
+        processes_per_node=processes,
+        memory_bytes=_quantity(raw, "memory", quantities.size_bytes),
+        walltime_s=_whole(_quantity(raw, "walltime", quantities.duration_s)),
+    )
+
+
+def read_retry(raw: Mapping[str, Any]) -> RetryPolicy:
+    """Read a stage's retry policy.
+
+    Raises:
+        PolicyError: a key, an ending or a remedy is unknown, or a value is not what it should be.
+    """
+    _check_keys(raw, RETRY_KEYS)
+    when: dict[EndingClass, Remedy] = {}
+    for ending, remedy in (raw.get("when") or {}).items():
+        if ending not in set(EndingClass):
+            raise PolicyError("when", f"{ending!r} is no class of ending", f"use one of {', '.join(EndingClass)}")
+        if remedy not in REMEDIES:
+            raise PolicyError("when", f"{remedy!r} is no remedy", f"use one of {', '.join(REMEDIES)}")
+        when[EndingClass(ending)] = Remedy(remedy)
+    backoff_s = _quantity(raw, "backoff", quantities.duration_s)
+    return RetryPolicy(
+        max_attempts=_count(raw, "max_attempts", 3),
+        when=when,
+        backoff_s=RetryPolicy().backoff_s if backoff_s is None else backoff_s,
+    )
+
+
+def read_stall(raw: Mapping[str, Any]) -> float | None:
+    """Read after how many seconds without progress a job counts as stalled.
+
+    Raises:
+        PolicyError: a key is unknown, or the duration is none.
+    """
+    _check_keys(raw, ("no_progress",))
+    return _quantity(raw, "no_progress", quantities.duration_s)
+
+
+def _check_keys(raw: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in raw:
+        if key not in known:
+            raise PolicyError(key, f"unknown key {key!r}", f"use one of {', '.join(known)}")
+
+
+def _count(raw: Mapping[str, Any], key: str, default: int, least: int = 1) -> int:
+    value = raw.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise PolicyError(key, f"{value!r} is not a whole number of at least {least}", "give a whole number")
+    return value
+
+
+def _quantity(raw: Mapping[str, Any], key: str, parse: Callable[[object], T]) -> T | None:
+    if raw.get(key) is None:
+        return None
+    try:
+        return parse(raw[key])
+    except ValueError as error:
+        raise PolicyError(key, str(error), "write the number with its unit") from error
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds)

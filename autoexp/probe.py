@@ -1,0 +1,128 @@
+"""Looking: what stands on disk for an open attempt becomes a `Snapshot`. Reads only, and decides nothing.
+
+The order matters: the exit file is read first, so whatever was written before it is seen by the rest of the look.
+"""
+
+import glob
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autoexp import backends, checkpoints, hosts
+from autoexp.conditions import Question
+from autoexp.endings import Exit
+from autoexp.files import read_json
+from autoexp.logs import LogFacts
+from autoexp.model import Job
+from autoexp.snapshot import Snapshot
+from autoexp.tail import read_on
+
+SETTLING_S = 2.0
+"""How long a whole checkpoint that the tracker does not name yet must stay as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoints:
+    """What a save directory holds, as far as it counts."""
+
+    own: tuple[int, ...] = ()
+    linked: tuple[int, ...] = ()
+    tracker: int | None = None
+    unsettled: Mapping[int, float] | None = None
+
+
+def attempt_dir(job_dir: Path, attempt: int) -> Path:
+    """Return an attempt's directory."""
+    return job_dir / "attempts" / f"{attempt:03d}"
+
+
+def look(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: bool | None) -> Snapshot:
+    """Look at a job's open attempt; `alive` is what its executor says, None if it does not know."""
+    folder = attempt_dir(job_dir, job.attempt)
+    ended = _exit(folder)
+    begun = read_json(folder / "started.json") or {}
+    log = read_on(folder / "output.log", old.log if old else LogFacts(), backends.find(job.spec.backend or "command"))
+    saved = _checkpoints(job, job_dir, old, at, ended=ended is not None)
+    seen = Snapshot(
+        at=at,
+        attempt=job.attempt,
+        scheduler_id=_claim(folder, job.token),
+        host=begun.get("host"),
+        gate=read_json(folder / "gate.json"),
+        exit=ended,
+        alive=alive,
+        rebooted=_is_of_earlier_boot(begun),
+        log=log,
+        own=saved.own,
+        linked=saved.linked,
+        tracker=saved.tracker,
+        unsettled=saved.unsettled or {},
+    )
+    gone = alive is False and ended is None
+    since = (old.gone_since if old and old.gone_since is not None else at) if gone else None
+    return replace(seen, gone_since=since, progress_at=_progress_at(old, seen))
+
+
+def _claim(folder: Path, token: str | None) -> str | None:
+    """Read who claimed the attempt; a claim that is not written yet is none."""
+    try:
+        return (folder / f"run.{token}").read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def _exit(folder: Path) -> Exit | None:
+    said = read_json(folder / "exit.json")
+    if said is None or not isinstance(said.get("code"), int):
+        return None
+    begun = read_json(folder / "started.json") or {}
+    rebooted = _is_of_earlier_boot(begun)
+    return Exit(code=said["code"], signal=said.get("signal") or None, asked=said.get("asked", ""), rebooted=rebooted)
+
+
+def _is_of_earlier_boot(begun: Mapping[str, object]) -> bool:
+    return begun.get("host") == hosts.hostname() and begun.get("boot_id") != hosts.boot_id()
+
+
+def _progress_at(old: Snapshot | None, seen: Snapshot) -> float:
+    """Say when the attempt last got further: an iteration where its log tells them, otherwise any new line."""
+    if old is None or old.scheduler_id != seen.scheduler_id:
+        return seen.at
+    tells = seen.log.iteration is not None
+    further = seen.log.iteration != old.log.iteration if tells else seen.log.offset != old.log.offset
+    return seen.at if further or seen.own != old.own else old.progress_at
+
+
+def _checkpoints(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, ended: bool) -> Checkpoints:
+    """Judge what is new in the save directory; what was whole once stays so."""
+    folder = job_dir / "checkpoints"
+    if job.spec.output != "checkpoints":
+        return Checkpoints()
+    tracker = checkpoints.read_tracker(folder)
+    number = tracker if isinstance(tracker, int) else None
+    own, linked, unsettled = set(job.checkpoints), set(old.linked if old else ()), {}
+    for iteration, path in checkpoints.iterations(folder).items():
+        if iteration in own or iteration in linked or not checkpoints.judge(path).complete:
+            continue
+        if path.is_symlink():
+            linked.add(iteration)
+            continue
+        since = (old.unsettled.get(iteration) if old else None) or at
+        if ended or (number or 0) >= iteration or at - since >= SETTLING_S:
+            own.add(iteration)
+        else:
+            unsettled[iteration] = since
+    return Checkpoints(own=tuple(sorted(own)), linked=tuple(sorted(linked)), tracker=number, unsettled=unsettled)
+
+
+def answer(questions: Iterable[Question], job_dir: Path) -> dict[Question, int]:
+    """Look at the files that conditions ask about; relative paths start in the job's directory."""
+    found: dict[Question, int] = {}
+    for question in questions:
+        path = os.path.join(job_dir, question.path)  # noqa: PTH118 - an absolute path stands for itself
+        if question.kind == "exists":
+            found[question] = int(Path(path).exists())
+        else:
+            found[question] = sum(1 for _ in glob.iglob(path))  # noqa: PTH207 - patterns may be absolute
+    return found

@@ -1,0 +1,153 @@
+"""What the engine knows: the studies of a root, their jobs as they stand, and who waits for whom."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from autoexp import conditions, studies
+from autoexp.conditions import Facts, Question
+from autoexp.lifecycle import fold
+from autoexp.model import Job, JobSpec, Template, Transition
+from autoexp.studies import Study
+
+if TYPE_CHECKING:
+    from autoexp.plan import Planner
+
+
+class Key(NamedTuple):
+    """One job of one study."""
+
+    study: str
+    job: str
+
+
+@dataclass(slots=True)
+class Ledger:
+    """One study and its jobs."""
+
+    study: Study
+    stamp: tuple[int, int] = (0, 0)
+    """Which plan.json it was read from: inode and time of change."""
+    jobs: dict[str, Job] = field(default_factory=dict)
+    """Every job that was born, by id."""
+    children: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The jobs that appeared, by template."""
+    parents: dict[str, str] = field(init=False)
+    """What each template stands for."""
+    waiters: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Who asks about a job or a template."""
+    _templates: dict[str, list[Template]] = field(default_factory=lambda: defaultdict(list))
+    """What stands for each job or template."""
+    _planner: "Planner | None" = None
+
+    def __post_init__(self) -> None:
+        templates = self.study.plan.templates
+        self.parents = {template.id: template.parent for template in templates}
+        for template in templates:
+            self._templates[template.parent].append(template)
+
+    def with_children(self, spec: JobSpec) -> JobSpec:
+        """Give a job the templates that stand for it by the present plan."""
+        children = tuple(self._templates.get(spec.template or spec.id, ()))
+        return spec if children == spec.children else replace(spec, children=children)
+
+    def dir_of(self, job: str) -> Path:
+        """A job's directory."""
+        return self.study.job_dir(job)
+
+    def put(self, job: Job) -> None:
+        """Take over how a job stands now."""
+        known = self.jobs.get(job.id)
+        self.jobs[job.id] = job
+        if known is None:
+            self._index(job.spec)
+
+    def _index(self, spec: JobSpec) -> None:
+        for name in conditions.jobs_of(spec.start):
+            self.waiters[name].add(spec.id)
+        if spec.template is not None:
+            self.children[spec.template] = (*self.children.get(spec.template, ()), spec.id)
+
+    def touched_by(self, job: Job) -> Iterator[str]:
+        """List the jobs whose conditions may answer otherwise now that this one has changed."""
+        names = [job.id, *([job.spec.template] if job.spec.template else [])]
+        while names:
+            name = names.pop()
+            yield from self.waiters.get(name, ())
+            names += [template.id for template in self._templates.get(name, ())]
+
+    def facts(self, job: Job, progress: Mapping[str, int], files: Mapping[Question, int]) -> Facts:
+        """Gather what a job's conditions may know."""
+        return Facts(
+            job=job, jobs=self.jobs, children=self.children, parents=self.parents, progress=progress, files=files
+        )
+
+    def appear(self, template: str, parent: str, iteration: int | None) -> JobSpec:
+        """Plan the job that a template brings about, from the recipe as it was planned.
+
+        Raises:
+            AutoexpError: the study's recipe.yaml is not the one that was planned, or has no value for the job.
+        """
+        if self._planner is None:
+            from autoexp.replanning import planner_of  # noqa: PLC0415 - OmegaConf is slow to load, and rarely needed
+
+            self._planner = planner_of(self.study, (job.spec for job in self.jobs.values()))
+        known = {t.id: t for t in self.study.plan.templates}
+        return self._planner.appear(known[template], self.jobs[parent].spec, iteration)
+
+
+@dataclass(slots=True)
+class Registry:
+    """All studies of a root."""
+
+    root: Path
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+
+    def job(self, key: Key) -> Job:
+        """Return a job as it stands."""
+        return self.ledgers[key.study].jobs[key.job]
+
+    def all_jobs(self) -> Iterator[tuple[Key, Job]]:
+        """List every job there is."""
+        for name, ledger in self.ledgers.items():
+            for job in ledger.jobs.values():
+                yield Key(name, job.id), job
+
+    def load(self, folder: Path) -> Ledger:
+        """Read a study, or read it again after it was planned anew; jobs keep their states.
+
+        Raises:
+            AutoexpError: its plan cannot be read.
+        """
+        stamp = stamp_of(folder)
+        study = studies.load(folder)
+        before = self.ledgers.get(folder.name)
+        ledger = Ledger(study, stamp)
+        specs = {job.id: job for job in study.plan.jobs}
+        for job in before.jobs.values() if before else ():
+            spec = specs.get(job.id, job.spec)
+            ledger.put(replace(job, spec=ledger.with_children(spec)))
+        self.ledgers[folder.name] = ledger
+        return ledger
+
+    def replay(self, transitions: Iterable[Transition]) -> None:
+        """Fold the journal into jobs; what it says of studies that are gone is left out."""
+        known: dict[Key, JobSpec] = {}
+        for name, ledger in self.ledgers.items():
+            specs = (*ledger.study.plan.jobs, *studies.appeared(ledger.study.dir))
+            known |= {Key(name, spec.id): ledger.with_children(spec) for spec in specs}
+        jobs: dict[Key, Job] = {}
+        for move in transitions:
+            key = Key(move.study, move.job)
+            if key in known:
+                jobs[key] = fold(jobs.get(key) or Job(spec=known[key]), move)
+        for key, job in jobs.items():
+            self.ledgers[key.study].put(job)
+
+
+def stamp_of(folder: Path) -> tuple[int, int]:
+    """Say which plan.json a study has now."""
+    status = (folder / "plan.json").stat()
+    return status.st_ino, status.st_ctime_ns

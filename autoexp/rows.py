@@ -1,0 +1,43 @@
+"""Rows of a view: every job's line, with the reason it has, or the reason its start conditions give."""
+
+import time
+from collections.abc import Iterator
+
+from autoexp import conditions, probe
+from autoexp.journal import stamp
+from autoexp.model import Job, State, Verdict
+from autoexp.registry import Ledger
+from autoexp.status import Row, row, sort
+from autoexp.view import View
+
+
+def rows(view: View, study: str) -> list[Row]:
+    """List a study's jobs, what needs a person first."""
+    return sort(_rows(view, view.registry.ledgers[study]))
+
+
+def _rows(view: View, ledger: Ledger) -> Iterator[Row]:
+    name, now = ledger.study.name, time.time()
+    for job in ledger.jobs.values():
+        if job.retired and job.state is State.CANCELLED:
+            continue
+        training = view.training(name, job.id)
+        since = stamp(job.since) if job.since else None
+        yield row(job, training, reason(view, ledger, job), now, since)
+
+
+def reason(view: View, ledger: Ledger, job: Job) -> str:
+    """Say why a job is in its state."""
+    if job.state is State.WAITING:
+        return verdict(view, ledger, job).reason
+    if job.state is State.BACKOFF and job.wake_at is not None:
+        return f"{job.reason}; next attempt in {max(job.wake_at - time.time(), 0):.0f}s"
+    wish = f"{job.pending} was asked" if job.pending else ""
+    return "; ".join(filter(None, (wish, job.reason)))
+
+
+def verdict(view: View, ledger: Ledger, job: Job) -> Verdict:
+    """Ask a job's start conditions."""
+    files = probe.answer(conditions.questions(job.spec.start), ledger.dir_of(job.id))
+    facts = ledger.facts(job, view.iterations(ledger.study.name), files)
+    return conditions.ask(job.spec.start, facts)

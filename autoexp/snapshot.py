@@ -1,0 +1,100 @@
+"""What stands on disk for a job's open attempt, and what its difference from the last look means. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from autoexp.endings import Exit, classify
+from autoexp.events import CheckpointSaved, Ended, Event, GateFailed, GatePassed, Progressed, Stalled, Started
+from autoexp.logs import LogFacts, Seen
+from autoexp.model import JSON, EndingClass, JobSpec
+from autoexp.world import checkpoint_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One look at one attempt."""
+
+    at: float
+    attempt: int
+    scheduler_id: str | None = None
+    """What the claim says; None while nothing has claimed the attempt."""
+    host: str | None = None
+    gate: Mapping[str, JSON] | None = None
+    exit: Exit | None = None
+    alive: bool | None = None
+    """Whether the attempt runs, as far as the executor knows; None is unknown, and moves nothing."""
+    rebooted: bool = False
+    """The attempt's host has been started anew since."""
+    gone_since: float | None = None
+    """When it was first seen neither to run nor to have left an exit file."""
+    log: LogFacts = field(default_factory=LogFacts)
+    progress_at: float = 0.0
+    """When it last got further."""
+    own: tuple[int, ...] = ()
+    """Iterations of whole checkpoints of its own."""
+    linked: tuple[int, ...] = ()
+    """Iterations of whole checkpoints that are another run's."""
+    tracker: int | None = None
+    unsettled: Mapping[int, float] = field(default_factory=dict)
+    """Checkpoints that are whole while the tracker does not name them yet, and since when they look like that."""
+
+
+def changes(old: Snapshot | None, new: Snapshot, spec: JobSpec, visibility_s: float) -> Iterator[Event]:
+    """Say what happened between two looks at the same attempt, in the order in which it did.
+
+    `visibility_s` is how long an exit file may take to be seen after the executor says that the attempt is over.
+    """
+    yield from _beginning(old, new)
+    yield from _progress(old, new, spec)
+    yield from _checkpoints(old, new)
+    yield from _ending(new, spec, visibility_s)
+
+
+def _beginning(old: Snapshot | None, new: Snapshot) -> Iterator[Event]:
+    if new.scheduler_id is not None and (old is None or old.scheduler_id is None):
+        yield Started(at=new.at, attempt=new.attempt, scheduler_id=new.scheduler_id, host=new.host)
+    if new.gate is None or (old is not None and old.gate is not None):
+        return
+    code = new.gate.get("code")
+    if code == 0:
+        yield GatePassed(at=new.at, attempt=new.attempt, measured=new.gate)
+    else:
+        cause = str(new.gate.get("cause") or "it says nothing")
+        yield GateFailed(at=new.at, attempt=new.attempt, code=code if isinstance(code, int) else -1, cause=cause)
+
+
+def _progress(old: Snapshot | None, new: Snapshot, spec: JobSpec) -> Iterator[Event]:
+    limit = spec.no_progress_s
+    if limit is None or new.exit is not None:
+        return
+    idle_s = new.at - new.progress_at
+    if idle_s > limit:
+        yield Stalled(at=new.at, attempt=new.attempt, idle_s=round(idle_s, 3))
+    elif old is None or old.at - old.progress_at > limit:
+        place = {"inode": new.log.inode, "offset": new.log.offset}
+        yield Progressed(at=new.at, attempt=new.attempt, iteration=new.log.iteration or 0, **place)
+
+
+def _checkpoints(old: Snapshot | None, new: Snapshot) -> Iterator[Event]:
+    for iteration in sorted(set(new.own) - set(old.own if old else ())):
+        path = f"checkpoints/{checkpoint_name(iteration)}"
+        yield CheckpointSaved(at=new.at, attempt=new.attempt, path=path, iteration=iteration)
+
+
+def _ending(new: Snapshot, spec: JobSpec, visibility_s: float) -> Iterator[Event]:
+    if new.exit is not None:
+        seen = Seen(log=new.log, tracker=new.tracker, checkpoints=(*new.own, *new.linked))
+        ending, reason = classify(new.exit, seen, spec, new.gate)
+        code, signal = new.exit.code, new.exit.signal
+        yield Ended(at=new.at, attempt=new.attempt, ending=ending, reason=reason, code=code, signal=signal)
+    elif new.gone_since is not None and new.at - new.gone_since >= visibility_s:
+        ending, reason = _vanished(new)
+        yield Ended(at=new.at, attempt=new.attempt, ending=ending, reason=reason)
+
+
+def _vanished(new: Snapshot) -> tuple[EndingClass, str]:
+    if new.rebooted:
+        return EndingClass.NODE_FAIL, "its host was started anew while it ran"
+    if new.scheduler_id is None:
+        return EndingClass.UNKNOWN, "the executor no longer knows it, and it never began"
+    return EndingClass.CRASHED, "its processes are gone, and it left no exit file (killed by SIGKILL?)"

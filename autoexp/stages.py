@@ -1,0 +1,181 @@
+"""A recipe as data: its stages, checked key by key, not yet evaluated."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoexp.places import KeyPath, Places
+
+RECIPE_KEYS = ("study", "machine", "params", "sweep", "stages")
+STAGE_KEYS = (
+    *("backend", "args", "hook", "with", "command"),
+    *("sweep", "params", "each", "needs", "start", "prepare", "gate", "resources", "env", "retry", "stall"),
+)
+KEYS_TO_COME = ("cancel", "finish", "container", "events", "requires", "priority", "pack", "notify")
+PROGRAMS = ("backend", "hook", "command")
+MAPPINGS = ("args", "with", "params", "sweep", "start", "prepare", "resources", "env", "retry", "stall", "each")
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """What an `each` stage stands for: every checkpoint, or every job, of these stages."""
+
+    kind: str
+    stages: tuple[str, ...]
+    first: int = 1
+    every: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage as written."""
+
+    name: str
+    program: str
+    """`backend`, `hook` or `command`."""
+    raw: Mapping[str, Any]
+    each: Each | None = None
+
+    @property
+    def path(self) -> KeyPath:
+        """Where it stands in the recipe."""
+        return ("stages", self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole recipe as written."""
+
+    study: str
+    places: Places
+    machine: str = "auto"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    sweep: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, Stage] = field(default_factory=dict)
+    text: str = ""
+    """What the study keeps as recipe.yaml."""
+
+
+def read_recipe(raw: Mapping[str, Any], places: Places, text: str) -> Recipe:
+    """Check a recipe's keys and shapes.
+
+    Raises:
+        RecipeError: a key is unknown or missing, or has a value of the wrong shape.
+    """
+    for key in raw:
+        if key not in RECIPE_KEYS:
+            raise places.unknown((key,), RECIPE_KEYS)
+    study = raw.get("study")
+    if not isinstance(study, str) or not is_name(study):
+        raise places.error(
+            ("study",) if "study" in raw else (),
+            "a recipe names its study" if study is None else f"{study!r} cannot name a study",
+            why="the name becomes a directory",
+            fix="write study: NAME with letters, digits, '.', '_' and '-'",
+        )
+    for key in ("params", "sweep", "stages"):
+        _expect_mapping(raw, (key,), places)
+    stages = {str(name): _read_stage(str(name), stage, places) for name, stage in (raw.get("stages") or {}).items()}
+    if not stages:
+        raise places.error(("stages",), "there are no stages", why="a study is made of them", fix="add one")
+    _check_each(stages, places)
+    return Recipe(
+        study=study,
+        places=places,
+        machine=str(raw.get("machine") or "auto"),
+        params=raw.get("params") or {},
+        sweep=raw.get("sweep") or {},
+        stages=stages,
+        text=text,
+    )
+
+
+def is_name(text: str) -> bool:
+    """Say whether a text can be a path component: no separators, no leading dot, nothing odd."""
+    return bool(text) and text[0].isalnum() and all(c.isascii() and (c.isalnum() or c in "._-") for c in text)
+
+
+def _expect_mapping(raw: Mapping[str, Any], path: KeyPath, places: Places) -> None:
+    value = raw.get(str(path[-1]))
+    if not isinstance(value or {}, Mapping):
+        raise places.error(
+            path,
+            f"{path[-1]} is written as key: value pairs",
+            why=f"it is a {type(value).__name__}",
+            fix="indent the pairs below it",
+        )
+
+
+def _read_stage(name: str, raw: Any, places: Places) -> Stage:
+    path: KeyPath = ("stages", name)
+    if not is_name(name):
+        raise places.error(
+            path, f"{name!r} cannot name a stage", why="the name becomes part of directories", fix="rename it"
+        )
+    if not isinstance(raw, Mapping):
+        raise places.error(path, "a stage is written as key: value pairs", why=f"it is {raw!r}", fix="indent its keys")
+    for key in raw:
+        if key in KEYS_TO_COME:
+            raise places.error(
+                (*path, key), f"{key} is not supported yet", why="this version does not read it", fix="remove it"
+            )
+        if key not in STAGE_KEYS:
+            raise places.unknown((*path, key), STAGE_KEYS)
+    for key in MAPPINGS:
+        _expect_mapping(raw, (*path, key), places)
+    return Stage(name=name, program=_program(raw, path, places), raw=raw, each=_read_each(raw, path, places))
+
+
+def _program(raw: Mapping[str, Any], path: KeyPath, places: Places) -> str:
+    given = [key for key in PROGRAMS if key in raw]
+    if len(given) != 1:
+        raise places.error(
+            path,
+            f"a stage has one program, not {len(given)}",
+            why=f"it names {' and '.join(given)}" if given else f"it has none of {', '.join(PROGRAMS)}",
+            fix="keep one of backend:, hook: and command:" if given else "add backend:, hook: or command:",
+        )
+    for key, owner in (("args", "backend"), ("with", "hook")):
+        if key in raw and given[0] != owner:
+            raise places.error(
+                (*path, key), f"{key} belongs to a {owner}", why=f"this stage has a {given[0]}", fix=f"remove {key}"
+            )
+    return given[0]
+
+
+def _read_each(raw: Mapping[str, Any], path: KeyPath, places: Places) -> Each | None:
+    if "each" not in raw:
+        return None
+    each, path = raw["each"] or {}, (*path, "each")
+    for key in each:
+        if key not in ("checkpoint", "job", "from", "every"):
+            raise places.unknown((*path, key), ("checkpoint", "job", "from", "every"))
+    kinds = [kind for kind in ("checkpoint", "job") if kind in each]
+    if len(kinds) != 1:
+        raise places.error(
+            path,
+            "each stands for checkpoints or for jobs",
+            why=f"it says {' and '.join(kinds) or 'neither'}",
+            fix="write each: {checkpoint: STAGE} or each: {job: STAGE}",
+        )
+    stages = each[kinds[0]]
+    numbers = {key: each.get(key, 1) for key in ("from", "every")}
+    for key, number in numbers.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise places.error(
+                (*path, key), f"{number!r} is no iteration", why="iterations count from 1", fix="write a whole number"
+            )
+    listed = (stages,) if isinstance(stages, str) else tuple(stages)
+    return Each(kind=kinds[0], stages=listed, first=numbers["from"], every=numbers["every"])
+
+
+def _check_each(stages: Mapping[str, Stage], places: Places) -> None:
+    for stage in stages.values():
+        for parent in stage.each.stages if stage.each else ():
+            if parent not in stages:
+                raise places.error(
+                    (*stage.path, "each"),
+                    f"there is no stage {parent!r}",
+                    why=f"the stages are {', '.join(stages)}",
+                    fix="correct the name",
+                )

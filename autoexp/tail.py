@@ -1,0 +1,43 @@
+"""Reading a log as it grows: from a saved offset, in complete lines, whatever becomes of the file meanwhile."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from autoexp.backends import Backend
+from autoexp.logs import LogFacts, complete_lines, symptom
+
+CHUNK_BYTES = 1 << 20
+LONGEST_LAST_LINE = 200
+
+
+def read_on(path: Path, facts: LogFacts, backend: Backend) -> LogFacts:
+    """Take what was written to a log since the last look into account; a new or shortened file is read anew."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return facts
+    try:
+        status = os.fstat(descriptor)
+        if status.st_ino != facts.inode or status.st_size < facts.offset:
+            facts = replace(LogFacts(), inode=status.st_ino, saves=facts.saves)
+        while chunk := os.pread(descriptor, CHUNK_BYTES, facts.offset):
+            lines, used = complete_lines(chunk)
+            if not used:
+                break
+            facts = replace(_read_lines(lines, facts, backend), offset=facts.offset + used)
+    finally:
+        os.close(descriptor)
+    return facts
+
+
+def _read_lines(lines: list[bytes], facts: LogFacts, backend: Backend) -> LogFacts:
+    for raw in lines:
+        line = raw.decode(errors="replace")
+        facts = backend.read(facts, line)
+        if facts.symptom is None and (found := symptom(line)):
+            facts = replace(facts, symptom=found, symptom_line=line.strip()[:LONGEST_LAST_LINE])
+    last = next((line for line in reversed(lines) if line.strip()), None)
+    if last is None:
+        return facts
+    return replace(facts, last_line=last.decode(errors="replace").strip()[:LONGEST_LAST_LINE])

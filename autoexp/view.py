@@ -1,0 +1,66 @@
+"""A root as others may read it at any time: the studies' plans, the journal folded over them, and who watches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autoexp import lease, progress, studies
+from autoexp.errors import AutoexpError
+from autoexp.journal import History, to_transition, unstamp
+from autoexp.model import Job, State
+from autoexp.registry import Ledger, Registry
+
+
+@dataclass(slots=True)
+class View:
+    """What can be known of a root without being its watcher."""
+
+    root: Path
+    var: Path
+    registry: Registry
+    watcher: Mapping[str, Any] | None
+    progress: Mapping[str, Any]
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """The journal's records."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Studies that cannot be read, and what the watcher cannot do."""
+
+    def ledgers(self) -> list[Ledger]:
+        """The studies, by name."""
+        return [self.registry.ledgers[name] for name in sorted(self.registry.ledgers)]
+
+    def training(self, study: str, job: str) -> Mapping[str, Any]:
+        """How far a job's running attempt has come."""
+        told = self.progress.get("jobs", {}).get(f"{study}/{job}")
+        return told if isinstance(told, Mapping) else {}
+
+    def iterations(self, study: str) -> dict[str, int]:
+        """The iteration each running job of a study has reached."""
+        jobs = self.registry.ledgers[study].jobs
+        reached = {name: self.training(study, name).get("iteration") for name in jobs}
+        return {name: iteration for name, iteration in reached.items() if isinstance(iteration, int)}
+
+
+def view(root: Path, var: str | None = None, *, until: float | None = None) -> View:
+    """Read a root; planned jobs that no watcher has met yet are waiting. `until` leaves out what came later.
+
+    Raises:
+        AutoexpError: the journal is damaged.
+    """
+    runtime = lease.var_of(root, var)
+    registry, problems = Registry(root), {}
+    for folder in studies.all_in(root):
+        try:
+            registry.load(folder)
+        except AutoexpError as error:
+            problems[folder.name] = str(error)
+    records = [r for r in History(runtime / "journal").records() if until is None or unstamp(r["at"]) <= until]
+    registry.replay(map(to_transition, records))
+    for ledger in registry.ledgers.values():
+        for spec in ledger.study.plan.jobs:
+            if spec.id not in ledger.jobs:
+                ledger.put(Job(spec=spec, state=State.WAITING))
+    watched = lease.holder(root)
+    said = progress.read(runtime) if watched else {}
+    return View(root, runtime, registry, watched, said, records, {**said.get("problems", {}), **problems})

@@ -1,0 +1,112 @@
+"""Putting an engine together over a root: lease, journal, studies, observer. Everything is given back by `close`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autoexp import clock, hosts, studies
+from autoexp import lease as leases
+from autoexp.engine import Engine, Listener
+from autoexp.errors import AutoexpError
+from autoexp.events import requested
+from autoexp.journal import History, cut_torn_tails, open_journal, to_transition
+from autoexp.mailroom import Mailroom
+from autoexp.model import Machine, Transition, Verb
+from autoexp.progress import Progress
+from autoexp.registry import Key, Registry
+from autoexp.watch import observer as make_observer
+
+REQUESTS = frozenset(requested(verb) for verb in Verb)
+
+
+@contextmanager
+def watching(root: Path, var: Path, observer: str | None, logger: Any, listener: Listener) -> Iterator[Engine]:
+    """Hold a root's lease and yield the engine that watches it, with the journal replayed.
+
+    Raises:
+        AlreadyWatched: the root has a live watcher.
+        AutoexpError: the journal is damaged, or the root or var cannot be used.
+    """
+    prepare_var(root, var)
+    lease = leases.take(root, var, clock.now())
+    try:
+        registry, problems = _load_studies(root)
+        history = History(var / "journal")
+        obeyed: set[tuple[Key, int, int]] = set()
+        registry.replay(_moves(history, obeyed))
+        for segment in cut_torn_tails(history):
+            logger.warning("torn_tail_cut", path=str(segment.path), bytes=segment.torn)
+        holder = {"host": hosts.hostname(), "pid": lease.record["pid"]}
+        journal = open_journal(var / "journal", history, holder, clock.now())
+    except BaseException:
+        lease.release()
+        raise
+    machine = _machine_of(registry)
+    eyes = make_observer(observer or machine.observer, machine.poll_s)
+    progress = Progress(var / "progress.json", eyes.name, problems=problems)
+    engine = Engine(registry, journal, lease, eyes, progress, Mailroom(obeyed), machine.sweep_s, listener)
+    try:
+        engine.recover()
+        yield engine
+    finally:
+        engine.close()
+
+
+def prepare_var(root: Path, var: Path) -> None:
+    """Make the runtime folder, for its owner only.
+
+    Raises:
+        AutoexpError: the root is no folder, or var cannot be made.
+    """
+    if not root.is_dir():
+        why = "it is a file" if root.exists() else "there is no such folder"
+        raise AutoexpError(f"{root} cannot be watched", why=why, fix="plan a study into it first: autoexp plan RECIPE")
+    try:
+        var.mkdir(parents=True, exist_ok=True, mode=0o700)
+        var.chmod(0o700)
+    except OSError as error:
+        raise AutoexpError(
+            f"{var} cannot be used for the runtime state", why=str(error), fix="give another folder: --var DIR"
+        ) from error
+
+
+def _load_studies(root: Path) -> tuple[Registry, dict[str, str]]:
+    """Read every study; one that cannot be read is left to the engine's next look, and reported."""
+    registry, problems = Registry(root), {}
+    for folder in studies.all_in(root):
+        try:
+            studies.mend(studies.load(folder))
+            registry.load(folder)
+        except AutoexpError as error:
+            problems[folder.name] = str(error)
+    return registry, problems
+
+
+def _moves(history: History, obeyed: set[tuple[Key, int, int]]) -> Iterator[Transition]:
+    for record in history.records():
+        if record["trigger"] in REQUESTS:
+            evidence = record["evidence"]
+            obeyed.add((Key(record["study"], record["job"]), evidence.get("inode", 0), evidence.get("ctime_ns", 0)))
+        yield to_transition(record)
+
+
+def _machine_of(registry: Registry) -> Machine:
+    """Say how to watch: as the first study's machine does."""
+    machines = [ledger.study.machine for ledger in registry.ledgers.values()]
+    return machines[0] if machines else Machine(name="local")
+
+
+def until_done(study: str | None = None) -> Callable[[Engine], bool]:
+    """Stop when every job, of one study or of all, is over or held."""
+    return lambda engine: not engine.unfinished(study)
+
+
+def once(_: Engine) -> bool:
+    """Stop after the first look."""
+    return True
+
+
+def never(_: Engine) -> bool:
+    """Watch until interrupted."""
+    return False

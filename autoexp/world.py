@@ -1,0 +1,59 @@
+"""What planning knows of the world besides the recipe, and where a study's things stand in it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoexp.model import JobSpec, Machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookInfo:
+    """A hook module as it was found."""
+
+    name: str
+    path: str
+    output: str = ""
+    """The sub-folder of a job's directory that it writes to, when it runs as a job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything outside the recipe that a plan depends on."""
+
+    machine: Machine
+    root: str
+    """The experiments folder, absolute."""
+    hooks: Callable[[str], HookInfo]
+    """Finds a hook by name; raises AutoexpError if there is none."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """The environment, for `${oc.env:...}`."""
+    key: str = ""
+    """The study's own random mark."""
+
+
+def job_dir(root: str, study: str, job: str) -> str:
+    """Return a job's directory."""
+    return f"{root}/{study}/jobs/{job}"
+
+
+def checkpoint_name(iteration: int) -> str:
+    """Name a checkpoint's folder, as Megatron-LM does."""
+    return f"iter_{iteration:07d}"
+
+
+def result_of(job: JobSpec, root: str) -> Mapping[str, Any]:
+    """List what `${sibling.<stage>.<path>}` can refer to."""
+    home = job_dir(root, job.study, job.id)
+    return {
+        "job": job.id,
+        "stage": job.stage,
+        "study": job.study,
+        "dir": home,
+        "output": f"{home}/{job.output}".rstrip("/"),
+        "checkpoints": f"{home}/checkpoints",
+        "values": job.values,
+        "params": job.params,
+        "args": job.args,
+        **({} if job.iteration is None else {"iteration": job.iteration}),
+    }

@@ -46,16 +46,16 @@ def load_yaml(file: Path) -> tuple[dict[str, Any], Places]:
         raise RecipeError(f"{file} cannot be read", why=str(error), fix="check its path and permissions") from error
     try:
         node = yaml.compose(text, Loader=_LOADER)
-        written = dict(_places(node, file.name, ())) if node is not None else {}
+        written = dict(_places(node, str(file), ())) if node is not None else {}
         raw = OmegaConf.to_container(OmegaConf.create(text or "{}"))
     except yaml.YAMLError as error:
         raise _syntax_error(file, error) from error
     except OmegaConfBaseException as error:
-        where = Places(file.name, written).spell(tuple((error.full_key or "").split(".")))
+        where = Places(str(file), written).spell(tuple((error.full_key or "").split(".")))
         raise RecipeError(f"{where}: not in the recipe language", why=str(error), fix="correct it") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{file} is no mapping", why=f"it is a {type(raw).__name__}", fix="write key: value pairs")
-    return _plain(raw), Places(file.name, written)
+    return _plain(raw), Places(str(file), written)
 
 
 def _places(node: yaml.Node, file: str, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
@@ -85,7 +85,7 @@ def _places(node: yaml.Node, file: str, path: KeyPath) -> Iterator[tuple[KeyPath
 
 
 def _is_sexagesimal(node: yaml.ScalarNode) -> bool:
-    return bool(node.tag == "tag:yaml.org,2002:int" and ":" in node.value and node.style is None)
+    return bool(node.tag == "tag:yaml.org,2002:int" and ":" in node.value and not node.style)
 
 
 def _sexagesimal(text: str) -> int:
@@ -106,7 +106,7 @@ def _syntax_error(file: Path, error: yaml.YAMLError) -> RecipeError:
     mark = getattr(error, "problem_mark", None)
     line = f":{mark.line + 1}" if mark else ""
     problem = getattr(error, "problem", None) or str(error)
-    return RecipeError(f"{file.name}{line}: this is no YAML", why=problem, fix="correct the line, or the one before it")
+    return RecipeError(f"{file}{line}: this is no YAML", why=problem, fix="correct the line, or the one before it")
 
 
 def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -> None:

@@ -32,7 +32,10 @@ def decode(kind: type[T], data: object) -> T:
         ValueError: the data has a field that `kind` does not know, or a value that does not fit.
     """
     decoder: Callable[[object], T] = _decoder(cast(Hashable, kind))
-    return decoder(data)
+    try:
+        return decoder(data)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"this is no {getattr(kind, '__name__', kind)}: {error}") from error
 
 
 @cache

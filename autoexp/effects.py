@@ -45,9 +45,20 @@ def remedy(job: Job, event: Ended) -> Remedy:
     return job.spec.retry.when.get(ending, DEFAULT_REMEDIES[ending])
 
 
+def was_taken_back(job: Job, event: Ended) -> bool:
+    """Say whether the attempt ended because we took its submission back: before it began, or just after."""
+    return job.withdrawn and (job.unused or event.ending is EndingClass.CANCELLED)
+
+
 def spent_after(job: Job) -> int:
     """Count the attempts used up once the present one has failed; a new checkpoint refunds it."""
     return job.spent if job.iteration > job.began_at else job.spent + 1
+
+
+def doubled(first_s: float, times: int) -> float:
+    """Double a wait this often, up to the longest one; a recipe may begin with a longer one still."""
+    enough = 60  # doublings, however often it was refused: a float holds no 2 ** 1024
+    return min(first_s * 2.0 ** min(times, enough), max(first_s, LONGEST_BACKOFF_S))
 
 
 def open_attempt(job: Job, _: Event) -> Iterator[Effect]:
@@ -86,16 +97,22 @@ def record_checkpoint(job: Job, event: Any) -> Iterator[Effect]:
 
 def record_ending(job: Job, event: Ended) -> Iterator[Effect]:
     """Close the attempt and count it, unless it did its work or was taken back."""
-    excused = event.ending is EndingClass.SUCCESS or job.pending is not None or job.withdrawn
+    excused = event.ending is EndingClass.SUCCESS or job.pending is not None or was_taken_back(job, event)
     spent = job.spent if excused else spent_after(job)
     yield {"ending": ending_of(job, event), "spent": spent, "unused": False, "hung": False}
 
 
 def settle(job: Job, event: Event) -> Iterator[Effect]:
-    """What was asked is done."""
+    """What was asked is done, and is the reason for the job's state."""
     if job.pending is not None:
         said = event.evidence().get("reason")
         yield {"pending": None, "reason": f"{job.pending} was asked{f'; {said}' if said else ''}"}
+
+
+def drop_wish(job: Job, _: Event) -> Iterator[Effect]:
+    """Forget what was asked: it came too late to matter."""
+    if job.pending is not None:
+        yield {"pending": None}
 
 
 def take_back_hold(job: Job, _: Event) -> Iterator[Effect]:
@@ -111,14 +128,12 @@ def pend(_: Job, event: Requested) -> Iterator[Effect]:
 
 def back_off(job: Job, event: Event) -> Iterator[Effect]:
     """Wait twice as long after each attempt that counts."""
-    doublings = max(spent_after(job) - 1, 0)
-    yield {"wake_at": event.at + min(job.spec.retry.backoff_s * 2**doublings, LONGEST_BACKOFF_S)}
+    yield {"wake_at": event.at + doubled(job.spec.retry.backoff_s, max(spent_after(job) - 1, 0))}
 
 
 def try_again_later(job: Job, event: SubmitRefused) -> Iterator[Effect]:
     """Wait twice as long after each refusal in a row; a refusal uses up no attempt."""
-    delay = min(FIRST_REFUSAL_BACKOFF_S * 2**job.refusals, LONGEST_BACKOFF_S)
-    yield {"wake_at": event.at + delay, "refusals": job.refusals + 1}
+    yield {"wake_at": event.at + doubled(FIRST_REFUSAL_BACKOFF_S, job.refusals), "refusals": job.refusals + 1}
 
 
 def withdraw(job: Job, _: Event) -> Iterator[Effect]:

@@ -50,7 +50,6 @@ LIVE = (G, R, L)
 DONE = (OK, BAD, CUT, SKIP)
 ATTEMPTED = (*SENT, *LIVE, P)
 ALL = (W, H, S, Q, G, R, L, P, B, *DONE)
-NOT_L = tuple(state for state in ALL if state is not L)
 
 
 # Questions that rows ask. Each is a plain predicate over the job and the event.
@@ -91,9 +90,9 @@ def succeeded(_: Job, event: Any) -> bool:
     return bool(event.ending is EndingClass.SUCCESS)
 
 
-def was_withdrawn(job: Job, _: Event) -> bool:
-    """We took the submission back, and the wish behind that was taken back since."""
-    return job.withdrawn
+def is_news(job: Job, event: Any) -> bool:
+    """The checkpoint was not known yet; a new watcher finds them all again."""
+    return event.iteration not in job.checkpoints
 
 
 def kills_the_hung(job: Job, _: Event) -> bool:
@@ -167,20 +166,20 @@ TABLE: tuple[Row, ...] = (
     Row("progressed", (L,), R),
     Row("stalled", (R,), P, (kills_the_hung,), (do.note_hung, do.stop)),
     Row("stalled", (R,), L),
-    Row("checkpoint_saved", (L,), R, then=(do.appear_for_checkpoint, do.record_checkpoint)),
-    Row("checkpoint_saved", NOT_L, None, then=(do.appear_for_checkpoint, do.record_checkpoint)),
+    Row("checkpoint_saved", (L,), R, (is_news,), (do.appear_for_checkpoint, do.record_checkpoint)),
+    Row("checkpoint_saved", ALL, None, then=(do.appear_for_checkpoint, do.record_checkpoint)),
     # Ending. What a person asked for comes before what the policy says; finished work stays finished.
     Row("ended", SENT, CUT, (pends(Verb.CANCEL),), (do.record_ending, do.settle)),
     Row("ended", SENT, OK, (pends(Verb.SUCCEED),), (do.record_ending, do.settle)),
     Row("ended", SENT, BAD, (pends(Verb.FAIL),), (do.record_ending, do.settle)),
-    Row("ended", (*SENT, *LIVE), OK, (succeeded,), (do.record_ending, do.settle)),
+    Row("ended", (*SENT, *LIVE), OK, (succeeded,), (do.record_ending, do.drop_wish)),
     Row("ended", (*SENT, *LIVE), H, (pends(Verb.HOLD),), (do.record_ending, do.settle)),
-    Row("ended", SENT, W, (was_withdrawn,), (do.record_ending,)),
+    Row("ended", (*SENT, *LIVE), W, (do.was_taken_back,), (do.record_ending,)),  # and that wish taken back since
     Row("ended", (P,), CUT, (pends(Verb.CANCEL),), (do.record_ending, do.settle)),
     Row("ended", (P,), S, (pends(Verb.RESTART),), (do.record_ending, do.open_attempt)),
     Row("ended", (P,), BAD, (pends(Verb.FAIL),), (do.record_ending, do.settle)),
     Row("ended", (P,), OK, (pends(Verb.SUCCEED),), (do.record_ending, do.settle)),
-    Row("ended", (P,), OK, (succeeded,), (do.record_ending, do.settle)),
+    Row("ended", (P,), OK, (succeeded,), (do.record_ending, do.drop_wish)),
     Row("ended", (P,), H, (pends(Verb.HOLD, Verb.SAVE),), (do.record_ending, do.settle)),
     Row("ended", ATTEMPTED, H, (remedy_is(Remedy.HOLD),), (do.record_ending,)),
     Row("ended", ATTEMPTED, CUT, (remedy_is(Remedy.CANCEL),), (do.record_ending,)),
@@ -348,11 +347,7 @@ def fold(job: Job, transition: Transition) -> Job:
 
 def accepted(state: State) -> tuple[Verb, ...]:
     """List the verbs that a marker may ask in this state."""
-    return tuple(
-        verb
-        for verb in Verb
-        if any(row.trigger == requested(verb) and state in row.sources for row in TABLE)
-    )
+    return tuple(verb for verb in Verb if any(row.trigger == requested(verb) and state in row.sources for row in TABLE))
 
 
 _INSTEAD: Mapping[tuple[Verb, State], str] = {

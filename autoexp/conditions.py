@@ -7,6 +7,7 @@ One function each, by the name that recipes use. What a function needs to know o
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from autoexp.effects import children_of
 from autoexp.model import JSON, OVER, Condition, Job, State, Verdict
 
 
@@ -38,6 +39,9 @@ class Facts:
 
 Ask = Callable[[Condition, Facts], Verdict]
 
+REASONS = 3
+"""How many of several reasons are spelled out."""
+
 
 def ask(condition: Condition, facts: Facts) -> Verdict:
     """Answer a condition."""
@@ -64,8 +68,7 @@ def jobs_of(condition: Condition) -> Iterator[str]:
 
 def all_of(condition: Condition, facts: Facts) -> Verdict:
     """Hold when every part holds."""
-    verdicts = [ask(part, facts) for part in condition.parts]
-    return _all(verdicts) if verdicts else Verdict(holds=True, reason="nothing to wait for")
+    return _all([ask(part, facts) for part in condition.parts])
 
 
 def any_of(condition: Condition, facts: Facts) -> Verdict:
@@ -86,21 +89,19 @@ def not_(condition: Condition, facts: Facts) -> Verdict:
 
 def job_succeeded(condition: Condition, facts: Facts) -> Verdict:
     """Hold when every job of a stage succeeded; dead once one ended otherwise."""
-    return _all([_in_state(name, State.SUCCEEDED, facts) for name in condition.jobs], _everything_of(condition, facts))
+    return _every(condition, facts, lambda name: _in_state(name, State.SUCCEEDED, facts))
 
 
 def job_state(condition: Condition, facts: Facts) -> Verdict:
     """Hold while every job of a stage is in a state."""
     state = State(str(condition.params["state"]))
-    return _all([_in_state(name, state, facts) for name in condition.jobs])
+    return _every(condition, facts, lambda name: _in_state(name, state, facts))
 
 
 def checkpoint_reached(condition: Condition, facts: Facts) -> Verdict:
     """Hold once every job of a stage has a whole checkpoint of this iteration, or a later one."""
-    wanted = condition.params["iteration"]
-    if not isinstance(wanted, int):
-        raise TypeError(f"checkpoint_reached was planned with iteration {wanted!r}")
-    return _all([_reached(name, wanted, facts) for name in condition.jobs])
+    wanted = int(str(condition.params["iteration"]))
+    return _every(condition, facts, lambda name: _reached(name, wanted, facts))
 
 
 def file_exists(condition: Condition, facts: Facts) -> Verdict:
@@ -115,9 +116,9 @@ def glob_exists(condition: Condition, facts: Facts) -> Verdict:
 
 
 def attempts_below(condition: Condition, facts: Facts) -> Verdict:
-    """Hold while the job itself has had fewer attempts."""
-    limit = int(str(condition.params["n"]))
-    return Verdict(holds=facts.job.attempt < limit, reason=f"{facts.job.attempt} attempts of {limit}")
+    """Hold while the job itself has had fewer attempts; it never has fewer again."""
+    had, limit = facts.job.attempt, int(str(condition.params["n"]))
+    return Verdict(holds=had < limit, reason=f"{had} attempts of {limit}", dead=had >= limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,12 @@ CONDITIONS: Mapping[str, Kind] = {
 }
 
 
+COUNTS: Mapping[str, str] = {"iteration": "iteration", "n": "number of attempts", "min": "number of files"}
+TEXTS = ("stage", "path", "pattern")
+
+
 class ConditionError(Exception):
-    """A condition that cannot be read; `path` leads to it from where it began."""
+    """A condition that cannot be read."""
 
     def __init__(self, what: str, why: str, fix: str) -> None:
         super().__init__(what)
@@ -172,6 +177,9 @@ def _read_named(name: str, value: object) -> Condition:
         raise ConditionError(f"unknown condition {name!r}", "nobody answers it", _known())
     if kind.parts:
         listed = value if isinstance(value, list | tuple) else [value]
+        if not listed or (name == "not" and len(listed) > 1):
+            said = "it is made of one other" if name == "not" else "it is made of others"
+            raise ConditionError(f"{name} has {len(listed)} conditions", said, f"write {name}: [NAME: {{...}}]")
         return Condition(name=name, parts=tuple(read_condition(part) for part in listed))
     params: Mapping[str, JSON] = value if isinstance(value, Mapping) else {}
     missing = [key for key in kind.required if key not in params]
@@ -185,35 +193,70 @@ def _read_named(name: str, value: object) -> Condition:
 
 
 def _check_values(name: str, params: Mapping[str, JSON]) -> None:
-    iteration = params.get("iteration", 1)
-    if not isinstance(iteration, int) or isinstance(iteration, bool) or iteration < 1:
-        raise ConditionError(f"{name}: {iteration!r} is no iteration", "iterations count from 1", "give a whole number")
-    state = params.get("state")
-    if state is not None and state not in set(State):
-        raise ConditionError(f"{name}: {state!r} is no state", "no job is ever in it", f"use one of {', '.join(State)}")
+    for key, value in params.items():
+        if key in COUNTS and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            said = "it counts from 1"
+            raise ConditionError(f"{name}: {value!r} is no {COUNTS[key]}", said, f"give {key} a whole number")
+        if key == "state" and value not in set(State):
+            fix = f"use one of {', '.join(State)}"
+            raise ConditionError(f"{name}: {value!r} is no state", "no job is ever in it", fix)
+        if key in TEXTS and (not isinstance(value, str) or not value):
+            raise ConditionError(f"{name}: {value!r} is no {key}", "it is written as text", f"write {key}: TEXT")
 
 
 def _known() -> str:
     return f"use one of {', '.join(CONDITIONS)}"
 
 
-def _all(verdicts: list[Verdict], also: Verdict | None = None) -> Verdict:
-    verdicts = [*verdicts, *([also] if also else [])]
+def _all(verdicts: list[Verdict]) -> Verdict:
+    if not verdicts:
+        return Verdict(holds=True, reason="nothing to wait for")
     open_ones = [verdict for verdict in verdicts if not verdict.holds]
-    if not open_ones:
-        return Verdict(holds=True, reason="; ".join(verdict.reason for verdict in verdicts))
     dead = [verdict for verdict in open_ones if verdict.dead]
-    shown = (dead or open_ones)[0].reason
-    others = len(open_ones) - 1
-    reason = f"{shown} (and {others} more)" if others and not dead else shown
-    return Verdict(holds=False, reason=reason, dead=bool(dead))
+    shown = dead or open_ones or verdicts
+    reasons = "; ".join(verdict.reason for verdict in (shown[:1] if open_ones else shown[:REASONS]))
+    more = len(shown) - (1 if open_ones else REASONS)
+    reason = f"{reasons} (and {more} more)" if more > 0 else reasons
+    return Verdict(holds=not open_ones, reason=reason, dead=bool(dead))
+
+
+def _every(condition: Condition, facts: Facts, answer: Callable[[str], Verdict]) -> Verdict:
+    """Ask about every job a condition stands for; those of an each stage must all have appeared."""
+    verdicts = [answer(name) for name in condition.jobs]
+    for template in condition.templates:
+        verdicts += [_has_appeared(template, facts), *map(answer, facts.children.get(template, ()))]
+    return _all(verdicts)
+
+
+def _has_appeared(template: str, facts: Facts) -> Verdict:
+    """Say whether all that will ever appear for a template is there; its parents have to succeed for that."""
+    parent = facts.parents.get(template)
+    if parent is None:
+        return Verdict(holds=False, reason=f"{template} is no longer planned")
+    if parent in facts.parents:
+        settled, parents = _has_appeared(parent, facts), facts.children.get(parent, ())
+    else:
+        settled, parents = _in_state(parent, State.SUCCEEDED, facts), (parent,)
+    if not settled.holds:
+        return settled
+    awaited = (child for name in parents for child in _children(facts.jobs[name], template))
+    missing = next((child for child in awaited if child not in facts.jobs), None)
+    if missing is not None:
+        return Verdict(holds=False, reason=f"{missing} has not appeared yet")
+    return Verdict(holds=True, reason=f"all of {template} has appeared")
+
+
+def _children(job: Job, template: str) -> Iterator[str]:
+    """Name the jobs of a template that a job and its checkpoints bring about."""
+    for iteration in (None, *job.checkpoints):
+        yield from (action.job for action in children_of(job, iteration) if action.template == template)
 
 
 def _in_state(name: str, wanted: State, facts: Facts) -> Verdict:
     job = facts.jobs.get(name)
     if job is None:
         return Verdict(holds=False, reason=f"{name} has not begun")
-    dead = wanted in OVER and job.state in OVER and job.state is not wanted
+    dead = job.state in OVER and job.state is not wanted
     return Verdict(holds=job.state is wanted, reason=f"{name} is {job.state}", dead=dead)
 
 
@@ -230,22 +273,6 @@ def _reached(name: str, wanted: int, facts: Facts) -> Verdict:
     at = f", and trains at iteration {training}" if training else ""
     reason = f"waits for iteration {wanted} of {name}, whose newest checkpoint is at iteration {job.iteration}{at}"
     return Verdict(holds=False, reason=reason)
-
-
-def _everything_of(condition: Condition, facts: Facts) -> Verdict | None:
-    """Answer for the templates of an each stage: all that will appear has appeared, and succeeded."""
-    if not condition.templates:
-        return None
-    return _all([_template_done(name, facts) for name in condition.templates])
-
-
-def _template_done(template: str, facts: Facts) -> Verdict:
-    parent = facts.parents[template]
-    is_template = parent in facts.parents
-    complete = _template_done(parent, facts) if is_template else _in_state(parent, State.SUCCEEDED, facts)
-    if not complete.holds:
-        return complete
-    return _all([_in_state(child, State.SUCCEEDED, facts) for child in facts.children.get(template, ())])
 
 
 def _found(question: Question, least: int, facts: Facts) -> Verdict:

@@ -14,7 +14,7 @@ BYTES: Mapping[str, int] = {
 }
 SECONDS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-_NUMBER = r"[+-]?(?:\d[\d_]*)(?:\.\d+)?(?:[eE][+-]?\d+)?"
+_NUMBER = r"[+-]?(?:\d[\d_]*)(?:\.\d+)?(?:[eE][+-]?\d{1,3})?"
 _PART = re.compile(rf"({_NUMBER})\s*([A-Za-z]*)")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
 
@@ -52,12 +52,15 @@ def size_bytes(value: object) -> int:
     """Read a size.
 
     Raises:
-        ValueError: it has no unit of bytes, or is no whole number of them.
+        ValueError: it has no unit of bytes, or is no whole number of them above zero.
     """
     match = _PART.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or match[2] not in BYTES:
         raise ValueError(f"{value!r} is no size; write it with its unit: 500MB, 4GiB")
-    return int(parse(match[0]))
+    size = parse(match[0])
+    if not isinstance(size, int) or size <= 0:
+        raise ValueError(f"{value!r} is no whole number of bytes above zero")
+    return size
 
 
 def _tidy(number: Fraction | int) -> int | float:

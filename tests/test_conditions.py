@@ -1,0 +1,352 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoexp.conditions import CONDITIONS, ConditionError, Facts, Question, ask, jobs_of, questions, read_condition
+from autoexp.model import OVER, Condition, Job, JobSpec, State, Template, Verdict
+
+CONVERT = Template(id="convert-train", stage="convert", parent="train", kind="checkpoint", first=200, every=100)
+SCORE = Template(id="score-convert-train", stage="score", parent="convert-train", kind="job")
+PARENTS = {"convert-train": "train", "score-convert-train": "convert-train"}
+
+
+def a_job(name: str, state: State | None = State.WAITING, *children: Template, **fields: Any) -> Job:
+    return Job(spec=JobSpec(id=name, study="s", stage=name, children=children), state=state, **fields)
+
+
+ME = a_job("me")
+
+
+def facts(*jobs: Job, **known: Any) -> Facts:
+    usual: dict[str, Any] = {"job": ME, "jobs": {job.id: job for job in jobs}, "parents": PARENTS}
+    return Facts(**(usual | known))
+
+
+def succeeded(*jobs: str) -> Condition:
+    return Condition(name="job_succeeded", params={"stage": "x"}, jobs=jobs)
+
+
+def reached(iteration: int, *jobs: str) -> Condition:
+    return Condition(name="checkpoint_reached", params={"stage": "x", "iteration": iteration}, jobs=jobs)
+
+
+def file(path: str) -> Condition:
+    return Condition(name="file_exists", params={"path": path})
+
+
+# Answers
+
+
+@pytest.mark.parametrize("state", sorted(State))
+def test_job_succeeded_holds_for_a_success_and_is_dead_for_every_other_end(state: State) -> None:
+    verdict = ask(succeeded("a"), facts(a_job("a", state)))
+
+    assert verdict.holds is (state is State.SUCCEEDED)
+    assert verdict.dead is (state in OVER and state is not State.SUCCEEDED)
+    assert verdict.reason == f"a is {state}"
+
+
+def test_all_jobs_of_a_stage_must_hold_and_one_dead_one_is_the_reason() -> None:
+    done, waits, failed = a_job("a", State.SUCCEEDED), a_job("b", State.RUNNING), a_job("c", State.FAILED)
+
+    assert ask(succeeded("a"), facts(done)) == Verdict(holds=True, reason="a is succeeded")
+    assert ask(succeeded("a", "b"), facts(done, waits)) == Verdict(holds=False, reason="b is running")
+    assert ask(succeeded("a", "b", "c"), facts(done, waits, failed)) == Verdict(
+        holds=False, reason="c is failed", dead=True
+    )
+
+
+def test_a_job_that_is_not_born_yet_is_waited_for() -> None:
+    assert ask(succeeded("a"), facts()) == Verdict(holds=False, reason="a has not begun")
+    assert not ask(reached(5, "a"), facts()).dead
+
+
+def test_a_long_list_of_reasons_is_cut_short() -> None:
+    jobs = [a_job(name, State.SUCCEEDED) for name in "abcde"]
+    waiting = [a_job(name, State.RUNNING) for name in "abcde"]
+
+    assert (
+        ask(succeeded(*"abcde"), facts(*jobs)).reason == "a is succeeded; b is succeeded; c is succeeded (and 2 more)"
+    )
+    assert ask(succeeded(*"abcde"), facts(*waiting)).reason == "a is running (and 4 more)"
+
+
+@pytest.mark.parametrize("wanted", [State.RUNNING, State.SUCCEEDED, State.FAILED])
+@pytest.mark.parametrize("state", sorted(State))
+def test_job_state_is_dead_once_the_job_is_over_in_another_state(state: State, wanted: State) -> None:
+    condition = Condition(name="job_state", params={"stage": "x", "state": str(wanted)}, jobs=("a",))
+
+    verdict = ask(condition, facts(a_job("a", state)))
+
+    assert verdict.holds is (state is wanted)
+    assert verdict.dead is (state in OVER and state is not wanted)
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "state", "holds", "dead"),
+    [
+        pytest.param((100, 200), State.RUNNING, True, False, id="this very one"),
+        pytest.param((100, 300), State.RUNNING, True, False, id="a later one"),
+        pytest.param((100,), State.RUNNING, False, False, id="not yet"),
+        pytest.param((100,), State.SUCCEEDED, False, True, id="never again"),
+        pytest.param((200,), State.FAILED, True, False, id="reached, whatever came later"),
+        pytest.param((), State.SKIPPED, False, True, id="never begun"),
+    ],
+)
+def test_checkpoint_reached_asks_for_a_whole_checkpoint_not_for_success(
+    checkpoints: tuple[int, ...], state: State, *, holds: bool, dead: bool
+) -> None:
+    verdict = ask(reached(200, "a"), facts(a_job("a", state, checkpoints=checkpoints)))
+
+    assert (verdict.holds, verdict.dead) == (holds, dead)
+
+
+def test_checkpoint_reached_says_where_the_training_is() -> None:
+    verdict = ask(reached(200, "a"), facts(a_job("a", State.RUNNING, checkpoints=(100,)), progress={"a": 163}))
+
+    assert verdict.reason == (
+        "waits for iteration 200 of a, whose newest checkpoint is at iteration 100, and trains at iteration 163"
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "question"),
+    [
+        pytest.param(file("x"), Question(kind="exists", path="x"), id="file_exists"),
+        pytest.param(
+            Condition(name="glob_exists", params={"pattern": "*.x", "min": 2}),
+            Question(kind="glob", path="*.x"),
+            id="glob_exists",
+        ),
+    ],
+)
+def test_files_are_asked_about_and_what_nobody_saw_does_not_hold(condition: Condition, question: Question) -> None:
+    nested = Condition(name="not", parts=(Condition(name="all", parts=(condition,)),))
+
+    assert list(questions(nested)) == [question]
+    assert [ask(condition, facts(files={question: n})).holds for n in (0, 2)] == [False, True]
+    unseen = ask(condition, facts())
+    assert (unseen.holds, unseen.dead) == (False, False)
+    assert "could not be looked at yet" in unseen.reason
+
+
+def test_glob_exists_counts_up_to_its_least_number() -> None:
+    condition = Condition(name="glob_exists", params={"pattern": "*.x", "min": 3})
+
+    verdict = ask(condition, facts(files={Question(kind="glob", path="*.x"): 2}))
+
+    assert verdict == Verdict(holds=False, reason="*.x matches 2 of 3")
+
+
+def test_attempts_below_can_never_hold_again_once_they_are_used_up() -> None:
+    condition = Condition(name="attempts_below", params={"n": 2})
+
+    assert ask(condition, facts(job=a_job("me", attempt=1))).holds
+    assert ask(condition, facts(job=a_job("me", attempt=2))) == Verdict(
+        holds=False, reason="2 attempts of 2", dead=True
+    )
+
+
+YES, NO, DEAD = file("yes"), file("no"), succeeded("failed")
+SEEN = facts(
+    a_job("failed", State.FAILED), files={Question(kind="exists", path=p): n for p, n in (("yes", 1), ("no", 0))}
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "holds", "dead"),
+    [
+        ("all", [], True, False),
+        ("all", [YES, YES], True, False),
+        ("all", [YES, NO], False, False),
+        ("all", [NO, DEAD], False, True),
+        ("any", [NO, YES], True, False),
+        ("any", [DEAD, YES], True, False),
+        ("any", [NO, DEAD], False, False),
+        ("any", [DEAD, DEAD], False, True),
+        ("not", [YES], False, False),
+        ("not", [NO], True, False),
+        ("not", [DEAD], True, False),
+    ],
+)
+def test_conditions_combine(name: str, parts: list[Condition], *, holds: bool, dead: bool) -> None:
+    verdict = ask(Condition(name=name, parts=tuple(parts)), SEEN)
+
+    assert (verdict.holds, verdict.dead) == (holds, dead)
+    assert verdict.reason
+
+
+# Stages whose jobs appear as their parents save
+
+
+def each_of(name: str, *templates: str, **params: Any) -> Condition:
+    return Condition(name=name, params={"stage": "x", **params}, templates=templates)
+
+
+def train(state: State, *checkpoints: int) -> Job:
+    return a_job("train", state, CONVERT, checkpoints=checkpoints)
+
+
+def converted(iteration: int, state: State) -> Job:
+    return a_job(f"convert-train@{iteration:07d}", state, SCORE)
+
+
+def scored(iteration: int, state: State) -> Job:
+    return a_job(f"score-convert-train@{iteration:07d}", state)
+
+
+def each_facts(*jobs: Job) -> Facts:
+    names = [job.id for job in jobs]
+    children = {
+        "convert-train": tuple(name for name in names if name.startswith("convert")),
+        "score-convert-train": tuple(name for name in names if name.startswith("score")),
+    }
+    return facts(*jobs, children=children)
+
+
+ALL_CONVERTED = each_of("job_succeeded", "convert-train")
+DONE, RUNS = State.SUCCEEDED, State.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("jobs", "holds", "reason"),
+    [
+        pytest.param([], False, "train has not begun", id="nothing yet"),
+        pytest.param([train(RUNS, 200), converted(200, DONE)], False, "train is running", id="more may come"),
+        pytest.param([train(DONE, 200), converted(200, RUNS)], False, "@0000200 is running", id="one still runs"),
+        pytest.param(
+            [train(DONE, 200, 300), converted(200, DONE)],
+            False,
+            "@0000300 has not appeared yet",
+            id="one is on its way",
+        ),
+        pytest.param([train(DONE, 100, 200, 250), converted(200, DONE)], True, "has appeared", id="all that it wants"),
+        pytest.param([train(DONE)], True, "all of convert-train has appeared", id="none at all"),
+    ],
+)
+def test_an_each_stage_is_done_when_all_that_will_appear_has_succeeded(
+    jobs: list[Job], *, holds: bool, reason: str
+) -> None:
+    verdict = ask(ALL_CONVERTED, each_facts(*jobs))
+
+    assert verdict.holds is holds
+    assert reason in verdict.reason
+
+
+def test_an_each_stage_is_dead_when_its_parent_or_one_of_its_jobs_failed() -> None:
+    assert ask(ALL_CONVERTED, each_facts(train(State.FAILED, 200), converted(200, DONE))).dead
+    assert ask(ALL_CONVERTED, each_facts(train(RUNS, 200), converted(200, State.FAILED))).dead
+
+
+@pytest.mark.parametrize(
+    ("jobs", "holds"),
+    [
+        pytest.param([train(DONE, 200), converted(200, DONE), scored(200, DONE)], True, id="all done"),
+        pytest.param([train(DONE, 200), converted(200, DONE)], False, id="the last one is on its way"),
+        pytest.param([train(DONE, 200)], False, id="its parent is on its way"),
+        pytest.param([train(DONE, 200), converted(200, DONE), scored(200, RUNS)], False, id="the last one runs"),
+    ],
+)
+def test_jobs_that_stand_for_jobs_that_appear_are_all_waited_for(jobs: list[Job], *, holds: bool) -> None:
+    assert ask(each_of("job_succeeded", "score-convert-train"), each_facts(*jobs)).holds is holds
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        pytest.param(each_of("job_state", "convert-train", state="running"), id="job_state"),
+        pytest.param(each_of("checkpoint_reached", "convert-train", iteration=1), id="checkpoint_reached"),
+    ],
+)
+def test_no_condition_holds_for_jobs_that_have_not_appeared(condition: Condition) -> None:
+    assert not ask(condition, each_facts(train(RUNS))).holds
+    assert not ask(condition, each_facts(train(DONE, 200))).holds
+
+
+def test_a_template_that_is_no_longer_planned_moves_nothing() -> None:
+    verdict = ask(each_of("job_succeeded", "gone"), each_facts())
+
+    assert (verdict.holds, verdict.dead, verdict.reason) == (False, False, "gone is no longer planned")
+
+
+@given(st.lists(st.sampled_from(State), min_size=1, max_size=4), st.integers(1, 400))
+def test_asking_twice_answers_the_same(states: list[State], iteration: int) -> None:
+    jobs = [a_job(str(n), state, checkpoints=(n * 100,)) for n, state in enumerate(states)]
+    known = facts(*jobs)
+    names = tuple(job.id for job in jobs)
+    condition = Condition(name="any", parts=(reached(iteration, *names), succeeded(*names)))
+
+    assert ask(condition, known) == ask(condition, known)
+
+
+def test_a_condition_names_the_jobs_and_templates_it_speaks_of() -> None:
+    condition = Condition(name="all", parts=(succeeded("a", "b"), each_of("job_state", "t", state="failed")))
+
+    assert list(jobs_of(condition)) == ["a", "b", "t"]
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    ("raw", "condition"),
+    [
+        pytest.param(
+            {"job_succeeded": {"stage": "a"}}, Condition(name="job_succeeded", params={"stage": "a"}), id="one"
+        ),
+        pytest.param(
+            {"file_exists": {"path": "p"}, "attempts_below": {"n": 3}},
+            Condition(name="all", parts=(file("p"), Condition(name="attempts_below", params={"n": 3}))),
+            id="several keys mean all of them",
+        ),
+        pytest.param(
+            {"any": [{"file_exists": {"path": "p"}}, {"not": {"file_exists": {"path": "q"}}}]},
+            Condition(name="any", parts=(file("p"), Condition(name="not", parts=(file("q"),)))),
+            id="nested",
+        ),
+    ],
+)
+def test_a_condition_is_read_from_the_recipe(raw: object, condition: Condition) -> None:
+    assert read_condition(raw) == condition
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        pytest.param("job_succeeded", "'job_succeeded' is no condition", id="text"),
+        pytest.param({}, "{} is no condition", id="nothing"),
+        pytest.param({"job_finished": {"stage": "a"}}, "unknown condition 'job_finished'", id="unknown"),
+        pytest.param({"job_succeeded": {}}, "it lacks stage", id="a parameter missing"),
+        pytest.param({"job_succeeded": "a"}, "it lacks stage", id="no parameters"),
+        pytest.param({"file_exists": {"path": "a", "min": 2}}, "it has no min", id="a parameter too many"),
+        pytest.param({"job_state": {"stage": "a", "state": "done"}}, "'done' is no state", id="unknown state"),
+        pytest.param({"checkpoint_reached": {"stage": "a", "iteration": 0}}, "0 is no iteration", id="iteration 0"),
+        pytest.param(
+            {"checkpoint_reached": {"stage": "a", "iteration": 2.5}}, "2.5 is no iteration", id="iteration 2.5"
+        ),
+        pytest.param({"checkpoint_reached": {"stage": "a", "iteration": True}}, "True is no iteration", id="a boolean"),
+        pytest.param({"attempts_below": {"n": "3"}}, "'3' is no number of attempts", id="attempts as text"),
+        pytest.param({"glob_exists": {"pattern": "*", "min": "x"}}, "'x' is no number of files", id="min as text"),
+        pytest.param({"file_exists": {"path": None}}, "None is no path", id="no path"),
+        pytest.param({"file_exists": {"path": ""}}, "'' is no path", id="an empty path"),
+        pytest.param({"any": []}, "any has 0 conditions", id="any of none"),
+        pytest.param({"all": []}, "all has 0 conditions", id="all of none"),
+        pytest.param({"not": [{"file_exists": {"path": "a"}}] * 2}, "not has 2 conditions", id="not of two"),
+        pytest.param({"any": [{"nope": {}}]}, "unknown condition 'nope'", id="unknown below"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_fix(raw: object, said: str) -> None:
+    with pytest.raises(ConditionError) as caught:
+        read_condition(raw)
+
+    assert said in f"{caught.value}: {caught.value.why}"
+    assert caught.value.fix.startswith(("use one of ", "write ", "give "))
+
+
+def test_an_unknown_condition_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ConditionError) as caught:
+        read_condition({"nope": {}})
+
+    assert caught.value.fix == f"use one of {', '.join(CONDITIONS)}"

@@ -17,11 +17,12 @@ from autoexp.scope import JobScope, compiled
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """The recipe's places, as seen from one job of one stage."""
+    """The recipe's places, as seen from one job of one stage, or from a sweep."""
 
     places: Places
     stage: KeyPath
-    job: str
+    asker: str
+    """For whom values are evaluated: `the job X`, `the sweep`."""
 
     @contextmanager
     def at(self, path: KeyPath, scope: JobScope | None = None, raw: Any = None) -> Iterator[None]:
@@ -33,9 +34,11 @@ class Blame:
         except ExpressionError as error:
             raise self.located(error, path, scope, raw) from error
         except PolicyError as error:
-            raise self.places.error((*path, error.key), str(error), why=self._for_job(), fix=error.fix) from error
+            raise self.places.error(
+                (*path, error.key), str(error), why=f"it is read {self._for_whom()}", fix=error.fix
+            ) from error
         except ConditionError as error:
-            raise self.places.error(path, str(error), why=f"{error.why} {self._for_job()}", fix=error.fix) from error
+            raise self.places.error(path, str(error), why=f"{error.why} {self._for_whom()}", fix=error.fix) from error
         except RecipeError:
             raise
         except AutoexpError as error:
@@ -51,10 +54,10 @@ class Blame:
             return self.places.error(
                 where,
                 str(error),
-                why=f"no axis, param or built-in has that name {self._for_job()}",
+                why=f"no axis, param or built-in has that name {self._for_whom()}",
                 fix=f"did you mean {near[0]}?" if near else f"define it under params:, or use {_some(error.known)}",
             )
-        return self.places.error(where, str(error), why=f"it is evaluated {self._for_job()}", fix="correct the value")
+        return self.places.error(where, str(error), why=f"it is evaluated {self._for_whom()}", fix="correct the value")
 
     def _definition(self, name: str) -> KeyPath:
         """Find where a name that failed is defined: in the stage, in its sweep, or for the whole study."""
@@ -67,8 +70,8 @@ class Blame:
                 return found
         return ("params", name)
 
-    def _for_job(self) -> str:
-        return f"for the job {self.job}"
+    def _for_whom(self) -> str:
+        return f"for {self.asker}"
 
 
 def _deepest(path: KeyPath, raw: Any, scope: JobScope) -> KeyPath:
@@ -79,7 +82,7 @@ def _deepest(path: KeyPath, raw: Any, scope: JobScope) -> KeyPath:
         parts = list(enumerate(raw)) if isinstance(raw, list | tuple) else []
     for key, part in parts:
         try:
-            compiled(part).evaluate(scope)
+            compiled(part)(scope)
         except ExpressionError:
             return _deepest((*path, key), part, scope)
     return path

@@ -73,7 +73,7 @@ class Builder:
         self.id = own if self.checkpoint is None else f"{own}@{self.checkpoint:07d}"
         self.iteration = self.parent.iteration if self.parent and self.checkpoint is None else self.checkpoint
         self.values = {**(self.parent.values if self.parent else {}), **self.point.axes}
-        self.blame = Blame(self.recipe.places, self.stage.path, self.id)
+        self.blame = Blame(self.recipe.places, self.stage.path, f"the job {self.id}")
         self.scope = JobScope(
             levels=(self._own_names(), self.stage.raw.get("params") or {}, self.recipe.params),
             built_in=self._built_in(),
@@ -197,7 +197,7 @@ class Builder:
 
     def _evaluate(self, path: KeyPath, raw: Any) -> Any:
         with self.blame.at(path, self.scope, raw):
-            return compiled(raw).evaluate(self.scope)
+            return compiled(raw)(self.scope)
 
     def _mapping(self, key: str) -> dict[str, Any]:
         path = (*self.stage.path, key)
@@ -217,7 +217,7 @@ class Builder:
         if isinstance(command, list | tuple):
             return tuple(str(self._evaluate((*path, number), word)) for number, word in enumerate(command))
         with self.blame.at(path, self.scope):
-            return (*STRICT_BASH, str(compile_value(str(command), quoted_pieces).evaluate(self.scope)))
+            return (*STRICT_BASH, str(compile_value(str(command), quoted_pieces)(self.scope)))
 
     def _backend_argv(self, args: Mapping[str, Any], resources: Resources) -> tuple[str, ...]:
         with self.blame.at((*self.stage.path, "backend"), self.scope):

@@ -36,22 +36,26 @@ def power(base: Any, exponent: Any) -> Any:
 
     Raises:
         OverflowError: an integer result would have more than `LONGEST_NUMBER_BITS` bits.
+        ValueError: the result would be no real number.
     """
     whole = isinstance(base, int) and isinstance(exponent, int) and exponent > 0
     if whole and abs(base).bit_length() * exponent > LONGEST_NUMBER_BITS:
         raise OverflowError(f"{base} ** {exponent} is too large a number")
-    return base**exponent
+    result = base**exponent
+    if isinstance(result, complex):
+        raise ValueError(f"{base} ** {exponent} is no real number")  # noqa: TRY004 - the values are to blame, not their types
+    return result
 
 
-def multiply(left: Any, right: Any) -> Any:
-    """Multiply numbers; text and lists do not multiply.
+def numeric(symbol: str, apply: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Keep an operator to numbers: in Python `*` repeats text and lists, and `%` formats text."""
 
-    Raises:
-        TypeError: a side is no number.
-    """
-    if not (isinstance(left, int | float) and isinstance(right, int | float)):
-        raise TypeError(f"{left!r} * {right!r}: only numbers multiply")
-    return left * right
+    def apply_to_numbers(left: Any, right: Any) -> Any:
+        if not (isinstance(left, int | float) and isinstance(right, int | float)):
+            raise TypeError(f"{left!r} {symbol} {right!r}: only numbers go with {symbol}")
+        return apply(left, right)
+
+    return apply_to_numbers
 
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
@@ -71,10 +75,10 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 _BINARY: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
-    ast.Mult: multiply,
+    ast.Mult: numeric("*", operator.mul),
     ast.Div: divide,
     ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
+    ast.Mod: numeric("%", operator.mod),
     ast.Pow: power,
 }
 _UNARY: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {
@@ -106,12 +110,13 @@ def compile_calculation(text: str, shown: str) -> Calculation:
     except ExpressionError as error:
         raise ExpressionError(f"{shown}: {error}") from error
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise ExpressionError(f"{shown} is no expression: {error.args[0]}") from error
+        problem = error.args[0] if error.args else "it is nested too deeply"
+        raise ExpressionError(f"{shown} is no expression: {problem}") from error
 
     def calculate(holes: Holes) -> Any:
         try:
             return compiled(holes)
-        except (ArithmeticError, TypeError, ValueError) as error:
+        except (ArithmeticError, TypeError, ValueError, LookupError) as error:
             raise ExpressionError(f"{shown} has no value: {error}") from error
 
     return calculate
@@ -154,10 +159,17 @@ def _unary(node: ast.UnaryOp) -> Calculation:
 
 
 def _boolean(node: ast.BoolOp) -> Calculation:
-    parts = [_compile(value) for value in node.values]
-    if isinstance(node.op, ast.And):
-        return lambda holes: all(part(holes) for part in parts)
-    return lambda holes: any(part(holes) for part in parts)
+    *parts, last = (_compile(value) for value in node.values)
+    decisive = isinstance(node.op, ast.Or)
+
+    def decide(holes: Holes) -> Any:
+        for part in parts:
+            value = part(holes)
+            if bool(value) is decisive:
+                return value
+        return last(holes)
+
+    return decide
 
 
 def _compare(node: ast.Compare) -> Calculation:

@@ -6,11 +6,11 @@ with a `_Hole`, whose text is a mark that is found again in the finished string.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from omegaconf.errors import GrammarParseError
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from omegaconf.grammar_parser import parse
 from omegaconf.grammar_visitor import GrammarVisitor
 
@@ -42,18 +42,10 @@ class Scope(Protocol):
 Evaluate = Callable[[Scope], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A value ready to be evaluated, and the names it needs."""
-
-    evaluate: Evaluate
-    names: frozenset[str] = frozenset()
-    """First segments of the paths in it."""
-    siblings: frozenset[str] = frozenset()
-    """Stages it refers to by `${sibling.<stage>...}`."""
+Join = Callable[["list[str | Evaluate]"], Evaluate]
 
 
-def compile_value(value: object, join: Callable[[list["str | Evaluate"]], Evaluate] | None = None) -> Compiled:
+def compile_value(value: object, join: Join | None = None) -> Evaluate:
     """Compile a recipe value of any shape; mappings and lists are compiled inside.
 
     `join` builds the evaluation of a string from its pieces (text, and what to evaluate in between); without one
@@ -63,31 +55,42 @@ def compile_value(value: object, join: Callable[[list["str | Evaluate"]], Evalua
         ExpressionError: a string is not in the language.
     """
     if isinstance(value, str):
-        return _compile_text(value, join) if "${" in value else Compiled(_always(value))
+        return _compile_text(value, join) if "${" in value else _always(value)
     if isinstance(value, Mapping):
-        parts = {key: compile_value(item, join) for key, item in value.items()}
-        return _together(parts.values(), lambda scope: {key: part.evaluate(scope) for key, part in parts.items()})
+        return _mapping({key: compile_value(item, join) for key, item in value.items()})
     if isinstance(value, list | tuple):
-        items = [compile_value(item, join) for item in value]
-        return _together(items, lambda scope: [item.evaluate(scope) for item in items])
-    return Compiled(_always(value))
+        return _list([compile_value(item, join) for item in value])
+    return _always(value)
+
+
+def literal(value: Any) -> Any:
+    """Write a finished value so that evaluating it gives it back: what looks like `${...}` in it is escaped."""
+    if isinstance(value, str):
+        return _OPENING.sub(lambda found: f"{found[1]}{found[1]}\\${{", value)
+    if isinstance(value, Mapping):
+        return {key: literal(item) for key, item in value.items()}
+    return [literal(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+_OPENING = re.compile(r"(\\*)\$\{")
 
 
 def _always(value: object) -> Evaluate:
     return lambda _: value
 
 
-def _together(parts: Iterable[Compiled], evaluate: Evaluate) -> Compiled:
-    parts = tuple(parts)
-    names = frozenset[str]().union(*(part.names for part in parts))
-    siblings = frozenset[str]().union(*(part.siblings for part in parts))
-    return Compiled(evaluate, names, siblings)
+def _mapping(parts: Mapping[Any, Evaluate]) -> Evaluate:
+    return lambda scope: {key: part(scope) for key, part in parts.items()}
+
+
+def _list(items: Sequence[Evaluate]) -> Evaluate:
+    return lambda scope: [item(scope) for item in items]
 
 
 _MARK = re.compile("\x00(\\d+)\x00")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Hole:
     number: int
     evaluate: Evaluate
@@ -95,14 +98,14 @@ class _Hole:
     def __str__(self) -> str:
         return f"\x00{self.number}\x00"
 
+    __repr__ = __str__  # inside a list too
+
 
 @dataclass(slots=True)
 class _Compiler:
     """One string's compilation: the interpolations met so far."""
 
     holes: list[_Hole] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)
-    siblings: set[str] = field(default_factory=set)
 
     def hole(self, evaluate: Evaluate) -> _Hole:
         made = _Hole(len(self.holes), evaluate)
@@ -113,9 +116,6 @@ class _Compiler:
         if key.relative_dots:
             raise ExpressionError(f"${{{key.raw}}}: relative names are not used here; write the name itself")
         first, *rest = key.parts
-        self.names.add(first)
-        if first == SIBLING and rest:
-            self.siblings.add(rest[0])
         return self.hole(lambda scope: _walk(scope.lookup(first), first, rest))
 
     def resolver(self, *, name: str, args: tuple[Any, ...], args_str: tuple[str, ...]) -> Any:
@@ -161,13 +161,18 @@ class _Compiler:
             value = scope.environment(variable)
             if value is None and not default:
                 raise ExpressionError(f"${{oc.env:{variable}}}: the environment has no {variable}")
-            return default[0](scope) if value is None else value
+            fallback = default[0](scope) if value is None else value
+            return None if fallback is None else str(fallback)  # a variable is text, set or not
 
         return read
 
     def _argument(self, value: Any) -> Evaluate:
         if isinstance(value, _Hole):
             return value.evaluate
+        if isinstance(value, Mapping):
+            return _mapping({key: self._argument(item) for key, item in value.items()})
+        if isinstance(value, list):
+            return _list([self._argument(item) for item in value])
         return _joined(self.pieces(value)) if isinstance(value, str) else _always(value)
 
     def pieces(self, text: str) -> "list[str | Evaluate]":
@@ -194,17 +199,18 @@ class _Values(Sequence[Any]):
         return self._holes[number].evaluate(self._scope)
 
 
-def _compile_text(text: str, join: Callable[[list["str | Evaluate"]], Evaluate] | None) -> Compiled:
+def _compile_text(text: str, join: Join | None) -> Evaluate:
     compiler = _Compiler()
     visitor = GrammarVisitor(compiler.node, compiler.resolver, memo=None)
     try:
         result = visitor.visit(parse(text))
     except GrammarParseError as error:
         raise ExpressionError(f"{text!r} cannot be read: {error}") from error
-    pieces = compiler.pieces(str(result))
-    keeps_type = join is None and isinstance(result, _Hole)
-    evaluate = result.evaluate if keeps_type else (join or _joined)(pieces)
-    return Compiled(evaluate, frozenset(compiler.names), frozenset(compiler.siblings))
+    except OmegaConfBaseException as error:
+        raise ExpressionError(f"{text!r}: a name is written out, it is not made of another value") from error
+    if join is None and isinstance(result, _Hole):
+        return result.evaluate
+    return (join or _joined)(compiler.pieces(str(result)))
 
 
 def _joined(pieces: "list[str | Evaluate]") -> Evaluate:

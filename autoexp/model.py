@@ -150,8 +150,10 @@ class Template:
     """`checkpoint` or `job`."""
     first: int = 1
     every: int = 1
-    point: Mapping[str, JSON] = field(default_factory=dict)
+    axes: Mapping[str, JSON] = field(default_factory=dict)
     """The template's own sweep axes with their values."""
+    point: Mapping[str, JSON] = field(default_factory=dict)
+    """What its own sweep point defines (axes, entry params, defaults) as written."""
 
     def wants(self, iteration: int) -> bool:
         """Say whether a checkpoint of this iteration gets a job."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from autoexp.blame import Blame
 from autoexp.build import OF_A_CHECKPOINT, Builder, NoSibling
+from autoexp.calculation import ExpressionError
 from autoexp.model import JobSpec, Template
 from autoexp.naming import job_id
 from autoexp.outline import Plan, attach
@@ -54,10 +55,6 @@ class Planner:
             self._build(stage)
         jobs = [job for stage in self.recipe.stages for job in self._jobs[stage]]
         templates = [template for stage in self.recipe.stages for template in self._templates[stage]]
-        if not jobs:
-            raise self.recipe.places.error(
-                ("sweep",), "the study has no jobs", why="the filters drop every point", fix="loosen them"
-            )
         return Plan(
             study=self.recipe.study,
             jobs=tuple(attach(jobs, templates)),
@@ -82,7 +79,7 @@ class Planner:
             RecipeError: the recipe has no value for it.
         """
         stage = self.recipe.stages[template.stage]
-        spec = self._builder(stage, Point(template.point, template.point), parent, iteration).build()
+        spec = self._builder(stage, Point(template.axes, template.point), parent, iteration).build()
         children = tuple(child for group in self._templates.values() for child in group if child.parent == template.id)
         return replace(spec, template=template.id, children=children)
 
@@ -107,7 +104,7 @@ class Planner:
 
     def _need(self, stage: str) -> None:
         if stage not in self.recipe.stages:
-            raise NoSibling(f"there is no stage {stage!r}; the stages are {', '.join(self.recipe.stages)}")
+            raise ExpressionError(f"there is no stage {stage!r}; the stages are {', '.join(self.recipe.stages)}")
         if stage in self._open:
             circle = " -> ".join((*self._open[self._open.index(stage) :], stage))
             raise NoSibling(f"stages wait for each other: {circle}")
@@ -133,7 +130,8 @@ class Planner:
     def _occasions(self, stage: Stage, each: Each) -> Iterator[tuple[JobSpec, Point]]:
         """List what an each stage stands for: every job, or preview, of its parents, at each of its own points."""
         for name in each.stages:
-            self._need(name)
+            with Blame(self.recipe.places, stage.path, f"the stage {stage.name}").at((*stage.path, "each")):
+                self._need(name)
             previews = (self._previews[template.id] for template in self._templates[name])
             yield from product((*self._jobs[name], *previews), self._own_points(stage))
 
@@ -149,6 +147,7 @@ class Planner:
             kind=each.kind,
             first=each.first,
             every=each.every,
+            axes=point.axes,
             point=point.scope(),
         )
         self._trials[template.id] = builder.build()
@@ -180,15 +179,17 @@ class Planner:
 
     def _expand(self, sweep: Mapping[str, Any], path: KeyPath) -> list[Point]:
         if path not in self._points:
-            with self._sweep_errors(path):
-                self._points[path] = expand(sweep, lambda raw, names: self._evaluate(raw, names, path))
-        return self._points[path]
 
-    def _evaluate(self, raw: Any, names: Mapping[str, Any], path: KeyPath) -> Any:
-        levels = (names, self.recipe.params)
-        scope = JobScope(levels=levels, variables=self.world.variables, read=self.read)
-        with Blame(self.recipe.places, path, f"{self.recipe.study} (its sweep)").at(path, scope, raw):
-            return compiled(raw).evaluate(scope)
+            def evaluate(raw: Any, names: Mapping[str, Any], key: KeyPath) -> Any:
+                scope = JobScope(levels=(names, self.recipe.params), variables=self.world.variables, read=self.read)
+                with Blame(self.recipe.places, path, "the sweep").at((*path, *key), scope, raw):
+                    return compiled(raw)(scope)
+
+            with self._sweep_errors(path):
+                self._points[path] = expand(sweep, evaluate)
+                if not self._points[path]:
+                    raise SweepError("no point is left", ("filter",) if "filter" in sweep else (), "loosen the filter")
+        return self._points[path]
 
     @contextmanager
     def _sweep_errors(self, path: KeyPath) -> Iterator[None]:

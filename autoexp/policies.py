@@ -47,8 +47,11 @@ def read_retry(raw: Mapping[str, Any]) -> RetryPolicy:
         PolicyError: a key, an ending or a remedy is unknown, or a value is not what it should be.
     """
     _check_keys(raw, RETRY_KEYS)
+    said = raw.get("when") or {}
+    if not isinstance(said, Mapping):
+        raise PolicyError("when", f"{said!r} is no answer to endings", "write when: {ENDING: REMEDY, ...}")
     when: dict[EndingClass, Remedy] = {}
-    for ending, remedy in (raw.get("when") or {}).items():
+    for ending, remedy in said.items():
         if ending not in set(EndingClass):
             raise PolicyError("when", f"{ending!r} is no class of ending", f"use one of {', '.join(EndingClass)}")
         if remedy not in REMEDIES:

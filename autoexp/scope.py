@@ -10,18 +10,18 @@ from functools import cache
 from typing import Any
 
 from autoexp.calculation import ExpressionError
-from autoexp.expressions import SIBLING, Compiled, UndefinedName, compile_value
+from autoexp.expressions import SIBLING, Evaluate, UndefinedName, compile_value
 
 Sibling = Callable[[str], Mapping[str, Any]]
 
 
 @cache
-def compiled_text(text: str) -> Compiled:
+def compiled_text(text: str) -> Evaluate:
     """Compile a string once, however many jobs share it."""
     return compile_value(text)
 
 
-def compiled(raw: Any) -> Compiled:
+def compiled(raw: Any) -> Evaluate:
     """Compile any value, strings once for all."""
     return compiled_text(raw) if isinstance(raw, str) else compile_value(raw)
 
@@ -85,7 +85,7 @@ class JobScope:
             raise ExpressionError(f"${{{name}}} is defined by itself: {circle}")
         self._open.append(name)
         try:
-            return compiled(raw).evaluate(self)
+            return compiled(raw)(self)
         except ExpressionError:
             self.failed = self.failed or name
             raise

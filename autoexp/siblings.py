@@ -21,6 +21,7 @@ class Siblings:
         """Make a stage's jobs known."""
         for job in jobs:
             self._jobs.setdefault(stage, {}).setdefault(tuple(job.values), []).append(job)
+        self._index.clear()
 
     def agreeing(self, stage: str, values: Mapping[str, JSON]) -> list[JobSpec]:
         """List the stage's jobs that agree with `values` on all shared axes."""

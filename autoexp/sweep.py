@@ -3,7 +3,7 @@
 A level has `params` (axis: values), `configs` (axis: named entries, or a list of whole configurations) and
 `groups` (further levels). `type` says how they combine: `product` (every combination; the default), `zip` (first
 with first, second with second) or `list` (one after the other). `defaults` lends names to every point of the
-level, and `filter` keeps the points for which it is true.
+level, `filter` keeps the points for which it is true, and `require` refuses the recipe if a kept point fails it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,17 +12,21 @@ from functools import reduce
 from itertools import product
 from typing import Any
 
-KEYS = ("type", "params", "configs", "groups", "defaults", "filter")
+from autoexp.expressions import literal
+
+KEYS = ("type", "params", "configs", "groups", "defaults", "filter", "require")
 TYPES = ("product", "list", "zip")
 
-Evaluate = Callable[[object, Mapping[str, object]], Any]
-"""Evaluates a raw value with these names in scope, and the study's params behind them."""
+Path = tuple[str | int, ...]
+"""Leads to a key, from the sweep down."""
+Evaluate = Callable[[object, Mapping[str, object], Path], Any]
+"""Evaluates the raw value at a path with these names in scope, and the study's params behind them."""
 
 
 class SweepError(Exception):
-    """A sweep that cannot be expanded; `path` leads to the key, from the sweep down."""
+    """A sweep that cannot be expanded, and the key to blame."""
 
-    def __init__(self, message: str, path: tuple[str | int, ...], fix: str) -> None:
+    def __init__(self, message: str, path: Path, fix: str) -> None:
         super().__init__(message)
         self.path = path
         self.fix = fix
@@ -42,12 +46,12 @@ class Point:
         return {**self.defaults, **self.names}
 
 
-def expand(sweep: Mapping[str, Any], evaluate: Evaluate, path: tuple[str | int, ...] = ()) -> list[Point]:
+def expand(sweep: Any, evaluate: Evaluate, path: Path = ()) -> list[Point]:
     """List the points of a sweep, the first axis slowest; no axes make one point without any.
 
     Raises:
-        SweepError: a level has an unknown key or type, an axis without values, a name twice, or axes of unequal
-            length to zip.
+        SweepError: a level has an unknown key or type, an axis without values, a name twice, axes of unequal
+            length to zip, or a point that it requires not to have.
     """
     _check(sweep, path)
     kind = sweep.get("type", "product")
@@ -55,26 +59,31 @@ def expand(sweep: Mapping[str, Any], evaluate: Evaluate, path: tuple[str | int, 
     points = _combine(kind, factors, path)
     defaults = sweep.get("defaults") or {}
     points = [Point(p.axes, p.names, {**defaults, **p.defaults}) for p in points]
-    return [point for point in points if _kept(point, sweep, evaluate, path)]
+    points = [point for point in points if _holds("filter", point, sweep, evaluate, path)]
+    for point in points:
+        if not _holds("require", point, sweep, evaluate, path):
+            said = f"the point {dict(point.axes)} is not what the sweep requires"
+            raise SweepError(said, (*path, "require"), "change its values, or drop it by a filter")
+    return points
 
 
-def _check(sweep: Mapping[str, Any], path: tuple[str | int, ...]) -> None:
-    for key in sweep:
+def _check(sweep: Any, path: Path) -> None:
+    if not isinstance(sweep, Mapping):
+        raise SweepError(f"{sweep!r} is no sweep", path, f"write it with the keys {', '.join(KEYS)}")
+    for key, value in sweep.items():
         if key not in KEYS:
             raise SweepError(f"a sweep has no {key!r}", (*path, key), f"use one of {', '.join(KEYS)}")
+        if key in ("params", "defaults") and not isinstance(value or {}, Mapping):
+            raise SweepError(f"{key} is written as NAME: VALUES", (*path, key), "indent the names below it")
+        if key in ("groups", "configs") and not isinstance(value or (), Sequence | Mapping):
+            raise SweepError(f"{value!r} are no {key}", (*path, key), "write a list")
     if sweep.get("type", "product") not in TYPES:
-        raise SweepError(
-            f"{sweep['type']!r} is no type of sweep", (*path, "type"), f"use one of {', '.join(TYPES)}"
-        )
+        raise SweepError(f"{sweep['type']!r} is no type of sweep", (*path, "type"), f"use one of {', '.join(TYPES)}")
 
 
-def _factors(
-    sweep: Mapping[str, Any], evaluate: Evaluate, path: tuple[str | int, ...], *, apart: bool
-) -> Iterator[list[Point]]:
-    axes = [
-        _axis(name, values, evaluate, (*path, "params", name))
-        for name, values in (sweep.get("params") or {}).items()
-    ]
+def _factors(sweep: Mapping[str, Any], evaluate: Evaluate, path: Path, *, apart: bool) -> Iterator[list[Point]]:
+    params = sweep.get("params") or {}
+    axes = [_axis(name, values, evaluate, (*path, "params", name)) for name, values in params.items()]
     if axes and not apart:
         yield _product(axes, path)
     else:
@@ -84,27 +93,37 @@ def _factors(
         yield expand(group, evaluate, (*path, "groups", number))
 
 
-def _axis(name: str, values: Any, evaluate: Evaluate, path: tuple[str | int, ...]) -> list[Point]:
+def _axis(name: str, values: Any, evaluate: Evaluate, path: Path) -> list[Point]:
     listed = values if isinstance(values, Sequence) and not isinstance(values, str) else [values]
     if not listed:
         raise SweepError(f"the axis {name!r} has no values", path, "give it at least one, or remove it")
-    evaluated = [evaluate(value, {}) for value in listed]
-    return [Point({name: value}, {name: value}) for value in evaluated]
+    evaluated = [evaluate(value, {}, path) for value in listed]
+    return [_point({name: value}) for value in evaluated]
 
 
-def _configs(configs: Any, evaluate: Evaluate, path: tuple[str | int, ...]) -> Iterator[list[Point]]:
+def _point(values: Mapping[str, Any]) -> Point:
+    return Point(values, {name: literal(value) for name, value in values.items()})
+
+
+def _configs(configs: Any, evaluate: Evaluate, path: Path) -> Iterator[list[Point]]:
     if isinstance(configs, Mapping):
         for axis, entries in configs.items():
-            yield [_entry(axis, name, params) for name, params in _entries(axis, entries, (*path, axis))]
+            yield [_entry(axis, *entry) for entry in _entries(axis, entries, (*path, axis))]
         return
-    wholes = [{name: evaluate(value, {}) for name, value in entry.items()} for entry in configs]
-    yield [Point(whole, whole) for whole in wholes]
+    yield [_whole(entry, evaluate, (*path, number)) for number, entry in enumerate(configs)]
 
 
-def _entries(axis: str, entries: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _whole(entry: Any, evaluate: Evaluate, path: Path) -> Point:
+    if not isinstance(entry, Mapping):
+        raise SweepError(f"{entry!r} is no configuration", path, "write - {NAME: VALUE, ...}, or name the axis")
+    return _point({name: evaluate(value, {}, (*path, name)) for name, value in entry.items()})
+
+
+def _entries(axis: str, entries: Any, path: Path) -> Iterator[tuple[str, Mapping[str, Any], Path]]:
     if not entries:
         raise SweepError(f"the axis {axis!r} has no entries", path, "give it at least one, or remove it")
-    for number, entry in enumerate([entries] if isinstance(entries, Mapping) else entries):
+    listed = entries if isinstance(entries, Sequence) and not isinstance(entries, str) else [entries]
+    for number, entry in enumerate(listed):
         named = entry if isinstance(entry, Mapping) else {entry: {}}
         for name, params in named.items():
             if not isinstance(params or {}, Mapping):
@@ -113,39 +132,38 @@ def _entries(axis: str, entries: Any, path: tuple[str | int, ...]) -> Iterator[t
                     (*path, number),
                     "write an entry as - NAME: {name: value, ...}, or move plain values to params:",
                 )
-            yield str(name), params or {}
+            yield str(name), params or {}, (*path, number)
 
 
-def _entry(axis: str, name: str, params: Mapping[str, Any]) -> Point:
-    return Point({axis: name}, {axis: name, **params})
+def _entry(axis: str, name: str, params: Mapping[str, Any], path: Path) -> Point:
+    return _merge(Point({axis: name}, {axis: literal(name)}), Point({}, params), path)
 
 
-def _combine(kind: str, factors: list[list[Point]], path: tuple[str | int, ...]) -> list[Point]:
-    if kind == "list":
-        return [point for factor in factors for point in factor]
+def _combine(kind: str, factors: list[list[Point]], path: Path) -> list[Point]:
     if kind == "product" or not factors:
         return _product(factors, path)
-    lengths = {len(factor) for factor in factors}
-    if len(lengths) > 1:
-        counts = ", ".join(f"{'/'.join(factor[0].axes)} has {len(factor)}" for factor in factors)
-        raise SweepError(
-            "axes of unequal length cannot be zipped", path, f"give them equally many values: {counts}"
-        )
+    if kind == "list":
+        return [point for factor in factors for point in factor]
+    if len({len(factor) for factor in factors}) > 1:
+        counts = ", ".join(f"{_spell(factor)} has {len(factor)}" for factor in factors)
+        raise SweepError("axes of unequal length cannot be zipped", path, f"give them equally many values: {counts}")
     return [reduce(lambda a, b: _merge(a, b, path), row) for row in zip(*factors, strict=True)]
 
 
-def _product(factors: list[list[Point]], path: tuple[str | int, ...]) -> list[Point]:
+def _spell(factor: list[Point]) -> str:
+    return "/".join(factor[0].axes) if factor else "a group"
+
+
+def _product(factors: list[list[Point]], path: Path) -> list[Point]:
     return [reduce(lambda a, b: _merge(a, b, path), row, Point()) for row in product(*factors)]
 
 
-def _merge(one: Point, other: Point, path: tuple[str | int, ...] = ()) -> Point:
-    twice = one.names.keys() & other.names.keys()
-    if twice:
-        name = min(twice)
-        raise SweepError(f"the name {name!r} is defined twice on one level", path, "rename or remove one of them")
-    return Point(
-        {**one.axes, **other.axes}, {**one.names, **other.names}, {**one.defaults, **other.defaults}
-    )
+def _merge(one: Point, other: Point, path: Path = ()) -> Point:
+    for ours, theirs in ((one.names, other.names), (one.defaults, other.defaults)):
+        if twice := ours.keys() & theirs.keys():
+            said = f"the name {min(twice)!r} is defined twice on one level"
+            raise SweepError(said, path, "rename or remove one of them")
+    return Point({**one.axes, **other.axes}, {**one.names, **other.names}, {**one.defaults, **other.defaults})
 
 
 def merge(one: Point, other: Point) -> Point:
@@ -157,12 +175,10 @@ def merge(one: Point, other: Point) -> Point:
     return _merge(one, other)
 
 
-def _kept(point: Point, sweep: Mapping[str, Any], evaluate: Evaluate, path: tuple[str | int, ...]) -> bool:
-    if "filter" not in sweep:
+def _holds(key: str, point: Point, sweep: Mapping[str, Any], evaluate: Evaluate, path: Path) -> bool:
+    if key not in sweep:
         return True
-    answer = evaluate(sweep["filter"], point.scope())
+    answer = evaluate(sweep[key], point.scope(), (*path, key))
     if not isinstance(answer, bool):
-        raise SweepError(
-            f"the filter's value is {answer!r}", (*path, "filter"), "make it a comparison: true keeps the point"
-        )
+        raise SweepError(f"the {key}'s value is {answer!r}", (*path, key), "make it a comparison: true or false")
     return answer

@@ -1,0 +1,109 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from autoexp.model import EndingClass, Remedy, Resources, RetryPolicy
+from autoexp.policies import PolicyError, read_resources, read_retry, read_stall
+
+
+@pytest.mark.parametrize(
+    ("raw", "resources"),
+    [
+        pytest.param({}, Resources(), id="nothing"),
+        pytest.param(
+            {"nodes": 2, "gpus_per_node": 4, "walltime": "6h"},
+            Resources(nodes=2, cpus=4, gpus_per_node=4, processes_per_node=4, walltime_s=21_600),
+            id="a process for each GPU, a core for each process",
+        ),
+        pytest.param(
+            {"gpus_per_node": 4, "processes_per_node": 1, "cpus": 16, "memory": "64GiB"},
+            Resources(cpus=16, gpus_per_node=4, processes_per_node=1, memory_bytes=64 * 1024**3),
+            id="as it says",
+        ),
+    ],
+)
+def test_resources_follow_from_each_other(raw: dict[str, Any], resources: Resources) -> None:
+    assert read_resources(raw) == resources
+
+
+def test_a_retry_policy_is_read() -> None:
+    raw = {
+        "max_attempts": 5,
+        "when": {"time_limit": "resume", "gpu_oom": "fail", "node_fail": "exclude_node"},
+        "backoff": "1m",
+    }
+
+    assert read_retry(raw) == RetryPolicy(
+        max_attempts=5,
+        when={
+            EndingClass.TIME_LIMIT: Remedy.RESUME,
+            EndingClass.GPU_OOM: Remedy.FAIL,
+            EndingClass.NODE_FAIL: Remedy.EXCLUDE_NODE,
+        },
+        backoff_s=60,
+    )
+    assert read_retry({"backoff": "5s"}) == RetryPolicy(max_attempts=3, backoff_s=5)
+
+
+def test_a_stall_is_a_duration_without_progress() -> None:
+    assert read_stall({"no_progress": "30m"}) == 1_800
+    assert read_stall({}) is None
+
+
+@pytest.mark.parametrize(
+    ("read", "raw", "key", "said", "fix"),
+    [
+        pytest.param(
+            read_resources, {"gpus": 4}, "gpus", "unknown key 'gpus'", "use one of nodes", id="unknown resource"
+        ),
+        pytest.param(
+            read_resources, {"walltime": 21600}, "walltime", "21600 is no duration", "with its unit", id="bare walltime"
+        ),
+        pytest.param(read_resources, {"memory": 64}, "memory", "64 is no size", "with its unit", id="bare memory"),
+        pytest.param(
+            read_resources, {"nodes": 0}, "nodes", "0 is not a whole number of at least 1", "whole", id="0 nodes"
+        ),
+        pytest.param(read_resources, {"nodes": True}, "nodes", "True is not a whole number", "whole", id="a boolean"),
+        pytest.param(read_resources, {"cpus": "8"}, "cpus", "'8' is not a whole number", "whole", id="text"),
+        pytest.param(read_resources, {"cpus": 1.5}, "cpus", "1.5 is not a whole number", "whole", id="a fraction"),
+        pytest.param(
+            read_resources, {"gpus_per_node": -1}, "gpus_per_node", "of at least 0", "whole", id="a negative number"
+        ),
+        pytest.param(
+            read_retry, {"attempts": 4}, "attempts", "unknown key 'attempts'", "max_attempts", id="unknown retry"
+        ),
+        pytest.param(read_retry, {"max_attempts": 0}, "max_attempts", "of at least 1", "whole", id="no attempts"),
+        pytest.param(read_retry, {"backoff": 10}, "backoff", "10 is no duration", "with its unit", id="bare backoff"),
+        pytest.param(
+            read_retry, {"when": {"oom": "fail"}}, "when", "'oom' is no class of ending", "gpu_oom", id="unknown ending"
+        ),
+        pytest.param(
+            read_retry,
+            {"when": {"gpu_oom": "pray"}},
+            "when",
+            "'pray' is no remedy",
+            "exclude_node",
+            id="unknown remedy",
+        ),
+        pytest.param(
+            read_retry, {"when": {"gpu_oom": ["fail"]}}, "when", "is no remedy", "use one of", id="two remedies"
+        ),
+        pytest.param(read_retry, {"when": "fail"}, "when", "'fail' is no answer to endings", "when:", id="no mapping"),
+        pytest.param(
+            read_stall, {"progress": "1m"}, "progress", "unknown key", "use one of no_progress", id="unknown stall"
+        ),
+        pytest.param(
+            read_stall, {"no_progress": 1800}, "no_progress", "1800 is no duration", "with its unit", id="bare"
+        ),
+    ],
+)
+def test_a_policy_that_cannot_be_read_names_its_key(
+    read: Callable[[Any], object], raw: object, key: str, said: str, fix: str
+) -> None:
+    with pytest.raises(PolicyError) as caught:
+        read(raw)
+
+    assert caught.value.key == key
+    assert said in str(caught.value)
+    assert fix in caught.value.fix

@@ -7,6 +7,7 @@ once, and last writes exit.json, whatever ended it. By hand it only sets the env
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from string import Template
@@ -102,32 +103,42 @@ _INTERNAL = ("key", "point", "children")
 
 def _yaml_line(name: str, value: Any) -> str:
     if isinstance(value, Mapping) and value:
-        return f"{name}:\n" + "".join(f"  {_key(key)}: {_flow(item)}\n" for key, item in value.items())
-    return f"{name}: {_flow(value)}\n"
+        return f"{name}:\n" + "".join(f"  {_key(key)}: {flow(item)}\n" for key, item in value.items())
+    return f"{name}: {flow(value)}\n"
 
 
-def _key(name: str) -> str:
-    plain = name.replace("-", "").replace("_", "").isalnum() and name[0].isalpha()
-    return name if plain and name not in _WORDS else json.dumps(name)
-
-
-_WORDS = frozenset({"on", "off", "yes", "no", "y", "n", "true", "false", "null"})
-"""What YAML 1.1 takes for something else than a word."""
-
-
-def _flow(value: Any) -> str:
-    """Spell a value in YAML's flow style, which is JSON but for floats: YAML wants a dot in them."""
+def flow(value: Any) -> str:
+    """Spell a value in YAML's flow style, which is JSON but for floats and what is not ASCII."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(key)}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
+        return "[" + ", ".join(flow(item) for item in value) + "]"
     return _scalar(value)
 
 
+def _key(name: str) -> str:
+    plain = name.isascii() and name.replace("-", "").replace("_", "").isalnum() and name[0].isalpha()
+    return name if plain and name.lower() not in _WORDS else _text(name)
+
+
+_WORDS = frozenset({"on", "off", "yes", "no", "y", "n", "true", "false", "null"})
+"""What YAML 1.1 takes for something else than a word, however it is capitalized."""
+
+
 def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return _text(value)
     if not isinstance(value, float):
         return json.dumps(value)
     if not math.isfinite(value):
         return {math.inf: ".inf", -math.inf: "-.inf"}.get(value, ".nan")
     mantissa, e, exponent = repr(value).partition("e")
     return f"{mantissa if '.' in mantissa else mantissa + '.0'}{e}{exponent}"
+
+
+def _text(value: str) -> str:
+    """Quote a text; JSON would split what lies beyond the basic plane in two, which YAML does not join again."""
+    return _NOT_PLAIN.sub(lambda found: f"\\U{ord(found[0]):08x}", json.dumps(value, ensure_ascii=False))
+
+
+_NOT_PLAIN = re.compile(r"[^\x20-\x7e]")

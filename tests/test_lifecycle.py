@@ -627,7 +627,7 @@ def test_a_withdrawn_attempt_is_not_used_again() -> None:
     released = after(job(Q), ask(Verb.HOLD), TAKEN_BACK, ask(Verb.RELEASE))
 
     assert step(released, MET).actions == (NEXT,)
-    assert str(after(released, MET).token) == "train.2.k3y"
+    assert after(released, MET).token == "train.2.k3y"
 
 
 # Stalls.

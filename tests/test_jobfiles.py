@@ -1,0 +1,333 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from autoexp.codec import encode
+from autoexp.jobfiles import flow, job_yaml, run_script
+from autoexp.model import JobSpec, Resources
+from autoexp.world import job_dir
+
+SPEC = JobSpec(id="train-lr0.1", study="demo", stage="train", argv=("true",))
+PRINT = (sys.executable, "-c", "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]))")
+
+
+def prepare(root: Path, spec: JobSpec, attempt: int = 1, prefix: str = "") -> Path:
+    """Put a job's run.sh where an executor would start it."""
+    folder = Path(job_dir(str(root), spec.study, spec.id))
+    (folder / f"attempts/{attempt:03d}").mkdir(parents=True, exist_ok=True)
+    (folder / "run.sh").write_text(run_script(spec, str(root), prefix), encoding="utf-8")
+    return folder
+
+
+def start(folder: Path, *, token: str = "", attempt: int = 1, **env: str) -> "subprocess.Popen[str]":
+    named = {"AUTOEXP_TOKEN": token, "AUTOEXP_ATTEMPT": str(attempt)} if token else {}
+    base = {"PATH": os.environ["PATH"], "HOME": "/"}
+    return subprocess.Popen(
+        ["bash", str(folder / "run.sh")],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**base, **named, **env},
+        encoding="utf-8",
+        start_new_session=True,
+    )
+
+
+def run(folder: Path, **how: Any) -> tuple[int, str, str]:
+    child = start(folder, **how)
+    out, err = child.communicate(timeout=30)
+    return child.returncode, out, err
+
+
+def said(folder: Path, name: str, attempt: int = 1) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / f"attempts/{attempt:03d}" / name).read_text(encoding="utf-8"))
+    return found
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.01)
+
+
+# run.sh, by hand
+
+
+def test_by_hand_it_runs_the_command_in_the_job_s_directory_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    spec = replace(
+        SPEC, argv=(*PRINT, "a b"), env={"WHO": "it's me"}, resources=Resources(cpus=8, processes_per_node=2)
+    )
+    folder = prepare(tmp_path, spec)
+
+    code, out, _ = run(folder)
+    arguments, environment, where = json.loads(out)
+
+    assert (code, arguments, where) == (0, ["a b"], str(folder))
+    assert {name: value for name, value in environment.items() if name.startswith(("AUTOEXP", "WHO", "OMP"))} == {
+        "AUTOEXP_ROOT": str(tmp_path),
+        "AUTOEXP_DIR": str(folder),
+        "AUTOEXP_STUDY": "demo",
+        "AUTOEXP_JOB": "train-lr0.1",
+        "AUTOEXP_ATTEMPT": "0",
+        "OMP_NUM_THREADS": "4",
+        "WHO": "it's me",
+    }
+    assert list((folder / "attempts/001").iterdir()) == []
+
+
+def test_the_interpreter_s_folder_stands_first_on_the_path(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=PRINT), prefix="/opt/it's bin")
+
+    environment = json.loads(run(folder)[1])[1]
+
+    assert environment["PATH"] == f"/opt/it's bin:{os.environ['PATH']}"
+
+
+def test_what_is_set_already_stands(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=PRINT))
+
+    environment = json.loads(run(folder, OMP_NUM_THREADS="3")[1])[1]
+
+    assert environment["OMP_NUM_THREADS"] == "3"
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=10) | st.lists(
+    st.sampled_from(["'", '"', "$(echo x)", "`x`", "\\", "\n", "$HOME", "%s", "${X}", "*", "#", "}", "EOF", " "]),
+    max_size=5,
+).map("".join)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.lists(WORDS, max_size=3), value=WORDS, root=st.sampled_from(["r", "it's a root", 'a"b$HOME`x`', "a\nb"])
+)
+def test_the_program_receives_every_word_unchanged(tmp_path: Path, words: Sequence[str], value: str, root: str) -> None:
+    folder = prepare(tmp_path / root, replace(SPEC, argv=(*PRINT, *words), env={"VALUE": value}))
+
+    code, out, err = run(folder)
+    arguments, environment, where = json.loads(out or "[0, {}, 0]")
+
+    assert (code, err) == (0, "")
+    assert (arguments, environment["VALUE"], where) == (list(words), value, str(folder))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    argv=st.lists(WORDS, min_size=1, max_size=3),
+    gate=st.lists(WORDS, max_size=2),
+    env=st.dictionaries(st.just("A"), WORDS),
+)
+def test_bash_finds_no_fault_in_it(tmp_path: Path, argv: list[str], gate: list[str], env: dict[str, str]) -> None:
+    path = tmp_path / "run.sh"
+    path.write_text(run_script(replace(SPEC, argv=tuple(argv), gate=tuple(gate), env=env), "/r"), encoding="utf-8")
+
+    checked = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True, check=False)
+
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+# run.sh, started by an executor
+
+
+def test_started_by_an_executor_it_claims_its_attempt_and_says_how_it_began_and_ended(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("echo", "hello")))
+
+    child = start(folder, token="t.1.k")
+    out, err = child.communicate(timeout=30)
+
+    assert (child.returncode, out, err) == (0, "hello\n", "")
+    assert (folder / "attempts/001/run.t.1.k").read_text() == f"{child.pid}\n"
+    begun, exited = said(folder, "started.json"), said(folder, "exit.json")
+    assert (begun["v"], begun["token"], begun["id"], begun["pid"]) == (1, "t.1.k", str(child.pid), child.pid)
+    assert begun["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert (exited["v"], exited["token"], exited["code"], exited["signal"], exited["asked"]) == (1, "t.1.k", 0, 0, "")
+    assert begun["at"] <= exited["at"] <= time.time() + 1
+    assert sorted(path.name for path in (folder / "attempts/001").iterdir()) == [
+        "exit.json",
+        "run.t.1.k",
+        "started.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "number"),
+    [
+        pytest.param(("bash", "-c", "exit 3"), 3, 0, id="its own code"),
+        pytest.param(("no-such-program-here",), 127, 0, id="no such program"),
+        pytest.param(("bash", "-c", "kill -KILL $$"), 137, 9, id="killed"),
+        pytest.param(("bash", "-c", "kill -SEGV $$"), 139, 11, id="crashed"),
+    ],
+)
+def test_an_ending_is_written_whatever_it_is(tmp_path: Path, argv: tuple[str, ...], code: int, number: int) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=argv))
+
+    assert run(folder, token="t")[0] == code
+    exited = said(folder, "exit.json")
+    assert (exited["code"], exited["signal"]) == (code, number)
+
+
+def test_a_second_start_of_the_same_attempt_exits_quietly_and_runs_nothing(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran")))
+
+    assert run(folder, token="t") == (0, "", "")
+    first = said(folder, "exit.json")
+    assert run(folder, token="t") == (0, "", "")
+
+    assert (folder / "ran").read_text() == "ran\n"
+    assert said(folder, "exit.json") == first
+
+
+def test_of_many_starts_at_once_one_runs(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran; sleep 0.2")))
+
+    children = [start(folder, token="t") for _ in range(6)]
+    assert [child.communicate(timeout=30) for child in children] == [("", "")] * 6
+
+    assert (folder / "ran").read_text() == "ran\n"
+
+
+def test_a_requeue_of_the_same_scheduler_id_may_claim_again(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran")))
+
+    run(folder, token="t", SLURM_JOB_ID="77")
+    run(folder, token="t", SLURM_JOB_ID="77", SLURM_RESTART_COUNT="1")
+    run(folder, token="t", SLURM_JOB_ID="78", SLURM_RESTART_COUNT="1")
+
+    assert (folder / "ran").read_text() == "ran\nran\n"
+    assert (folder / "attempts/001/run.t").read_text() == "77\n"
+
+
+def test_each_attempt_has_its_own_files(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, SPEC)
+    prepare(tmp_path, SPEC, attempt=12)
+
+    run(folder, token="one")
+    run(folder, token="twelve", attempt=12)
+
+    assert said(folder, "exit.json", 12)["token"] == "twelve"
+    assert said(folder, "exit.json")["token"] == "one"
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "USR1"])
+def test_a_signal_is_passed_on_and_the_program_s_own_end_awaited(tmp_path: Path, name: str) -> None:
+    patient = f"trap 'sleep 0.2; echo saved; exit 7' {name}; touch ready; while :; do sleep 0.05; done"
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", patient)))
+
+    child = start(folder, token="t")
+    wait_for(folder / "ready")
+    os.kill(child.pid, getattr(signal, f"SIG{name}"))
+    out, _ = child.communicate(timeout=30)
+
+    assert (child.returncode, out) == (7, "saved\n")
+    exited = said(folder, "exit.json")
+    assert (exited["code"], exited["signal"], exited["asked"]) == (7, 0, name)
+
+
+def test_a_program_that_dies_of_the_signal_is_told_apart(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "touch ready; exec sleep 30")))
+
+    child = start(folder, token="t")
+    wait_for(folder / "ready")
+    child.terminate()
+
+    assert child.wait(timeout=30) == 143
+    exited = said(folder, "exit.json")
+    assert (exited["code"], exited["signal"], exited["asked"]) == (143, 15, "TERM")
+    child.communicate()
+
+
+@pytest.mark.parametrize(("code", "ran"), [(0, True), (46, False)])
+def test_a_gate_that_fails_keeps_the_program_from_running(tmp_path: Path, *, code: int, ran: bool) -> None:
+    gate = ("bash", "-c", f'echo "{{\\"code\\": {code}}}" > "$2"; exit {code}', "gate")
+    folder = prepare(tmp_path, replace(SPEC, argv=("touch", "ran"), gate=gate))
+
+    assert run(folder, token="t")[0] == code
+
+    assert (folder / "ran").exists() is ran
+    assert said(folder, "gate.json") == {"code": code}
+    assert said(folder, "exit.json")["code"] == code
+
+
+def test_by_hand_there_is_no_gate(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("echo", "ran"), gate=("false",)))
+
+    assert run(folder) == (0, "ran\n", "")
+
+
+# job.yaml
+
+TEXTS = st.text(max_size=12) | st.text("ab'\"\\:#-{}[],&*!|>%@ \n\t\x7f\x85\u2028\ufeff😀é", max_size=12)
+NAMES = TEXTS.filter(bool) | st.sampled_from(
+    ["on", "Yes", "NO", "null", "True", "y", "-", "~", "1", "1e3", "a b", "num-layers"]
+)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=5
+)
+
+
+def _parsed(text: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.create(text))
+
+
+def _without_interpolation(value: Any) -> Any:
+    """Take the sign out that OmegaConf would look behind."""
+    return json.loads(json.dumps(value).replace("${", "$ {"))
+
+
+@settings(max_examples=250, deadline=None)
+@given(VALUES)
+@example({"Yes": 1e16, "é": "😀\x7f\u2028", "x": [1e-05, -0.0, 1.0, float("inf")]})
+def test_whatever_a_value_is_yaml_reads_it_back(value: Any) -> None:
+    plain = _without_interpolation(value)
+    text = flow(plain)
+
+    assert text.isascii()
+    assert "\n" not in text
+    assert _parsed(f"value: {text}") == {"value": plain}
+
+
+def test_a_value_that_is_no_number_is_written_as_yaml_knows_it() -> None:
+    assert [flow(value) for value in (float("inf"), -float("inf"), float("nan"))] == [".inf", "-.inf", ".nan"]
+    assert [flow(value) for value in (1e16, 1e-05, 2.0, 3)] == ["1.0e+16", "1.0e-05", "2.0", "3"]
+
+
+def test_job_yaml_says_everything_a_job_was_planned_with() -> None:
+    params: Mapping[str, Any] = {"lr": 1e-05, "name": "it's", "on": True, "list": [1, {"a": None}]}
+    spec = replace(
+        SPEC, params=params, args={"num-layers": 2, "no": False}, argv=("echo", "a b"), key="k3y", needs=("p",)
+    )
+
+    read = _parsed(job_yaml(spec, "/root"))
+
+    assert read.pop("dir") == "/root/demo/jobs/train-lr0.1"
+    assert read == {name: value for name, value in json.loads(json.dumps(encode(spec))).items() if name != "key"}
+    assert read["params"] == params
+
+
+def test_job_yaml_has_a_line_for_each_value() -> None:
+    text = job_yaml(replace(SPEC, params={"lr": 0.1, "layers": 2}, argv=("a", "b")), "/r")
+
+    assert text == (
+        'id: "train-lr0.1"\n'
+        'study: "demo"\n'
+        'stage: "train"\n'
+        "params:\n"
+        "  lr: 0.1\n"
+        "  layers: 2\n"
+        'argv: ["a", "b"]\n'
+        'dir: "/r/demo/jobs/train-lr0.1"\n'
+    )

@@ -57,7 +57,7 @@ class Blame:
                 why=f"no axis, param or built-in has that name {self._for_whom()}",
                 fix=f"did you mean {near[0]}?" if near else f"define it under params:, or use {_some(error.known)}",
             )
-        return self.places.error(where, str(error), why=f"it is evaluated {self._for_whom()}", fix="correct the value")
+        return self.places.error(where, str(error), why=f"it is evaluated {self._for_whom()}", fix=error.fix)
 
     def _definition(self, name: str) -> KeyPath:
         """Find where a name that failed is defined: in the stage, in its sweep, or for the whole study."""

@@ -23,6 +23,10 @@ LONGEST_NUMBER_BITS = 4096
 class ExpressionError(Exception):
     """A value that cannot be read, or has no value for this job."""
 
+    def __init__(self, message: str, fix: str = "correct the value") -> None:
+        super().__init__(message)
+        self.fix = fix
+
 
 def divide(left: Any, right: Any) -> Any:
     """Divide; two integers that divide evenly stay an integer."""

@@ -160,7 +160,8 @@ class _Compiler:
             variable = str(name(scope))
             value = scope.environment(variable)
             if value is None and not default:
-                raise ExpressionError(f"${{oc.env:{variable}}}: the environment has no {variable}")
+                fix = f"set it, or give a default: ${{oc.env:{variable},DEFAULT}}"
+                raise ExpressionError(f"${{oc.env:{variable}}}: the environment has no {variable}", fix)
             fallback = default[0](scope) if value is None else value
             return None if fallback is None else str(fallback)  # a variable is text, set or not
 

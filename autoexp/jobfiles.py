@@ -93,18 +93,22 @@ def _exports(spec: JobSpec, path_prefix: str) -> Iterator[str]:
 
 def job_yaml(spec: JobSpec, root: str) -> str:
     """Write a job's job.yaml: everything it was planned with, one line a value."""
-    place = {"dir": job_dir(root, spec.study, spec.id)}
-    lines = (_yaml_line(name, value) for name, value in {**encode(spec), **place}.items() if name not in _INTERNAL)
-    return "".join(lines)
+    said = {**encode(spec), "dir": job_dir(root, spec.study, spec.id)}
+    return block({name: value for name, value in said.items() if name not in _INTERNAL}, depth=2)
 
 
 _INTERNAL = ("key", "point", "children")
 
 
-def _yaml_line(name: str, value: Any) -> str:
-    if isinstance(value, Mapping) and value:
-        return f"{name}:\n" + "".join(f"  {_key(key)}: {flow(item)}\n" for key, item in value.items())
-    return f"{name}: {flow(value)}\n"
+def block(values: Mapping[str, Any], *, depth: int, indent: str = "") -> str:
+    """Write a mapping in YAML, one line a value; mappings in it too, down to a depth."""
+    lines = ""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value and depth > 1:
+            lines += f"{indent}{_key(name)}:\n{block(value, depth=depth - 1, indent=f'{indent}  ')}"
+        else:
+            lines += f"{indent}{_key(name)}: {flow(value)}\n"
+    return lines
 
 
 def flow(value: Any) -> str:

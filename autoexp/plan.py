@@ -7,6 +7,7 @@ comes to need itself that way is an error.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
@@ -89,9 +90,13 @@ class Planner:
             return asker.parent
         self._need(stage)
         found = self._siblings.agreeing(stage, asker.values)
-        if len(found) != 1 or found[0].id in self._previews:
+        if len(found) != 1:
             names = ", ".join(job.id for job in found[:4]) or "none"
-            raise NoSibling(f"${{sibling.{stage}}} is the one job that agrees on all shared axes; there is {names}")
+            said = f"${{sibling.{stage}}} is the one job of it that agrees on all shared axes; there is {names}"
+            raise NoSibling(said, "let both stages sweep the same axes" if found else "sweep over the same values")
+        if found[0].id in self._previews:
+            said = f"${{sibling.{stage}}} is one job, and those of {stage} only appear later"
+            raise NoSibling(said, f"let this stage appear for them too: each: {{job: {stage}}}")
         return found[0]
 
     def members(self, stage: str, asker: Builder) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -99,15 +104,18 @@ class Planner:
         self._need(stage)
         found = [job.id for job in self._siblings.agreeing(stage, asker.values)]
         if not found:
-            raise NoSibling(f"no job of stage {stage} agrees with it on all shared axes")
+            said = f"no job of stage {stage} agrees with it on all shared axes"
+            raise NoSibling(said, "sweep over the same values in both stages")
         return tuple(j for j in found if j not in self._previews), tuple(j for j in found if j in self._previews)
 
     def _need(self, stage: str) -> None:
         if stage not in self.recipe.stages:
-            raise ExpressionError(f"there is no stage {stage!r}; the stages are {', '.join(self.recipe.stages)}")
+            near = get_close_matches(stage, self.recipe.stages, n=1)
+            fix = f"did you mean {near[0]}?" if near else "correct the name"
+            raise ExpressionError(f"there is no stage {stage!r}; the stages are {', '.join(self.recipe.stages)}", fix)
         if stage in self._open:
             circle = " -> ".join((*self._open[self._open.index(stage) :], stage))
-            raise NoSibling(f"stages wait for each other: {circle}")
+            raise NoSibling(f"stages wait for each other: {circle}", "remove one of the references")
         self._build(stage)
 
     def _build(self, name: str) -> None:

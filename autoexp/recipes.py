@@ -1,7 +1,7 @@
 """Recipe files: YAML through OmegaConf's loader, every key with its place, overrides applied."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,17 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from autoexp.errors import RecipeError
+from autoexp.jobfiles import block
 from autoexp.places import KeyPath, Places
 from autoexp.quantities import SECONDS
 from autoexp.stages import Recipe, read_recipe
 
+DEEPEST_BLOCK = 4
+"""How deep the pairs of a changed recipe stand on lines of their own."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Place = Callable[["yaml.Mark | None"], str]
+"""Spells where a mark stands: file and line, or the command line."""
 
 
 def load(file: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -23,14 +29,14 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: the file cannot be read, is no YAML, or is no recipe; an override does not fit.
     """
-    raw, places = load_yaml(file)
-    text = file.read_text(encoding="utf-8")
+    text = _read(file)
+    raw, places = _parse(text, str(file))
     if overrides:
         written = dict(places.written)
         for override in overrides:
             _override(raw, override, written)
         places = Places(places.file, written)
-        text = f"# {file.name} with {' '.join(overrides)}\n{json.dumps(raw, indent=2)}\n"
+        text = f"# {file.name!a} with {' '.join(map(ascii, overrides))}\n{block(raw, depth=DEEPEST_BLOCK)}"
     return read_recipe(raw, places, text)
 
 
@@ -40,58 +46,78 @@ def load_yaml(file: Path) -> tuple[dict[str, Any], Places]:
     Raises:
         RecipeError: the file cannot be read, is no YAML mapping, or uses a form that YAML misreads.
     """
+    return _parse(_read(file), str(file))
+
+
+def _read(file: Path) -> str:
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file} cannot be read", why=str(error), fix="check its path and permissions") from error
+
+
+def _parse(text: str, file: str, *, has_lines: bool = True) -> tuple[dict[str, Any], Places]:
+    written: dict[KeyPath, str] = {}
+
+    def place(mark: yaml.Mark | None) -> str:
+        return f"{file}:{mark.line + 1}" if has_lines and mark is not None else file
+
     try:
         node = yaml.compose(text, Loader=_LOADER)
-        written = dict(_places(node, str(file), ())) if node is not None else {}
-        raw = OmegaConf.to_container(OmegaConf.create(text or "{}"))
+        if not isinstance(node, yaml.MappingNode | None):
+            raise RecipeError(
+                f"{file} is no mapping",
+                why=f"it is {node.value!r:.80}" if isinstance(node, yaml.ScalarNode) else "it is a list",
+                fix="write key: value pairs",
+            )
+        written |= _places(node, place, ()) if node is not None else ()
+        raw = OmegaConf.to_container(OmegaConf.create(text)) if node is not None else {}
     except yaml.YAMLError as error:
-        raise _syntax_error(file, error) from error
+        raise _syntax_error(error, place(getattr(error, "problem_mark", None))) from error
     except OmegaConfBaseException as error:
-        where = Places(str(file), written).spell(tuple((error.full_key or "").split(".")))
-        raise RecipeError(f"{where}: not in the recipe language", why=str(error), fix="correct it") from error
-    if not isinstance(raw, dict):
-        raise RecipeError(f"{file} is no mapping", why=f"it is a {type(raw).__name__}", fix="write key: value pairs")
-    return _plain(raw), Places(str(file), written)
+        where = Places(file, written).spell(tuple((error.full_key or "").split(".")))
+        why = str(error).split("\n", maxsplit=1)[0]
+        raise RecipeError(f"{where}: not in the recipe language", why=why, fix="correct it") from error
+    except RecursionError as error:
+        raise RecipeError(f"{file} holds itself", why="one of its aliases leads back", fix="write it out") from error
+    return _plain(raw), Places(file, written)
 
 
-def _places(node: yaml.Node, file: str, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+def _places(node: yaml.Node, place: Place, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """Yield every key's place, and refuse what YAML 1.1 reads otherwise than it looks."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             name = (*path, str(key.value))
-            place = f"{file}:{key.start_mark.line + 1}"
+            where = place(key.start_mark)
             if key.tag == "tag:yaml.org,2002:bool":
                 raise RecipeError(
-                    f"{place}: the key {key.value!r} is not a word in YAML",
+                    f"{where}: the key {key.value!r} is not a word in YAML",
                     why="unquoted, it is read as true or false",
                     fix=f'quote it: "{key.value}":',
                 )
-            yield name, place
-            yield from _places(value, file, name)
+            yield name, where
+            yield from _places(value, place, name)
     elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            yield (*path, number), f"{file}:{item.start_mark.line + 1}"
-            yield from _places(item, file, (*path, number))
+            yield (*path, number), place(item.start_mark)
+            yield from _places(item, place, (*path, number))
     elif isinstance(node, yaml.ScalarNode) and _is_sexagesimal(node):
         raise RecipeError(
-            f"{file}:{node.start_mark.line + 1}: {'.'.join(map(str, path))}: {node.value} is not a time in YAML",
-            why=f"it is read as the number {_sexagesimal(node.value)}",
+            f"{place(node.start_mark)}: {'.'.join(map(str, path))}: {node.value} is not a time in YAML",
+            why=f"it is read as the number {_sexagesimal(node.value):g}",
             fix=f"write a duration with its unit ({', '.join(f'90{unit}' for unit in SECONDS)}), or quote the text",
         )
 
 
 def _is_sexagesimal(node: yaml.ScalarNode) -> bool:
-    return bool(node.tag == "tag:yaml.org,2002:int" and ":" in node.value and not node.style)
+    numbers = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    return bool(node.tag in numbers and ":" in node.value and not node.style)
 
 
-def _sexagesimal(text: str) -> int:
-    total = 0
+def _sexagesimal(text: str) -> float:
+    total = 0.0
     for part in text.lstrip("+-").replace("_", "").split(":"):
-        total = total * 60 + int(part)
+        total = total * 60 + float(part)
     return total
 
 
@@ -102,11 +128,12 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _syntax_error(file: Path, error: yaml.YAMLError) -> RecipeError:
-    mark = getattr(error, "problem_mark", None)
-    line = f":{mark.line + 1}" if mark else ""
+def _syntax_error(error: yaml.YAMLError, where: str) -> RecipeError:
     problem = getattr(error, "problem", None) or str(error)
-    return RecipeError(f"{file}{line}: this is no YAML", why=problem, fix="correct the line, or the one before it")
+    if problem.startswith("found duplicate key"):
+        name = problem.removeprefix("found duplicate key").strip()
+        return RecipeError(f"{where}: {name} is defined twice", why="one of the two would be lost", fix="remove one")
+    return RecipeError(f"{where}: this is no YAML", why=problem, fix="correct the line, or the one before it")
 
 
 def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -> None:
@@ -114,31 +141,51 @@ def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise _refused(override, "it is not KEY=VALUE", "write for example lr=1e-3 or stages.pretrain.args.lr=1e-3")
-    try:
-        value = _plain(OmegaConf.to_container(OmegaConf.create(f"value: {text}")))["value"]
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise _refused(override, str(error).split("\n", maxsplit=1)[0], "quote the value") from error
-    path: KeyPath = tuple(name.split("."))
-    if len(path) > 1 or name in ("study", "machine"):
-        _set(raw, path, value, override)
+    said, _ = _parse(f"{json.dumps(name)}: {text}", f"the command line ({override})", has_lines=False)
+    if list(said) != [name]:
+        raise _refused(override, "it holds more than one value", "quote the value")
+    value, places = said[name], []
+    if "." in name or name in ("study", "machine"):
+        places = [_set(raw, name.split("."), value, override)]
     elif axes := list(_axes(raw, name)):
-        path = axes[0][0]
-        for _, holder in axes:
-            holder[name] = _pinned(holder[name], value, override)
+        for path, holder in axes:
+            holder[name] = _pinned(holder[name], value, override) if path[-2] == "configs" else [value]
+        places = [path for path, _ in axes]
     else:
-        _known_param(raw, name, override)
-        raw.setdefault("params", {})[name] = value
-        path = ("params", name)
-    written[path] = f"the command line ({override})"
+        for path, holder in _params(raw, name, override):
+            holder[name] = value
+            places.append(path)
+    for path in places:
+        written[path] = f"the command line ({override})"
 
 
-def _set(raw: dict[str, Any], path: KeyPath, value: Any, override: str) -> None:
+def _set(raw: dict[str, Any], parts: Sequence[str], value: Any, override: str) -> KeyPath:
+    """Set what a dotted path leads to; below a stage, what is missing on the way is made."""
     holder: Any = raw
-    for part in path[:-1]:
-        holder = holder.get(part) if isinstance(holder, dict) else None
-    if not isinstance(holder, dict):
-        raise _refused(override, f"the recipe has no {'.'.join(map(str, path[:-1]))}", "correct the path")
-    holder[path[-1]] = value
+    path: KeyPath = ()
+    for depth, part in enumerate(parts):
+        is_item = isinstance(holder, list) and part.isdecimal() and int(part) < len(holder)
+        if not isinstance(holder, dict) and not is_item:
+            raise _refused(override, f"the recipe has no {'.'.join(parts[:depth])}", "correct the path")
+        key = int(part) if is_item else part
+        path = (*path, key)
+        if depth == len(parts) - 1:
+            holder[key] = value
+        elif isinstance(holder, dict) and depth > 1 and holder.get(part) is None:
+            holder[part] = {}
+        holder = holder[key] if is_item else holder.get(part)
+    return path
+
+
+def _params(raw: dict[str, Any], name: str, override: str) -> list[tuple[KeyPath, dict[str, Any]]]:
+    """Find the params called `name`, the study's and the stages'."""
+    stages = ((("stages", stage), body) for stage, body in (raw.get("stages") or {}).items() if isinstance(body, dict))
+    levels = [((*path, "params"), level.get("params") or {}) for path, level in [((), raw), *stages]]
+    found: list[tuple[KeyPath, dict[str, Any]]] = [((*path, name), params) for path, params in levels if name in params]
+    if not found:
+        known = ", ".join(sorted({known for _, params in levels for known in params})) or "a dotted path"
+        raise _refused(override, f"the recipe has no param and no axis {name!r}", f"use one of {known}")
+    return found
 
 
 def _axes(raw: Mapping[str, Any], name: str) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
@@ -159,23 +206,16 @@ def _axes_of(sweep: Any, name: str, path: KeyPath) -> Iterator[tuple[KeyPath, di
         yield from _axes_of(group, name, (*path, "groups", number))
 
 
-def _pinned(values: Any, value: Any, override: str) -> list[Any]:
-    """Keep the axis's one value; a named entry is pinned by its name."""
-    named = [entry for entry in (values if isinstance(values, list) else [values]) if isinstance(entry, dict)]
-    entries = {name: {name: params} for entry in named for name, params in entry.items()}
-    if not entries:
-        return [value]
-    if str(value) not in entries:
-        raise _refused(override, "the axis has no such entry", f"use one of {', '.join(entries)}")
-    return [entries[str(value)]]
-
-
-def _known_param(raw: Mapping[str, Any], name: str, override: str) -> None:
-    stages = (body for body in (raw.get("stages") or {}).values() if isinstance(body, dict))
-    params = {name for level in (raw, *stages) for name in level.get("params") or {}}
-    if name not in params:
-        known = ", ".join(sorted(params))
-        raise _refused(override, f"the recipe has no param and no axis {name!r}", f"use one of {known}")
+def _pinned(entries: Any, value: Any, override: str) -> list[Any]:
+    """Keep the one named entry of an axis."""
+    named: dict[str, Any] = {}
+    for entry in entries if isinstance(entries, list) else [entries]:
+        named |= (
+            {name: {name: params} for name, params in entry.items()} if isinstance(entry, dict) else {str(entry): entry}
+        )
+    if str(value) not in named:
+        raise _refused(override, "the axis has no such entry", f"use one of {', '.join(named)}")
+    return [named[str(value)]]
 
 
 def _refused(override: str, why: str, fix: str) -> RecipeError:

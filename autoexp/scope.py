@@ -82,7 +82,9 @@ class JobScope:
     def _evaluate(self, name: str, raw: Any) -> Any:
         if name in self._open:
             circle = " -> ".join((*self._open[self._open.index(name) :], name))
-            raise ExpressionError(f"${{{name}}} is defined by itself: {circle}")
+            raise ExpressionError(
+                f"${{{name}}} is defined by itself: {circle}", "let one of them have a value of its own"
+            )
         self._open.append(name)
         try:
             return compiled(raw)(self)

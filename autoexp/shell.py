@@ -42,7 +42,7 @@ def quoted_pieces(pieces: "list[str | Evaluate]") -> Evaluate:
         else:
             reader.meet_value()
     if reader.has_here_document and len(pieces) > 1:
-        raise ExpressionError("a script with a here-document takes no ${...}: pass the value by env: and use $NAME")
+        raise ExpressionError("a script with a here-document takes no ${...}", "pass the value by env: and use $NAME")
 
     def script(scope: Scope) -> str:
         return "".join(piece if isinstance(piece, str) else shlex.quote(str(piece(scope))) for piece in pieces)
@@ -66,10 +66,11 @@ class _Reader:
         if refused:
             inside = _REFUSED[LOST if LOST in refused else refused[-1]]
             raise ExpressionError(
-                f"${{...}} stands inside {inside}: leave it outside, each value is one quoted word already"
+                f"${{...}} stands inside {inside}", "leave it outside: each value is one quoted word already"
             )
         if self.before in {"$", "\\"}:
-            raise ExpressionError(f"${{...}} stands right behind a {self.before}, which would change its quotes")
+            said = f"${{...}} stands right behind a {self.before}, which would change its quotes"
+            raise ExpressionError(said, f"remove the {self.before}")
         self.before = "value"
 
     def read(self, text: str) -> None:

@@ -1,6 +1,7 @@
 """A recipe as data: its stages, checked key by key, not yet evaluated."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,32 @@ STAGE_KEYS = (
 KEYS_TO_COME = ("cancel", "finish", "container", "events", "requires", "priority", "pack", "notify")
 PROGRAMS = ("backend", "hook", "command")
 MAPPINGS = ("args", "with", "params", "sweep", "start", "prepare", "resources", "env", "retry", "stall", "each")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _is_stages(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(name, str) for name in value))
+
+
+def _is_command(value: Any) -> bool:
+    return bool(value.strip() if isinstance(value, str) else isinstance(value, list | tuple) and value)
+
+
+def _is_gate(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, Mapping) and len(value) == 1 and _is_calls(value))
+
+
+def _is_calls(value: Any) -> bool:
+    return all(isinstance(values or {}, Mapping) for values in value.values())
+
+
+SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "command": (_is_command, "a script, or a list of words"),
+    "needs": (_is_stages, "a stage, or a list of stages"),
+    "prepare": (_is_calls, "HOOK: {NAME: VALUE, ...}"),
+    "gate": (_is_gate, "one hook's name, or HOOK: {NAME: VALUE, ...}"),
+}
+"""What the values of some keys look like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +150,27 @@ def _read_stage(name: str, raw: Any, places: Places) -> Stage:
             raise places.unknown((*path, key), STAGE_KEYS)
     for key in MAPPINGS:
         _expect_mapping(raw, (*path, key), places)
+    _check_shapes(raw, path, places)
     return Stage(name=name, program=_program(raw, path, places), raw=raw, each=_read_each(raw, path, places))
 
 
+def _check_shapes(raw: Mapping[str, Any], path: KeyPath, places: Places) -> None:
+    for key, (fits, shape) in SHAPES.items():
+        if raw.get(key) is not None and not fits(raw[key]):
+            raise places.error(
+                (*path, key), f"{raw[key]!r} is no {key}", why=f"{key} is {shape}", fix=f"write {key}: {shape}"
+            )
+    for name in raw.get("env") or {}:
+        if not VARIABLE.fullmatch(name) or name.startswith("AUTOEXP_"):
+            ours = name.startswith("AUTOEXP_")
+            why = "autoexp sets those that begin with AUTOEXP_ itself" if ours else "the shell knows no such name"
+            raise places.error(
+                (*path, "env", name), f"{name!r} cannot be an environment variable", why=why, fix="rename it"
+            )
+
+
 def _program(raw: Mapping[str, Any], path: KeyPath, places: Places) -> str:
-    given = [key for key in PROGRAMS if key in raw]
+    given = [key for key in PROGRAMS if raw.get(key) is not None]
     if len(given) != 1:
         raise places.error(
             path,
@@ -136,7 +179,7 @@ def _program(raw: Mapping[str, Any], path: KeyPath, places: Places) -> str:
             fix="keep one of backend:, hook: and command:" if given else "add backend:, hook: or command:",
         )
     for key, owner in (("args", "backend"), ("with", "hook")):
-        if key in raw and given[0] != owner:
+        if raw.get(key) is not None and given[0] != owner:
             raise places.error(
                 (*path, key), f"{key} belongs to a {owner}", why=f"this stage has a {given[0]}", fix=f"remove {key}"
             )
@@ -159,14 +202,24 @@ def _read_each(raw: Mapping[str, Any], path: KeyPath, places: Places) -> Each | 
             fix="write each: {checkpoint: STAGE} or each: {job: STAGE}",
         )
     stages = each[kinds[0]]
-    numbers = {key: each.get(key, 1) for key in ("from", "every")}
-    for key, number in numbers.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise places.error(
-                (*path, key), f"{number!r} is no iteration", why="iterations count from 1", fix="write a whole number"
-            )
+    if not stages or not _is_stages(stages):
+        fix = f"write {kinds[0]}: STAGE, or a list of stages"
+        raise places.error((*path, kinds[0]), f"{stages!r} names no stage", why="each stands for a stage's", fix=fix)
+    first, every = (_iteration(each, key, kinds[0], path, places) for key in ("from", "every"))
     listed = (stages,) if isinstance(stages, str) else tuple(stages)
-    return Each(kind=kinds[0], stages=listed, first=numbers["from"], every=numbers["every"])
+    return Each(kind=kinds[0], stages=listed, first=first, every=every)
+
+
+def _iteration(each: Mapping[str, Any], key: str, kind: str, path: KeyPath, places: Places) -> int:
+    if key in each and kind == "job":
+        why = "it counts iterations, and each job stands for one anyway"
+        raise places.error((*path, key), f"{key} goes with checkpoints", why=why, fix="remove it")
+    number = each.get(key, 1)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise places.error(
+            (*path, key), f"{number!r} is no iteration", why="iterations count from 1", fix="write a whole number"
+        )
+    return number
 
 
 def _check_each(stages: Mapping[str, Stage], places: Places) -> None:

@@ -1,0 +1,285 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autoexp import recipes
+from autoexp.errors import RecipeError
+from autoexp.plan import Planner
+
+Plans = Callable[..., Planner]
+
+
+def load(folder: Path, text: str, *overrides: str) -> Any:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return recipes.load(path, overrides)
+
+
+def raw(folder: Path, text: str) -> dict[str, Any]:
+    path = folder / "x.yaml"
+    path.write_text(text, encoding="utf-8")
+    return recipes.load_yaml(path)[0]
+
+
+# YAML, as OmegaConf's loader takes it
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-2", 0.01),
+        ("1e3", 1000.0),
+        ("1_000", 1000),
+        ("0.1", 0.1),
+        (".5", 0.5),
+        ("-.inf", -float("inf")),
+        ("yes", True),
+        ("'yes'", "yes"),
+        ("2026-01-01", "2026-01-01"),
+        ("~", None),
+        ("10M", "10M"),
+        ("[1, [2]]", [1, [2]]),
+        ("{1: a}", {"1": "a"}),
+        ("'12:30:00'", "12:30:00"),
+    ],
+)
+def test_a_scalar_is_what_omegaconf_reads(tmp_path: Path, text: str, value: object) -> None:
+    found = raw(tmp_path, f"a: {text}")["a"]
+
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_every_key_and_item_has_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("a: 1\nb:\n  - x\n  - y: {z: 2}\n", encoding="utf-8")
+
+    _, places = recipes.load_yaml(path)
+
+    assert places.spell(("b", 1, "y", "z")) == f"{path}:4: b.1.y.z"
+    assert places.spell(("a",)) == f"{path}:1: a"
+
+
+def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
+    assert raw(tmp_path, "") == {}
+    assert raw(tmp_path, "# nothing\n") == {}
+
+
+def test_anchors_and_merges_are_plain_yaml(tmp_path: Path) -> None:
+    assert raw(tmp_path, "a: &x {p: 1}\nb: {<<: *x, q: 2}") == {"a": {"p": 1}, "b": {"p": 1, "q": 2}}
+
+
+FILES = {
+    "no YAML": ("a: [1, 2\nb: 3", ":2: this is no YAML", "correct the line"),
+    "a tab": ("a:\n\tb: 1", ":2: this is no YAML", "correct the line"),
+    "a list": ("- a\n- b", " is no mapping", "write key: value pairs"),
+    "text": ("just text", " is no mapping", "write key: value pairs"),
+    "a number": ("0", " is no mapping", "write key: value pairs"),
+    "a name twice": ("params:\n  lr: 1\n  lr: 2", ":3: lr is defined twice", "remove one"),
+    "a stage twice": ("stages:\n  a: {}\n  a: {}", ":3: a is defined twice", "remove one"),
+    "the key on": ("stages:\n  on: {}", ":2: the key 'on' is not a word in YAML", 'quote it: "on":'),
+    "the key No": ("No: 1", ":1: the key 'No' is not a word in YAML", 'quote it: "No":'),
+    "a sexagesimal number": (
+        "a:\n  walltime: 12:30:00",
+        ":2: a.walltime: 12:30:00 is not a time in YAML",
+        "write a duration",
+    ),
+    "a short one": ("a: [1, 190:20]", ":1: a.1: 190:20 is not a time in YAML", "write a duration"),
+    "a fraction of one": ("a: 1:30.5", ":1: a: 1:30.5 is not a time in YAML", "write a duration"),
+    "an unclosed name": ("a:\n  b: 'x ${y'", ":2: a.b: not in the recipe language", "correct it"),
+    "a file that holds itself": ("a: &x [1, *x]", " holds itself", "write it out"),
+}
+
+
+@pytest.mark.parametrize(("text", "what", "fix"), FILES.values(), ids=FILES)
+def test_what_yaml_misreads_is_refused_with_file_line_and_fix(tmp_path: Path, text: str, what: str, fix: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        raw(tmp_path, text)
+
+    assert caught.value.what.startswith(f"{tmp_path / 'x.yaml'}{what}")
+    assert caught.value.why
+    assert caught.value.fix.startswith(fix)
+
+
+def test_a_sexagesimal_number_is_told_as_what_yaml_reads(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        raw(tmp_path, "walltime: 12:30:00")
+
+    assert caught.value.why == "it is read as the number 45000"
+
+
+@pytest.mark.parametrize("content", [None, b"a: \xff"], ids=["missing", "no UTF-8"])
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "r.yaml"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(RecipeError, match="cannot be read"):
+        recipes.load_yaml(path)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text("ab:-[]{}\"'#&*!|>%@`,? \n\t$1.0onyes", max_size=25) | st.text(max_size=10))
+def test_any_text_is_a_mapping_or_a_recipe_error(tmp_path: Path, text: str) -> None:
+    try:
+        assert isinstance(raw(tmp_path, text.replace("\r", "").replace("\ud800", "")), dict)
+    except RecipeError as error:
+        assert error.why  # noqa: PT017 - both answers are fine
+        assert error.fix  # noqa: PT017
+
+
+# Overrides
+
+RECIPE = """\
+study: s
+params: {seed: 1, base: {a: 1, b: 2}}
+sweep:
+  groups:
+    - configs: {model: [10M: {layers: 5}, 25M: {layers: 9}, tiny]}
+    - params: {lr: [1e-2, 1e-3]}
+stages:
+  train:
+    params: {seed: 7, warmup: 10}
+    command: [train, "${seed}", "${warmup}", "${lr}"]
+  cool:
+    sweep: {params: {tokens: [1, 2]}}
+    command: [cool, "${seed}"]
+"""
+
+
+def ids(planner: Planner) -> list[str]:
+    return [job.id for job in planner.plan().jobs]
+
+
+def test_without_overrides_the_recipe_is_kept_as_it_is(tmp_path: Path) -> None:
+    assert load(tmp_path, RECIPE).text == RECIPE
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        pytest.param("seed=3", ("params", "seed"), 3, id="a param of the study"),
+        pytest.param("seed=3", ("stages", "train", "params", "seed"), 3, id="and of the stage that has it too"),
+        pytest.param("warmup=1e-3", ("stages", "train", "params", "warmup"), 0.001, id="a param of a stage"),
+        pytest.param("seed=text", ("params", "seed"), "text", id="text"),
+        pytest.param("seed=a=b", ("params", "seed"), "a=b", id="an equals sign"),
+        pytest.param("seed=[1, x]", ("params", "seed"), [1, "x"], id="a list"),
+        pytest.param("seed={a: 1}", ("params", "seed"), {"a": 1}, id="a mapping"),
+        pytest.param("seed=", ("params", "seed"), None, id="nothing"),
+        pytest.param("seed=${calc:'1 + 1'}", ("params", "seed"), "${calc:'1 + 1'}", id="an expression"),
+        pytest.param("params.base.a=5", ("params", "base"), {"a": 5, "b": 2}, id="a dotted path"),
+        pytest.param("params.new=5", ("params", "new"), 5, id="a new param"),
+        pytest.param("stages.train.command.0=x", ("stages", "train", "command", 0), "x", id="an item of a list"),
+        pytest.param("stages.cool.retry.max_attempts=2", ("stages", "cool", "retry"), {"max_attempts": 2}, id="made"),
+        pytest.param("lr=5", ("sweep", "groups", 1, "params", "lr"), [5], id="an axis is pinned"),
+        pytest.param("lr=[1, 2]", ("sweep", "groups", 1, "params", "lr"), [[1, 2]], id="even to a list"),
+        pytest.param("tokens=9", ("stages", "cool", "sweep", "params", "tokens"), [9], id="a stage's axis"),
+        pytest.param("model=25M", ("sweep", "groups", 0, "configs", "model"), [{"25M": {"layers": 9}}], id="an entry"),
+        pytest.param("model=tiny", ("sweep", "groups", 0, "configs", "model"), ["tiny"], id="an entry without params"),
+    ],
+)
+def test_an_override_sets_what_it_names(
+    tmp_path: Path, override: str, path: tuple[str | int, ...], value: object
+) -> None:
+    recipe = load(tmp_path, RECIPE, override)
+
+    found: Any = {"params": recipe.params, "sweep": recipe.sweep}
+    found["stages"] = {name: stage.raw for name, stage in recipe.stages.items()}
+    for key in path:
+        found = found[key]
+    assert found == value
+
+
+def test_study_and_machine_can_be_overridden(tmp_path: Path) -> None:
+    recipe = load(tmp_path, RECIPE, "study=other", "machine=lumi")
+
+    assert (recipe.study, recipe.machine) == ("other", "lumi")
+
+
+def test_a_pinned_axis_names_the_same_jobs_as_before(planner: Plans) -> None:
+    every = ids(planner(RECIPE))
+    pinned = ids(planner(RECIPE, "model=10M", "lr=1e-2", "tokens=2"))
+
+    assert pinned == ["train-model10M-lr0.01", "cool-model10M-lr0.01-tokens2"]
+    assert set(pinned) < set(every)
+
+
+def test_a_changed_recipe_is_kept_so_that_it_reads_back_the_same(tmp_path: Path) -> None:
+    changed = load(tmp_path, RECIPE, "lr=1e-05", "seed='😀 \\u2028 ${lr}'", 'params.x={"Yes": .inf}', "params.y=a b")
+
+    again = load(tmp_path, changed.text)
+
+    assert changed.text.isascii()
+    assert changed.text.startswith("# 'recipe.yaml' with 'lr=1e-05' ")
+    assert (again.params, again.sweep, again.study) == (changed.params, changed.sweep, changed.study)
+    assert {n: s.raw for n, s in again.stages.items()} == {n: s.raw for n, s in changed.stages.items()}
+    assert again.text == changed.text
+
+
+def test_an_override_with_a_line_break_stays_one_value(tmp_path: Path) -> None:
+    changed = load(tmp_path, RECIPE, 'seed="a\nb: c"')
+
+    assert load(tmp_path, changed.text).params["seed"] == changed.params["seed"] == "a b: c"
+
+
+OVERRIDES = {
+    "no equals sign": ("lr", "it is not KEY=VALUE", "write for example lr=1e-3"),
+    "no key": ("=3", "it is not KEY=VALUE", "write for example"),
+    "an unknown name": ("sede=3", "the recipe has no param and no axis 'sede'", "use one of base, seed, warmup"),
+    "an unknown entry": ("model=50M", "the axis has no such entry", "use one of 10M, 25M, tiny"),
+    "a path below a number": ("params.seed.x=3", "the recipe has no params.seed", "correct the path"),
+    "a path below nothing": ("params.nope.x=3", "the recipe has no params.nope", "correct the path"),
+    "an unknown stage": ("stages.nope.args.lr=3", "the recipe has no stages.nope", "correct the path"),
+    "an item beyond a list": ("stages.train.command.9=x", "the recipe has no stages.train.command", "correct the path"),
+    "two values": ("seed=1\nlr: 2", "it holds more than one value", "quote the value"),
+}
+
+
+@pytest.mark.parametrize(("override", "why", "fix"), OVERRIDES.values(), ids=OVERRIDES)
+def test_an_override_that_does_not_fit_says_why(tmp_path: Path, override: str, why: str, fix: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, RECIPE, override)
+
+    assert caught.value.what == f"{override!r} cannot be applied to the recipe"
+    assert caught.value.why == why
+    assert caught.value.fix.startswith(fix)
+
+
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        pytest.param("seed=[1", "the command line (seed=[1): this is no YAML", id="no YAML"),
+        pytest.param("stages.train.resources.walltime=12:30:00", "12:30:00 is not a time in YAML", id="sexagesimal"),
+        pytest.param("seed=${x", "not in the recipe language", id="an unclosed name"),
+    ],
+)
+def test_an_override_is_read_as_strictly_as_the_recipe(tmp_path: Path, override: str, what: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, RECIPE, override)
+
+    assert "the command line" in caught.value.what
+    assert what in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        pytest.param("lr=${nope}", "the command line (lr=${nope}): sweep.groups.1.params.lr", id="an axis"),
+        pytest.param("seed=${nope}", "the command line (seed=${nope}): stages.train.params.seed", id="a param"),
+        pytest.param("stages.train.agrs=1", "the command line (stages.train.agrs=1): stages.train.agrs", id="a key"),
+        pytest.param(
+            "stages.cool.retry.attempts=2",
+            "the command line (stages.cool.retry.attempts=2): stages.cool.retry.attempts: unknown key",
+            id="a key below",
+        ),
+    ],
+)
+def test_an_error_that_an_override_caused_points_at_the_command_line(planner: Plans, override: str, what: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        planner(RECIPE, override).plan()
+
+    assert caught.value.what.startswith(what)

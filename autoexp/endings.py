@@ -11,6 +11,8 @@ from autoexp.model import JSON, EndingClass, JobSpec
 COMMAND_CODES = {126: "the program may not be executed", 127: "the program was not found"}
 SIGNALS_OF_A_PERSON = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 USAGE_ERROR = 2
+OF_THE_SCHEDULER = (EndingClass.TIME_LIMIT, EndingClass.PREEMPTED, EndingClass.NODE_FAIL)
+"""Why a scheduler ends a program; one that saves and leaves with exit code 0 then was still ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,8 @@ def _finished(ended: Exit, seen: Seen, spec: JobSpec) -> tuple[EndingClass, str]
         return EndingClass.SUCCESS, verdict.reason
     if seen.log.diverged:
         return EndingClass.DIVERGED, verdict.reason
+    if seen.log.symptom in OF_THE_SCHEDULER:
+        return seen.log.symptom, f"{_how(ended)}: {seen.log.symptom_line}"
     if ended.asked:
         return _stopped(ended)
     return EndingClass.UNKNOWN, verdict.reason

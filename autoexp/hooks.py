@@ -39,8 +39,11 @@ def find(name: str) -> HookInfo:
 
 def _constant(tree: ast.Module, name: str) -> str:
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            return str(ast.literal_eval(node.value))
+        match node:
+            case ast.Assign(targets=[ast.Name(id=found)], value=ast.Constant(value=value)) if found == name:
+                return str(value)
+            case ast.AnnAssign(target=ast.Name(id=found), value=ast.Constant(value=value)) if found == name:
+                return str(value)
     return ""
 
 
@@ -49,16 +52,23 @@ def prepare(call: HookCall, job_dir: Path) -> Mapping[str, JSON]:
 
     Raises:
         HookRefused: the hook's own answer.
-        AutoexpError: the file is gone, or has no `prepare`.
+        AutoexpError: the file is gone, has no `prepare`, or is broken.
+        OSError: what the hook met on disk; it may pass.
     """
-    module = _load(call.name, call.path)
-    if not hasattr(module, "prepare"):
-        raise AutoexpError(
-            f"the hook {call.name!r} cannot prepare a job",
-            why=f"{call.path} has no function prepare(job_dir, **values)",
-            fix="name a hook that has one under prepare:, or run this one as a stage",
-        )
-    return cast(Preparing, module).prepare(job_dir, **call.values)
+    try:
+        module = _load(call.name, call.path)
+        if hasattr(module, "prepare"):
+            return cast(Preparing, module).prepare(job_dir, **call.values)
+    except (AutoexpError, OSError):
+        raise
+    except Exception as error:
+        what, why = f"the hook {call.name!r} broke", f"{type(error).__name__}: {error}"
+        raise AutoexpError(what, why=why, fix=f"correct {call.path}, or the values the recipe gives it") from error
+    raise AutoexpError(
+        f"the hook {call.name!r} cannot prepare a job",
+        why=f"{call.path} has no function prepare(job_dir, **values)",
+        fix="name a hook that has one under prepare:, or run this one as a stage",
+    )
 
 
 @cache

@@ -4,7 +4,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ KEYS = (
     *DURATIONS,
 )
 OBSERVERS = ("auto", "inotify", "poll")
+RULES = ("environment", "hostname")
 
 
 def load(name: str) -> Machine:
@@ -41,22 +42,61 @@ def read(name: str, raw: Mapping[str, Any], places: Places) -> Machine:
     Raises:
         RecipeError: a key is unknown, or a value is not what it should be.
     """
-    for key in raw:
+    for key, value in raw.items():
         if key not in KEYS:
             raise places.unknown((key,), KEYS)
+        fits, shape = SHAPES.get(key, (_is_text, "text"))
+        if key not in DURATIONS and not fits(value):
+            raise places.error((key,), f"{value!r} is no {key}", why=f"{key} is {shape}", fix=f"write {key}: {shape}")
+    _check_rule(raw.get("identify") or {}, places)
     values = {key: raw[key] for key in raw if key not in (*DURATIONS, "identify")}
     for key in DURATIONS:
         if key in raw:
             values[f"{key}_s"] = _duration_s(raw[key], key, places)
-    for key in ("cpus", "gpus"):
-        if not isinstance(values.get(key, 0), int):
-            raise places.error((key,), f"{raw[key]!r} is no number", why="it is a count", fix="leave it out to count")
-    if values.get("observer", "auto") not in OBSERVERS:
-        fix = f"use one of {', '.join(OBSERVERS)}"
-        raise places.error(("observer",), f"unknown observer {raw['observer']!r}", why="nothing watches so", fix=fix)
     values["environment"] = tuple(values.get("environment") or ())
     values["python"] = str(values.get("python") or sys.executable)
     return Machine(name=name, **values)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(text, str) for text in value.values())
+
+
+SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "cpus": (_is_count, "a count; leave it out to count them"),
+    "gpus": (_is_count, "a count; leave it out to count them"),
+    "environment": (_is_names, "a list of names"),
+    "programs": (_is_texts, "BACKEND: PROGRAM"),
+    "observer": (OBSERVERS.__contains__, f"one of {', '.join(OBSERVERS)}"),
+    "identify": (lambda value: isinstance(value, Mapping), "environment: {NAME: VALUE}, or hostname: PATTERN"),
+}
+"""What the values of some keys look like."""
+
+
+def _check_rule(rule: Mapping[str, Any], places: Places) -> None:
+    for key, value in rule.items():
+        path = ("identify", key)
+        if key not in RULES:
+            raise places.unknown(path, RULES)
+        if key == "environment" and not isinstance(value, Mapping):
+            raise places.error(path, f"{value!r} is no rule", why="it compares variables", fix="write {NAME: VALUE}")
+        if key == "hostname":
+            try:
+                re.compile(str(value))
+            except re.error as error:
+                raise places.error(path, f"{value!r} is no pattern", why=str(error), fix="write a regex") from error
 
 
 def cpus(machine: Machine) -> int:
@@ -73,7 +113,8 @@ def gpus(machine: Machine) -> int:
 
 def _is_here(name: str) -> bool:
     """Say whether a machine file's identify rule fits: `environment: {NAME: value}` or `hostname: pattern`."""
-    raw, _ = load_yaml(folders.find("machines", name, ".yaml"))
+    raw, places = load_yaml(folders.find("machines", name, ".yaml"))
+    read(name, raw, places)
     rule = raw.get("identify") or {}
     variables = rule.get("environment") or {}
     fits = [os.environ.get(variable) == str(value) for variable, value in variables.items()]

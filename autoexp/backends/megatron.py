@@ -34,8 +34,10 @@ _DONE = "[after training is done]"
 
 def read(facts: LogFacts, line: str) -> LogFacts:
     """Take one complete log line into account."""
+    if _DONE in line:
+        return replace(facts, done=True)
     if "iteration" not in line:
-        return replace(facts, done=True) if _DONE in line else facts
+        return facts
     if found := _REPORT.search(line):
         return _report(facts, int(found[1]), int(found[2]), found[3])
     if found := _SAVED.search(line):
@@ -54,7 +56,7 @@ def _report(facts: LogFacts, iteration: int, train_iters: int, rest: str) -> Log
         iteration=iteration,
         train_iters=train_iters,
         loss=facts.loss if loss is None else loss,
-        tflops=_number(fields.get("throughput per GPU (TFLOP/s/GPU)")),
+        tflops=_number(fields.get("throughput per GPU (TFLOP/s/GPU)") or fields.get("TFLOPs")),
         seconds_per_iteration=_seconds(fields),
         global_batch_size=_whole(fields.get("global batch size")),
         diverged=_has_diverged(fields),
@@ -97,11 +99,11 @@ def finished(args: Mapping[str, Any], seen: Seen) -> Verdict:
     The done marker alone proves nothing: it is printed before the final save, and at once when a finished run is
     started again; nor does the tracker, which an older run may have written.
     """
-    wanted = args.get("train-iters") or seen.log.train_iters
+    wanted = _whole(str(args.get("train-iters"))) or seen.log.train_iters
     missing = [
         ("its log has no '[after training is done]'", seen.log.done),
-        (f"the tracker says {seen.tracker}, not {wanted}", wanted is None or (seen.tracker or 0) >= int(wanted)),
-        (f"there is no whole checkpoint of iteration {wanted}", wanted is None or int(wanted) in seen.checkpoints),
+        (f"the tracker says {seen.tracker}, not {wanted}", wanted is None or (seen.tracker or 0) >= wanted),
+        (f"there is no whole checkpoint of iteration {wanted}", wanted is None or wanted in seen.checkpoints),
         ("the loss is not a number", not seen.log.diverged),
     ]
     lacking = [what for what, there in missing if not there]

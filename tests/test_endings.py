@@ -1,0 +1,150 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoexp.endings import Exit, classify
+from autoexp.logs import LogFacts, Seen
+from autoexp.model import EndingClass, JobSpec
+
+COMMAND = JobSpec(id="a", study="s", stage="t", backend="command")
+MEGATRON = JobSpec(id="a", study="s", stage="t", backend="megatron", args={"train-iters": 100})
+TRAINED = Seen(log=LogFacts(iteration=100, train_iters=100, done=True), tracker=100, checkpoints=(100,))
+HALFWAY = Seen(log=LogFacts(iteration=50, train_iters=100), tracker=50, checkpoints=(50,))
+TIME = "slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***"
+
+
+def seen(**log: Any) -> Seen:
+    return replace(HALFWAY, log=replace(HALFWAY.log, **log))
+
+
+def symptom(kind: EndingClass, line: str) -> Seen:
+    return seen(symptom=kind, symptom_line=line)
+
+
+TERM = Exit(code=143, signal=15, asked="TERM")
+
+CASES = {
+    # exit, what was seen, gate -> class, reason
+    "exit code 0 of a program": (COMMAND, Exit(code=0), Seen(), None, "success", "exit code 0"),
+    "a finished training": (MEGATRON, Exit(code=0), TRAINED, None, "success", "trained to iteration 100"),
+    "finished although it was asked to stop": (
+        MEGATRON,
+        Exit(code=0, asked="TERM"),
+        TRAINED,
+        None,
+        "success",
+        "trained",
+    ),
+    "exit code 0 half way": (MEGATRON, Exit(code=0), HALFWAY, None, "unknown", "exit code 0, but its log has no"),
+    "saved and left when asked": (MEGATRON, Exit(code=0, asked="TERM"), HALFWAY, None, "cancelled", "ended by SIGTERM"),
+    "saved and left as its time was up": (
+        *(MEGATRON, Exit(code=0, asked="TERM"), symptom(EndingClass.TIME_LIMIT, TIME), None),
+        *("time_limit", f"ended by SIGTERM: {TIME}"),
+    ),
+    "left by itself as its time was up": (
+        *(MEGATRON, Exit(code=0), symptom(EndingClass.TIME_LIMIT, TIME), None, "time_limit", f"exit code 0: {TIME}"),
+    ),
+    "an early error does not undo an exit code 0": (
+        *(MEGATRON, Exit(code=0), symptom(EndingClass.NETWORK, "x"), None, "unknown", "exit code 0, but"),
+    ),
+    "exit code 0 with a lost loss": (MEGATRON, Exit(code=0), seen(diverged=True), None, "diverged", "exit code 0, but"),
+    "its own exit code": (COMMAND, Exit(code=3), Seen(), None, "crashed", "exit code 3"),
+    "its own exit code and last words": (
+        *(COMMAND, Exit(code=1), Seen(log=LogFacts(last_line="KeyError: 'x'")), None),
+        *("crashed", "exit code 1: KeyError: 'x'"),
+    ),
+    "a usage error": (COMMAND, Exit(code=2), Seen(), None, "config", "exit code 2"),
+    "no such program": (COMMAND, Exit(code=127), Seen(), None, "launch", "exit code 127: the program was not found"),
+    "no permission": (COMMAND, Exit(code=126), Seen(), None, "launch", "exit code 126: the program may not be"),
+    "killed": (COMMAND, Exit(code=137, signal=9), Seen(), None, "crashed", "ended by SIGKILL"),
+    "a segmentation fault": (COMMAND, Exit(code=139, signal=11), Seen(), None, "crashed", "ended by SIGSEGV"),
+    "an unknown signal": (COMMAND, Exit(code=228, signal=100), Seen(), None, "crashed", "ended by signal 100"),
+    "stopped by us": (MEGATRON, TERM, HALFWAY, None, "cancelled", "ended by SIGTERM"),
+    "stopped by somebody": (MEGATRON, Exit(code=143, signal=15), HALFWAY, None, "cancelled", "ended by SIGTERM"),
+    "asked to stop and left with its own code": (
+        COMMAND,
+        Exit(code=7, asked="INT"),
+        Seen(),
+        None,
+        "cancelled",
+        "exit code 7",
+    ),
+    "stopped by the scheduler": (
+        MEGATRON,
+        TERM,
+        symptom(EndingClass.TIME_LIMIT, TIME),
+        None,
+        "time_limit",
+        "ended by SIGTERM: ",
+    ),
+    "out of memory": (
+        *(MEGATRON, Exit(code=1), symptom(EndingClass.GPU_OOM, "CUDA out of memory"), None),
+        *("gpu_oom", "exit code 1: CUDA out of memory"),
+    ),
+    "diverged": (
+        MEGATRON,
+        Exit(code=1),
+        seen(diverged=True),
+        None,
+        "diverged",
+        "exit code 1: the loss is not a number at",
+    ),
+    "its host went down": (
+        *(MEGATRON, Exit(code=143, signal=15, asked="TERM", rebooted=True), HALFWAY, None),
+        *("node_fail", "its host was shut down while it ran"),
+    ),
+    "a gate that failed": (
+        *(
+            MEGATRON,
+            Exit(code=46),
+            Seen(),
+            {"code": 46, "cause": "12 GB/s"},
+            "network",
+            "the gate failed (46): 12 GB/s",
+        ),
+    ),
+    "a code like the gate's, without a gate": (MEGATRON, Exit(code=46), Seen(), None, "crashed", "exit code 46"),
+    "a gate that passed": (MEGATRON, Exit(code=46), Seen(), {"code": 0}, "crashed", "exit code 46"),
+}
+
+
+@pytest.mark.parametrize(("spec", "ended", "what", "gate", "ending", "reason"), CASES.values(), ids=CASES)
+def test_an_ending_is_classified_with_its_reason(  # noqa: PLR0917 - a row of the table
+    spec: JobSpec, ended: Exit, what: Seen, gate: dict[str, Any] | None, ending: str, reason: str
+) -> None:
+    found, said = classify(ended, what, spec, gate)
+
+    assert str(found) == ending
+    assert said.startswith(reason)
+
+
+EXITS = st.builds(
+    Exit,
+    code=st.integers(0, 255),
+    signal=st.none() | st.integers(1, 127),
+    asked=st.sampled_from(["", "TERM", "INT", "USR1"]),
+    rebooted=st.booleans(),
+)
+LOGS = st.builds(
+    LogFacts,
+    done=st.booleans(),
+    diverged=st.booleans(),
+    symptom=st.none() | st.sampled_from(EndingClass),
+    iteration=st.none(),
+)
+
+
+@given(EXITS, st.builds(Seen, log=LOGS), st.sampled_from([COMMAND, MEGATRON]))
+def test_every_ending_has_a_class_and_a_reason_and_only_exit_code_0_succeeds(
+    ended: Exit, what: Seen, spec: JobSpec
+) -> None:
+    if what.log.symptom is EndingClass.SUCCESS:
+        return  # no line says so
+
+    ending, reason = classify(ended, what, spec, None)
+
+    assert reason
+    assert ended.code == 0 or ending is not EndingClass.SUCCESS

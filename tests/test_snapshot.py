@@ -1,0 +1,157 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from autoexp.endings import Exit
+from autoexp.events import CheckpointSaved, Ended, Event, GateFailed, GatePassed, Progressed, Stalled, Started
+from autoexp.logs import LogFacts
+from autoexp.model import EndingClass, JobSpec
+from autoexp.snapshot import Snapshot, changes
+
+SPEC = JobSpec(id="a", study="s", stage="t", backend="command")
+STALLS = replace(SPEC, no_progress_s=60.0)
+QUEUED = Snapshot(at=100.0, attempt=2, progress_at=100.0)
+RUNS = replace(QUEUED, scheduler_id="77", host="n1", alive=True)
+
+
+def between(old: Snapshot | None, new: Snapshot, spec: JobSpec = SPEC, visibility_s: float = 60.0) -> list[Event]:
+    return list(changes(old, new, spec, visibility_s))
+
+
+def later(snapshot: Snapshot, seconds: float, **fields: Any) -> Snapshot:
+    return replace(snapshot, at=snapshot.at + seconds, **fields)
+
+
+def test_nothing_happened_between_two_looks_alike() -> None:
+    assert between(RUNS, later(RUNS, 10)) == []
+    assert between(None, QUEUED) == []
+
+
+def test_a_claim_is_a_start_once() -> None:
+    started = Started(at=100.0, attempt=2, scheduler_id="77", host="n1")
+
+    assert between(QUEUED, RUNS) == [started]
+    assert between(None, RUNS) == [started]
+    assert between(RUNS, later(RUNS, 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("gate", "event"),
+    [
+        pytest.param(
+            {"code": 0, "busbw": 90}, GatePassed(at=100.0, attempt=2, measured={"code": 0, "busbw": 90}), id="passed"
+        ),
+        pytest.param(
+            {"code": 46, "cause": "slow"}, GateFailed(at=100.0, attempt=2, code=46, cause="slow"), id="failed"
+        ),
+        pytest.param({}, GateFailed(at=100.0, attempt=2, code=-1, cause="it says nothing"), id="silent"),
+        pytest.param({"code": "0"}, GateFailed(at=100.0, attempt=2, code=-1, cause="it says nothing"), id="odd"),
+    ],
+)
+def test_a_gate_s_answer_is_heard_once_and_what_cannot_be_judged_fails(gate: dict[str, Any], event: Event) -> None:
+    answered = replace(RUNS, gate=gate)
+
+    assert between(RUNS, answered) == [event]
+    assert between(answered, later(answered, 1)) == []
+
+
+def test_events_come_in_the_order_in_which_things_happened() -> None:
+    over = replace(RUNS, gate={"code": 0}, own=(200, 100), exit=Exit(code=0))
+
+    assert [event.trigger for event in between(None, over)] == [
+        "started",
+        "gate_passed",
+        "checkpoint_saved",
+        "checkpoint_saved",
+        "ended",
+    ]
+
+
+def test_new_checkpoints_are_told_in_their_order_and_linked_ones_not_at_all() -> None:
+    saved = replace(RUNS, own=(300, 100, 200), linked=(50,))
+
+    assert between(replace(RUNS, own=(100,)), saved) == [
+        CheckpointSaved(at=100.0, attempt=2, path=f"checkpoints/iter_0000{n}", iteration=n) for n in (200, 300)
+    ]
+
+
+# Progress
+
+
+def test_a_job_that_goes_on_is_no_event_unless_a_stall_is_watched_for() -> None:
+    onward = later(RUNS, 10, progress_at=110.0, log=LogFacts(iteration=5, inode=1, offset=80))
+
+    assert between(RUNS, onward) == []
+    assert between(RUNS, onward, STALLS) == [Progressed(at=110.0, attempt=2, iteration=5, inode=1, offset=80)]
+
+
+def test_no_progress_for_longer_than_the_limit_is_a_stall() -> None:
+    assert between(RUNS, later(RUNS, 60), STALLS) == []
+    assert between(RUNS, later(RUNS, 61), STALLS) == [Stalled(at=161.0, attempt=2, idle_s=61.0)]
+
+
+def test_a_first_look_is_no_progress() -> None:
+    """A new watcher does not know since when nothing moved; a stalled job stays stalled until something does."""
+    assert between(None, replace(RUNS, scheduler_id=None), STALLS) == []
+    first = between(None, RUNS, STALLS)
+    assert [event.trigger for event in first] == ["started"]
+
+    onward = later(RUNS, 5, progress_at=105.0)
+    assert [event.trigger for event in between(RUNS, onward, STALLS)] == ["progressed"]
+
+
+def test_an_attempt_that_has_ended_does_not_stall() -> None:
+    over = later(RUNS, 600, exit=Exit(code=1))
+
+    assert [event.trigger for event in between(RUNS, over, STALLS)] == ["ended"]
+
+
+# Endings
+
+
+def test_an_exit_file_ends_the_attempt_with_its_class() -> None:
+    (ended,) = between(RUNS, replace(RUNS, exit=Exit(code=139, signal=11)))
+
+    assert ended == Ended(
+        at=100.0, attempt=2, ending=EndingClass.CRASHED, reason="ended by SIGSEGV", code=139, signal=11
+    )
+
+
+def test_checkpoints_count_for_the_judgement_linked_or_own() -> None:
+    megatron = replace(SPEC, backend="megatron", args={"train-iters": 200})
+    log = LogFacts(done=True, iteration=200)
+    over = replace(RUNS, exit=Exit(code=0), log=log, tracker=200, own=(), linked=(200,))
+
+    (ended,) = between(RUNS, over, megatron)
+
+    assert isinstance(ended, Ended)
+    assert ended.ending is EndingClass.SUCCESS
+
+
+@pytest.mark.parametrize(("gone_s", "over"), [(0.0, False), (59.9, False), (60.0, True)])
+def test_an_exit_file_gets_its_time_to_be_seen(gone_s: float, *, over: bool) -> None:
+    gone = later(RUNS, gone_s, alive=False, gone_since=100.0)
+
+    assert bool(between(RUNS, gone)) is over
+
+
+@pytest.mark.parametrize("alive", [True, None])
+def test_as_long_as_nobody_says_it_is_gone_nothing_ends(*, alive: bool | None) -> None:
+    assert between(RUNS, later(RUNS, 9999, alive=alive)) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "ending", "reason"),
+    [
+        pytest.param({}, EndingClass.CRASHED, "its processes are gone, and it left no exit file", id="killed"),
+        pytest.param({"rebooted": True}, EndingClass.NODE_FAIL, "its host was started anew", id="its host went down"),
+        pytest.param({"scheduler_id": None}, EndingClass.UNKNOWN, "it never began", id="never began"),
+    ],
+)
+def test_an_attempt_that_vanished_is_told_apart(fields: dict[str, Any], ending: EndingClass, reason: str) -> None:
+    events = between(RUNS, later(RUNS, 99, alive=False, gone_since=100.0, **fields))
+
+    (ended,) = (event for event in events if isinstance(event, Ended))
+    assert ended.ending is ending
+    assert reason in ended.reason

@@ -1,0 +1,127 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from autoexp import hooks
+from autoexp.errors import AutoexpError, HookRefused
+from autoexp.model import HookCall
+
+Put = Callable[[str, str], HookCall]
+
+
+@pytest.fixture
+def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Put]:
+    """Write a hook into a hooks/ of one's own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hooks").mkdir()
+    hooks.find.cache_clear()
+
+    def write(name: str, text: str) -> HookCall:
+        path = tmp_path / "hooks" / f"{name}.py"
+        path.write_text(text, encoding="utf-8")
+        return HookCall(name=name, path=str(path), values={"n": 3})
+
+    yield write
+    hooks.find.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "output"),
+    [
+        pytest.param("OUTPUT = 'hf'", "hf", id="a constant"),
+        pytest.param("from typing import Final\nOUTPUT: Final = 'hf'", "hf", id="with its type"),
+        pytest.param("x = 1", "", id="none"),
+        pytest.param("OUTPUT = 'h' + 'f'", "", id="no constant"),
+        pytest.param("def f():\n    OUTPUT = 'x'", "", id="not at the top"),
+        pytest.param("raise SystemExit(1)\nOUTPUT = 'hf'", "hf", id="it is not run"),
+    ],
+)
+def test_a_hook_is_looked_into_without_running_it(put: Put, text: str, output: str) -> None:
+    call = put("mine", text)
+
+    found = hooks.find("mine")
+
+    assert (found.name, found.path, found.output) == ("mine", call.path, output)
+
+
+def test_an_unknown_hook_lists_those_there_are(put: Put) -> None:
+    put("mine", "")
+
+    with pytest.raises(AutoexpError, match=r"unknown hook 'yours'\n  why: there are .*mine"):
+        hooks.find("yours")
+
+
+def test_a_hook_that_is_no_python_names_its_line(put: Put) -> None:
+    put("mine", "x = 1\ny = (\n")
+
+    with pytest.raises(AutoexpError) as caught:
+        hooks.find("mine")
+
+    assert caught.value.what == "the hook 'mine' is no Python"
+    assert "mine.py:2: '(' was never closed" in caught.value.why
+
+
+def test_a_hook_prepares_a_job_with_the_recipe_s_values(put: Put, tmp_path: Path) -> None:
+    call = put("good", "def prepare(job_dir, *, n):\n    (job_dir / 'x').write_text(str(n))\n    return {'wrote': n}\n")
+
+    assert hooks.prepare(call, tmp_path) == {"wrote": 3}
+    assert (tmp_path / "x").read_text() == "3"
+
+
+def test_a_hook_s_refusal_is_its_own_answer(put: Put, tmp_path: Path) -> None:
+    text = "from autoexp.errors import HookRefused\n"
+    call = put(
+        "strict", f"{text}def prepare(job_dir, n):\n    raise HookRefused('no', why='w', fix='f', temporary=True)\n"
+    )
+
+    with pytest.raises(HookRefused) as caught:
+        hooks.prepare(call, tmp_path)
+
+    assert (caught.value.what, caught.value.temporary) == ("no", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        pytest.param(
+            "wrong_value", "def prepare(job_dir, m): pass", "TypeError: prepare() got an unexpected", id="a value"
+        ),
+        pytest.param("own_bug", "def prepare(job_dir, n): return {}[n]", "KeyError: 3", id="a bug"),
+        pytest.param("import_bug", "import no_such_module_here", "ModuleNotFoundError: No module", id="an import"),
+        pytest.param("syntax_bug", "def prepare(:", "SyntaxError", id="no Python"),
+    ],
+)
+def test_whatever_a_hook_does_wrong_is_an_error_with_its_name(
+    put: Put, tmp_path: Path, name: str, text: str, why: str
+) -> None:
+    call = put(name, text)
+
+    with pytest.raises(AutoexpError) as caught:
+        hooks.prepare(call, tmp_path)
+
+    assert caught.value.what == f"the hook {name!r} broke"
+    assert caught.value.why.startswith(why)
+    assert caught.value.fix == f"correct {call.path}, or the values the recipe gives it"
+
+
+def test_what_a_hook_meets_on_disk_may_pass(put: Put, tmp_path: Path) -> None:
+    call = put("disk", "def prepare(job_dir, n):\n    (job_dir / 'none' / 'x').write_text('')\n")
+
+    with pytest.raises(FileNotFoundError):
+        hooks.prepare(call, tmp_path)
+
+
+def test_a_hook_that_only_runs_as_a_job_says_so(put: Put, tmp_path: Path) -> None:
+    call = put("job_only", "x = 1")
+
+    with pytest.raises(AutoexpError) as caught:
+        hooks.prepare(call, tmp_path)
+
+    assert caught.value.what == "the hook 'job_only' cannot prepare a job"
+    assert caught.value.fix.startswith("name a hook that has one under prepare:")
+
+
+def test_a_hook_that_is_gone_says_so(tmp_path: Path) -> None:
+    with pytest.raises(AutoexpError, match="the hook 'gone' is gone"):
+        hooks.prepare(HookCall(name="gone", path=str(tmp_path / "gone.py")), tmp_path)

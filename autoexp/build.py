@@ -99,7 +99,7 @@ class Builder:
             point=self._own_names(),
             parent=self.parent.id if self.parent else None,
             iteration=self.iteration,
-            backend=str(self.stage.raw.get("backend", "command")),
+            backend=str(self.stage.raw.get("backend") or "command"),
             args=args,
             argv=self._argv(args, resources),
             output=self._output(),

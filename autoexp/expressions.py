@@ -201,6 +201,8 @@ class _Values(Sequence[Any]):
 
 
 def _compile_text(text: str, join: Join | None) -> Evaluate:
+    if "\x00" in text:  # what a hole is marked by
+        raise ExpressionError(f"{text!r}: no text holds a NUL")
     compiler = _Compiler()
     visitor = GrammarVisitor(compiler.node, compiler.resolver, memo=None)
     try:

@@ -124,6 +124,7 @@ def test_null_turns_a_key_off(build: Build) -> None:
 
     assert (job.gate, job.needs) == ((), ())
     assert build("command: [a]\nbackend: megatron", "stages.train.command=null").backend == "megatron"
+    assert build("command: [a]\nbackend: megatron", "stages.train.backend=null").backend == "command"
 
 
 def test_hooks_prepare_a_submission_with_their_values(build: Build) -> None:

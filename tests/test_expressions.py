@@ -76,6 +76,7 @@ def test_a_value_comes_to(value: object, expected: object) -> None:
     [
         pytest.param("${", "cannot be read", id="unclosed"),
         pytest.param("${}", "cannot be read", id="empty"),
+        pytest.param("\x000\x00 ${x}", "no text holds a NUL", id="a NUL"),
         pytest.param("${.x}", "${.x}: relative names are not used here", id="a relative name"),
         pytest.param("${${name}}", "a name is written out", id="a name made of a value"),
         pytest.param("${map.${name}}", "a name is written out", id="a path made of a value"),

@@ -5,6 +5,7 @@ To add one, add `autoexp/backends/<name>.py` with the functions of `Backend`.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, Protocol, cast
@@ -54,6 +55,7 @@ def known() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__))
 
 
+@cache
 def find(name: str) -> Backend:
     """Return a backend by name.
 

@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from autoexp import recipes
 from autoexp.errors import AutoexpError
 from autoexp.model import Machine
 from autoexp.plan import Planner
 from autoexp.world import HookInfo, World
+
+# A busy computer is no failure.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 HOOKS = {"cooldown_symlink": "", "megatron_to_hf": "hf", "evaluate": "eval", "nccl_gate": ""}
 """Hooks by name, each with the folder it writes to."""

@@ -127,7 +127,7 @@ def _ours(text: str, holes: list[Any]) -> Any:
         return "no value"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(EXPRESSIONS, st.lists(NUMBERS, min_size=3, max_size=3))
 def test_every_expression_comes_to_what_python_makes_of_it(text: str, holes: list[Any]) -> None:
     ours, pythons = _ours(text, holes), _python(text, holes)
@@ -138,7 +138,7 @@ def test_every_expression_comes_to_what_python_makes_of_it(text: str, holes: lis
         assert math.isclose(ours, pythons, rel_tol=1e-12) or (math.isnan(ours) and math.isnan(pythons))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=20) | st.text("0123456789+-*/%()[]<>=!., \"'abcdefinor_{}:~@", max_size=30))
 def test_any_text_has_a_value_or_an_expression_error(text: str) -> None:
     try:

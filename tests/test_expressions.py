@@ -133,7 +133,7 @@ def test_a_string_s_pieces_can_be_joined_by_whoever_asks() -> None:
     assert value(JobScope(levels=(NAMES,))) == {"a": "run [-3] [10M]", "b": "[-3]", "c": "plain"}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.recursive(
         st.integers()
@@ -185,7 +185,7 @@ def _ours(names: Mapping[str, Any], key: str) -> Any:
         return ExpressionError
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(a=SCALARS, b=SCALARS, c=SCALARS, items=st.lists(SCALARS, min_size=1, max_size=3), deep=SCALARS, value=VALUES)
 @example(a="x", b=1, c=None, items=[1], deep=2, value="\\\\${a} \\${b} ${c} \\")
 def test_a_value_is_what_omegaconf_makes_of_it(  # noqa: PLR0917 - drawn
@@ -199,7 +199,7 @@ def test_a_value_is_what_omegaconf_makes_of_it(  # noqa: PLR0917 - drawn
     assert type(ours) is type(theirs)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text("abxcal:'\"{}$\\.,[]()0+ ", max_size=16).map(lambda text: "${" + text) | st.text(max_size=12))
 def test_any_text_has_a_value_or_an_expression_error(text: str) -> None:
     try:

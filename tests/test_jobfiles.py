@@ -110,7 +110,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 ).map("".join)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     words=st.lists(WORDS, max_size=3), value=WORDS, root=st.sampled_from(["r", "it's a root", 'a"b$HOME`x`', "a\nb"])
 )
@@ -124,7 +124,7 @@ def test_the_program_receives_every_word_unchanged(tmp_path: Path, words: Sequen
     assert (arguments, environment["VALUE"], where) == (list(words), value, str(folder))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     argv=st.lists(WORDS, min_size=1, max_size=3),
     gate=st.lists(WORDS, max_size=2),
@@ -288,7 +288,7 @@ def _without_interpolation(value: Any) -> Any:
     return json.loads(json.dumps(value).replace("${", "$ {"))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(VALUES)
 @example({"Yes": 1e16, "é": "😀\x7f\u2028", "x": [1e-05, -0.0, 1.0, float("inf")]})
 def test_whatever_a_value_is_yaml_reads_it_back(value: Any) -> None:

@@ -870,5 +870,5 @@ class Life(RuleBasedStateMachine):
         assert self.job.pending is None or self.job.state in ACTIVE
 
 
-Life.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Life.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 test_whatever_happens_in_whatever_order_the_rules_hold = Life.TestCase

@@ -122,7 +122,7 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, content: bytes | No
         recipes.load_yaml(path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text("ab:-[]{}\"'#&*!|>%@`,? \n\t$1.0onyes", max_size=25) | st.text(max_size=10))
 def test_any_text_is_a_mapping_or_a_recipe_error(tmp_path: Path, text: str) -> None:
     try:

@@ -33,7 +33,7 @@ def run(text: str, cwd: Path) -> tuple[str, str]:
 PRINT = "printf '%s\\0'"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(VALUES, VALUES)
 @example(NASTY, "")
 def test_a_program_receives_each_value_as_one_word_unchanged(tmp_path: Path, one: str, other: str) -> None:
@@ -164,7 +164,7 @@ FRAGMENTS = [
 ]
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=9), st.lists(st.sampled_from(FRAGMENTS), max_size=5))
 @example(["echo ", '"', "$(", "echo ", '"'], ['"', ")", '"'])
 @example(["echo ", "'", "a", "\\", "'", "'"], ["'"])

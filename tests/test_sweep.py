@@ -186,7 +186,7 @@ def _levels(draw: st.DrawFn) -> dict[str, Any]:
     return level(0, None)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_levels())
 def test_any_nesting_of_groups_is_what_itertools_makes_of_it(level: dict[str, Any]) -> None:
     assert axes_of(level) == _reference(level)

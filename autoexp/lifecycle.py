@@ -153,7 +153,7 @@ TABLE: tuple[Row, ...] = (
     Row("submit_refused", SENT, CUT, (pends(Verb.CANCEL),), (do.settle,)),
     Row("submit_refused", SENT, OK, (pends(Verb.SUCCEED),), (do.settle,)),
     Row("submit_refused", SENT, BAD, (pends(Verb.FAIL),), (do.settle,)),
-    Row("submit_refused", SENT, CUT, (was_retired,), (do.settle,)),
+    Row("submit_refused", SENT, CUT, (was_retired,)),
     Row("submit_refused", SENT, B, (is_temporary,), (do.try_again_later,)),
     Row("submit_refused", SENT, BAD),
     # Running.

@@ -228,7 +228,7 @@ def test_a_submission_that_lands_after_the_cancel_is_withdrawn_too() -> None:
     assert late.actions == (WITHDRAW,)
 
 
-@pytest.mark.parametrize("state", [W, H, B, *OVER])
+@pytest.mark.parametrize("state", [W, H, B, *sorted(OVER)])
 def test_an_attempt_that_starts_when_nobody_wants_it_is_stopped(state: State) -> None:
     late = step(job(state, attempt=1), STARTED)
 
@@ -421,7 +421,7 @@ def test_a_gate_stands_before_the_run() -> None:
     gated = job(Q, replace(SPEC, gate=("python", "gate.py")))
     measuring = after(gated, STARTED)
 
-    assert measuring.state is G
+    assert (measuring.state, measuring.scheduler_id, measuring.unused) == (G, "77", False)
     assert after(measuring, GatePassed(at=NOW)).state is R
     assert after(measuring, GateFailed(at=NOW, code=46, cause="slow")).state is G, "its own ending will say so"
     assert after(measuring, ended(EndingClass.NETWORK)).state is B
@@ -525,7 +525,9 @@ def test_each_ending_leads_where_its_default_remedy_says(ending: EndingClass, st
 def test_a_recipe_s_remedy_comes_before_the_default(remedy: Remedy, target: State) -> None:
     policy = RetryPolicy(max_attempts=3, when={EndingClass.GPU_OOM: remedy})
 
-    assert after(job(R, replace(SPEC, retry=policy)), ended(EndingClass.GPU_OOM)).state is target
+    over = after(job(R, replace(SPEC, retry=policy)), ended(EndingClass.GPU_OOM))
+
+    assert (over.state, over.ending, over.spent) == (target, EndingClass.GPU_OOM, 1)
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])

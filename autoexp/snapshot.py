@@ -70,7 +70,7 @@ def _progress(old: Snapshot | None, new: Snapshot, spec: JobSpec) -> Iterator[Ev
     idle_s = new.at - new.progress_at
     if idle_s > limit:
         yield Stalled(at=new.at, attempt=new.attempt, idle_s=round(idle_s, 3))
-    elif old is not None and new.progress_at > old.progress_at:
+    elif old is None or old.at - old.progress_at > limit:
         place = {"inode": new.log.inode, "offset": new.log.offset}
         yield Progressed(at=new.at, attempt=new.attempt, iteration=new.log.iteration or 0, **place)
 

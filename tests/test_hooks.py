@@ -84,15 +84,17 @@ def test_a_hook_s_refusal_is_its_own_answer(put: Put, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
+        pytest.param("wrong_value", "def prepare(job_dir, m): pass", ": TypeError(", id="a value"),
+        pytest.param("own_bug", "def prepare(job_dir, n):\n    return {}[n]", ":2: KeyError(3)", id="a bug"),
+        pytest.param("import_bug", "import no_such_module_here", ":1: ModuleNotFoundError(", id="an import"),
+        pytest.param("syntax_bug", "def prepare(:", ": SyntaxError(", id="no Python"),
+        pytest.param("exit", "def prepare(job_dir, n):\n    raise SystemExit(1)", ":2: SystemExit(1)", id="an exit"),
         pytest.param(
-            "wrong_value", "def prepare(job_dir, m): pass", "TypeError: prepare() got an unexpected", id="a value"
+            "disk", "def prepare(job_dir, n):\n    (job_dir / 'a/b').touch()", ":2: FileNotFound", id="the disk"
         ),
-        pytest.param("own_bug", "def prepare(job_dir, n): return {}[n]", "KeyError: 3", id="a bug"),
-        pytest.param("import_bug", "import no_such_module_here", "ModuleNotFoundError: No module", id="an import"),
-        pytest.param("syntax_bug", "def prepare(:", "SyntaxError", id="no Python"),
     ],
 )
-def test_whatever_a_hook_does_wrong_is_an_error_with_its_name(
+def test_whatever_a_hook_does_wrong_is_an_error_with_its_name_and_line(
     put: Put, tmp_path: Path, name: str, text: str, why: str
 ) -> None:
     call = put(name, text)
@@ -101,15 +103,8 @@ def test_whatever_a_hook_does_wrong_is_an_error_with_its_name(
         hooks.prepare(call, tmp_path)
 
     assert caught.value.what == f"the hook {name!r} broke"
-    assert caught.value.why.startswith(why)
-    assert caught.value.fix == f"correct {call.path}, or the values the recipe gives it"
-
-
-def test_what_a_hook_meets_on_disk_may_pass(put: Put, tmp_path: Path) -> None:
-    call = put("disk", "def prepare(job_dir, n):\n    (job_dir / 'none' / 'x').write_text('')\n")
-
-    with pytest.raises(FileNotFoundError):
-        hooks.prepare(call, tmp_path)
+    assert caught.value.why.startswith(f"{call.path}{why}")
+    assert caught.value.fix == "correct the hook, then mark retry"
 
 
 def test_a_hook_that_only_runs_as_a_job_says_so(put: Put, tmp_path: Path) -> None:

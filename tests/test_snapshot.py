@@ -79,11 +79,15 @@ def test_new_checkpoints_are_told_in_their_order_and_linked_ones_not_at_all() ->
 # Progress
 
 
-def test_a_job_that_goes_on_is_no_event_unless_a_stall_is_watched_for() -> None:
-    onward = later(RUNS, 10, progress_at=110.0, log=LogFacts(iteration=5, inode=1, offset=80))
+def test_progress_is_an_event_after_a_stall_and_at_a_first_look() -> None:
+    idle = later(RUNS, 61)
+    onward = later(idle, 10, progress_at=171.0, log=LogFacts(iteration=5, inode=1, offset=80))
+    progressed = Progressed(at=171.0, attempt=2, iteration=5, inode=1, offset=80)
 
-    assert between(RUNS, onward) == []
-    assert between(RUNS, onward, STALLS) == [Progressed(at=110.0, attempt=2, iteration=5, inode=1, offset=80)]
+    assert between(idle, onward, STALLS) == [progressed]
+    assert between(None, onward, STALLS)[-1] == progressed, "a new watcher does not know of the stall before"
+    assert between(onward, later(onward, 5, progress_at=176.0), STALLS) == []
+    assert between(idle, onward) == []
 
 
 def test_no_progress_for_longer_than_the_limit_is_a_stall() -> None:
@@ -91,14 +95,10 @@ def test_no_progress_for_longer_than_the_limit_is_a_stall() -> None:
     assert between(RUNS, later(RUNS, 61), STALLS) == [Stalled(at=161.0, attempt=2, idle_s=61.0)]
 
 
-def test_a_first_look_is_no_progress() -> None:
-    """A new watcher does not know since when nothing moved; a stalled job stays stalled until something does."""
-    assert between(None, replace(RUNS, scheduler_id=None), STALLS) == []
-    first = between(None, RUNS, STALLS)
-    assert [event.trigger for event in first] == ["started"]
+def test_a_first_look_at_a_log_that_was_long_silent_is_a_stall() -> None:
+    events = between(None, later(RUNS, 61), STALLS)
 
-    onward = later(RUNS, 5, progress_at=105.0)
-    assert [event.trigger for event in between(RUNS, onward, STALLS)] == ["progressed"]
+    assert [event.trigger for event in events] == ["started", "stalled"]
 
 
 def test_an_attempt_that_has_ended_does_not_stall() -> None:

@@ -271,7 +271,8 @@ class _Speed:
 
 def _draw_bar(axes: Any, place: int, bar: Bar) -> None:
     axes.barh(place, bar.median, height=0.62, color=LIGHT[colors.family(bar.family)])
-    for color, width in (("paper", 3), ("ink", 1.2)):  # a light edge tells it from a dark bar
+    spread = [("paper", 3.0), ("ink", 1.2)] if bar.low < bar.high else []
+    for color, width in spread:  # a light edge tells it from a dark bar
         axes.plot((bar.low, bar.high), (place, place), color=LIGHT[color], linewidth=width)
     axes.annotate(
         count(bar.median), (bar.high, place), (5, 0), textcoords="offset points", va="center", color=LIGHT["muted"]

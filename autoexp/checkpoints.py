@@ -1,6 +1,6 @@
 """Judges Megatron checkpoints by their structure: is one whole, can it be converted, can it be resumed?
 
-Rule 1: nothing from a file runs, and no tensor is read (`autoexp.inert`).
+Rule 1: nothing from a file runs, and no tensor is read (`autoexp.inert`, `autoexp.torchfile`).
 Rule 2: numbers are parsed, never matched by a pattern: `iter_0012000` is not iteration 2000.
 Rule 3: the tracker is a hint. It is written after the shards, in place, and a later save passes a broken one.
 Rule 4: files come and go while we look. What vanished is "not whole", never an exception.
@@ -21,7 +21,7 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from autoexp import inert
+from autoexp import inert, torchfile
 from autoexp.inert import NotWholeError
 
 TRACKER = "latest_checkpointed_iteration.txt"
@@ -139,7 +139,7 @@ def _verdict(judgement: Judgement, *, convertible: bool, resumable: bool) -> Jud
 
 def _judge_torch(folder: Path, found: list[str], judgement: Judgement) -> Judgement:
     try:
-        state = inert.read_torch_file(folder / found[0] / MODEL_FILE)
+        state = torchfile.read(folder / found[0] / MODEL_FILE)
         args = _arguments(state)
         judgement = _with_iteration(judgement, state.get("iteration"))
         ranks = _ranks(args)
@@ -147,7 +147,7 @@ def _judge_torch(folder: Path, found: list[str], judgement: Judgement) -> Judgem
         judgement = replace(judgement, convertible=True)
         if args.get("use_distributed_optimizer") and not args.get("no_save_optim"):
             for rank in ranks:
-                inert.check_zip(folder / rank / OPTIMIZER_FILE)
+                torchfile.check(folder / rank / OPTIMIZER_FILE)
     except NotWholeError as torn:
         return replace(judgement, why=str(torn))
     saved = "optimizer" in state and not args.get("no_save_optim")
@@ -184,7 +184,7 @@ def _check_shards(folder: Path, found: list[str], ranks: list[str]) -> None:
         )
     for rank in ranks:
         if rank != found[0]:  # that one was just read
-            inert.check_zip(folder / rank / MODEL_FILE)
+            torchfile.check(folder / rank / MODEL_FILE)
 
 
 def _ranks(args: Mapping[str, object]) -> list[str]:
@@ -248,7 +248,7 @@ def _foreign(blank: Judgement, backend: str) -> Judgement:
 def _backend(folder: Path) -> str:
     """Return the backend that metadata.json names; the file is created empty, then filled."""
     try:
-        marker = json.loads(inert.read_index(folder / "metadata.json"))
+        marker = json.loads(torchfile.read_index(folder / "metadata.json"))
     except (ValueError, RecursionError) as error:
         raise NotWholeError(f"metadata.json, which is written last, is not whole: {error}") from error
     backend = marker.get("sharded_backend") if isinstance(marker, dict) else None
@@ -264,7 +264,7 @@ def _without_marker(judgement: Judgement, index: _Index) -> Judgement:
 
 
 def _read_index(folder: Path) -> _Index:
-    metadata = inert.state_of(inert.unpickle(inert.read_index(folder / ".metadata"), ".metadata"))
+    metadata = inert.state_of(inert.unpickle(torchfile.read_index(folder / ".metadata"), ".metadata"))
     keys, storage = metadata.get("state_dict_metadata"), metadata.get("storage_data")
     if not isinstance(keys, dict) or not isinstance(storage, dict) or not storage:
         raise NotWholeError(".metadata holds no index of items and pieces")
@@ -314,4 +314,4 @@ def _with_common(judgement: Judgement, folder: Path, index: _Index) -> Judgement
     """Check where args and iteration are kept: the item common_state since core 0.19, common.pt before."""
     if any(key.split("/")[0] == "common_state" for key in index.keys):
         return judgement
-    return _with_iteration(judgement, inert.read_torch_file(folder / "common.pt").get("iteration"))
+    return _with_iteration(judgement, torchfile.read(folder / "common.pt").get("iteration"))

@@ -239,19 +239,26 @@ def _source(checkpoint: Path) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _draft(output: Path) -> Iterator[Path]:
-    """Give a new folder beside `output`; in the end remove it if it is still there, and those of killed runs.
-
-    Its name is this process's own: one that was thought dead cannot write into it.
-    """
+    """Give a new folder beside `output`, and remove it in the end; those of killed runs are removed first."""
     output.parent.mkdir(parents=True, exist_ok=True)
     for left in output.parent.glob(f".{output.name}.*.partial"):
-        shutil.rmtree(left, ignore_errors=True)
-    draft = output.with_name(f".{output.name}.{os.uname().nodename}-{os.getpid()}.partial")
+        # Taken by a rename first: an owner that lives can then no longer make it the output, half deleted.
+        taken = _own_name(output)
+        with contextlib.suppress(FileNotFoundError):
+            left.rename(taken)
+        shutil.rmtree(taken, ignore_errors=True)
+    draft = _own_name(output)
     draft.mkdir()
     try:
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _own_name(output: Path) -> Path:
+    """Return a name beside `output` that no process has or will have: not even one thought dead."""
+    own = f"{os.uname().nodename}-{os.getpid()}-{time.monotonic_ns()}"
+    return output.with_name(f".{output.name}.{own}.partial")
 
 
 def _appear(draft: Path, output: Path, checkpoint: Path) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -32,7 +33,7 @@ class Display:
     _drawn_at: float = 0.0
     _began_at: float = field(default_factory=time.monotonic)
 
-    def __enter__(self) -> "Display":
+    def __enter__(self) -> Self:
         self._live = Live(console=self.console, auto_refresh=False, transient=False)
         self._live.__enter__()
         return self

@@ -97,9 +97,7 @@ class Test:
     def busbw_gbps(self) -> float:
         """The lowest bandwidth at the largest size; not a number where there is none."""
         largest = max((row.size_bytes for row in self.rows), default=0)
-        return min(
-            (b for row in self.rows if row.size_bytes == largest for b in row.busbw_gbps), default=math.nan
-        )
+        return min((b for row in self.rows if row.size_bytes == largest for b in row.busbw_gbps), default=math.nan)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,9 +118,7 @@ class Log:
 
 # Reading.
 
-_LABEL = re.compile(
-    r"^\s*(?:\d+:\s|(?:[A-Z][a-z]{2} [^\[\]]{0,28})?\[[^\[\]\s]*\](?:<std(?:out|err)>)?:\s?)+"
-)
+_LABEL = re.compile(r"^\s*(?:\d+:\s|(?:[A-Z][a-z]{2} [^\[\]]{0,28})?\[[^\[\]\s]*\](?:<std(?:out|err)>)?:\s?)+")
 """`0: ` of srun -l, `[1,0]<stdout>:` of mpirun, with a date or without, `[default0]:` of torchrun."""
 
 _DEVICE = re.compile(r"#\s+Rank\s+(\d{1,9})\s+(?:Group\s+\d+\s+)?Pid\s+\d+\s+on\s+(\S+)\s+device\s", re.ASCII)
@@ -131,9 +127,7 @@ _NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?(?:e[+-]?\d+)?|nan|inf)", re.ASCII)
 _SIZES = re.compile(r"minBytes (\d{1,18}) maxBytes (\d{1,18}) step: (\d{1,18})\((factor|bytes)\)", re.ASCII)
 _BOUNDS = re.compile(r"# Out of bounds values : (\d+) (?:OK|FAILED)", re.ASCII)
 _AVERAGE = re.compile(r"# Avg bus bandwidth\s+: (\S+)(?: (OK|FAILED))?", re.ASCII)
-_TROUBLE = re.compile(
-    r"(?:(\S+?)(?: pid \d+)?: )?Test (?:(timeout)|(?:NCCL |CUDA )?failure)\b|# error:", re.ASCII
-)
+_TROUBLE = re.compile(r"(?:(\S+?)(?: pid \d+)?: )?Test (?:(timeout)|(?:NCCL |CUDA )?failure)\b|# error:", re.ASCII)
 _RANKS = re.compile(r" NCCL INFO .*\bnranks (\d{1,9})\b", re.ASCII)
 
 _COLUMNS = ("size", "count", "type", "redop", "root", *("time", "algbw", "busbw", "#wrong") * 2)

@@ -28,7 +28,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from autoexp import durable
+from autoexp import files
 from autoexp.checkpoints import TRACKER, folder_name, iteration_of, iterations, judge, read_tracker
 from autoexp.errors import HookRefused
 
@@ -73,9 +73,7 @@ def branch(source: Path, iteration: int, target: Path) -> dict[str, object]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run by hand; print the evidence as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--from", dest="source", type=Path, required=True, help="the pretraining's checkpoints"
-    )
+    parser.add_argument("--from", dest="source", type=Path, required=True, help="the pretraining's checkpoints")
     parser.add_argument("--iteration", type=int, required=True, help="the iteration to branch at")
     parser.add_argument("--output", type=Path, required=True, help="the cooldown's checkpoints")
     args = parser.parse_args(argv)
@@ -199,9 +197,7 @@ def _missing_refused(source: Path, iteration: int, found: list[int]) -> HookRefu
     return HookRefused(
         f"{source} has no iteration {iteration}",
         why=f"the nearest there: {near}" if near else "nothing is saved there yet",
-        fix="wait until it is saved"
-        if after is None
-        else f"branch at one of {near}, or save at {iteration} too",
+        fix="wait until it is saved" if after is None else f"branch at one of {near}, or save at {iteration} too",
         temporary=after is None,
     )
 
@@ -212,7 +208,7 @@ def _missing_refused(source: Path, iteration: int, found: list[int]) -> HookRefu
 def _make_folder(target: Path) -> None:
     if not target.is_dir():
         target.mkdir(parents=True, exist_ok=True)
-        durable.sync_folder(target.parent)
+        files.sync_directory(target.parent)
 
 
 def _make_link(link: Path, folder: Path) -> list[str]:
@@ -225,7 +221,7 @@ def _make_link(link: Path, folder: Path) -> list[str]:
             raise _link_refused(link, folder.parent) from None
         return []
     finally:
-        durable.sync_folder(link.parent)
+        files.sync_directory(link.parent)
     return ["link"]
 
 
@@ -235,7 +231,7 @@ def _make_tracker(target: Path, iteration: int) -> list[str]:
         return []
     draft = target / f".{TRACKER}.{os.uname().nodename}-{os.getpid()}.tmp"
     draft.unlink(missing_ok=True)  # only a killed process of the same name can have left one
-    durable.write_new(draft, str(iteration).encode())
+    files.write_new(draft, str(iteration).encode())
     try:
         _appear(draft, target / TRACKER)
     except (FileExistsError, FileNotFoundError):  # not found: a copy that was quicker swept our draft
@@ -244,7 +240,7 @@ def _make_tracker(target: Path, iteration: int) -> list[str]:
         return []
     finally:
         draft.unlink(missing_ok=True)
-        durable.sync_folder(target)
+        files.sync_directory(target)
     return ["tracker"]
 
 

@@ -28,7 +28,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoexp import durable
+from autoexp import files
 from autoexp.checkpoints import iteration_of
 from autoexp.errors import AutoexpError, HookRefused
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.checkpoint:
             results = {"iteration": iteration_of(args.checkpoint.name), **results}
         args.output.mkdir(parents=True, exist_ok=True)
-        durable.replace_json(args.output / RESULTS, results)
+        files.write_json(args.output / RESULTS, results, indent=1)
     except (AutoexpError, OSError) as error:
         print(f"evaluate: {_explained(error, args.output)}", file=sys.stderr)
         return 1
@@ -78,9 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=Path, help="the iter_ folder it was made of, for the record")
     parser.add_argument("--text", type=Path, help="a file or folder, of which the held-out part is read")
     parser.add_argument("--windows", type=int, default=64, help="how many windows to measure at most")
-    parser.add_argument(
-        "--seq-length", type=int, help=f"tokens a window (the model's, {LONGEST_DEFAULT} at most)"
-    )
+    parser.add_argument("--seq-length", type=int, help=f"tokens a window (the model's, {LONGEST_DEFAULT} at most)")
     parser.add_argument("--batch-size", type=int, default=8, help="windows at once")
     return parser
 
@@ -88,9 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 def _explained(error: Exception, output: Path) -> AutoexpError:
     if isinstance(error, AutoexpError):
         return error
-    return HookRefused(
-        f"{output} cannot be written", why=str(error), fix="make room, or give another --output"
-    )
+    return HookRefused(f"{output} cannot be written", why=str(error), fix="make room, or give another --output")
 
 
 def evaluate(
@@ -118,9 +114,7 @@ def evaluate(
     config = _read_config(model)
     length = _seq_length(config, seq_length)
     if windows < 1 or batch_size < 1:
-        raise HookRefused(
-            "nothing to measure", why=f"{windows} windows, {batch_size} at once", fix="ask for one"
-        )
+        raise HookRefused("nothing to measure", why=f"{windows} windows, {batch_size} at once", fix="ask for one")
     torch, transformers = _libraries()
     data = _held_out(text)
     tokens = _tokens(model, config, data, transformers)
@@ -204,7 +198,7 @@ def _held_out(text: Path | None) -> bytes:
     return held_out(text)
 
 
-def _tokens(model: Path, config: Mapping[str, Any], data: bytes, transformers: Any) -> list[int]:  # noqa: ANN401 - no types
+def _tokens(model: Path, config: Mapping[str, Any], data: bytes, transformers: Any) -> list[int]:
     """Return the text's tokens: the tokenizer's if the folder has one, else its bytes."""
     if any((model / name).exists() for name in TOKENIZER_FILES):
         tokenizer = transformers.AutoTokenizer.from_pretrained(model, local_files_only=True)
@@ -218,7 +212,7 @@ def _tokens(model: Path, config: Mapping[str, Any], data: bytes, transformers: A
     return list(data)
 
 
-def _load(model: Path, transformers: Any) -> Any:  # noqa: ANN401 - no types
+def _load(model: Path, transformers: Any) -> Any:
     """Load the model in fp32; refuse one of which a weight is missing, left over, or of another shape.
 
     The last would be an exception that does not name the weight, were it not asked to be ignored.
@@ -247,7 +241,7 @@ def _load(model: Path, transformers: Any) -> Any:  # noqa: ANN401 - no types
 
 
 def _mean_loss(
-    model: Any,  # noqa: ANN401 - transformers has no types
+    model: Any,
     tokens: "torch.Tensor",
     starts: Sequence[int],
     length: int,

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import autoexp
-from autoexp import durable, inert, torchfile
+from autoexp import files, inert, torchfile
 from autoexp.checkpoints import MODEL_FILE, judge
 from autoexp.errors import HookRefused
 from autoexp.torchfile import Tensor
@@ -189,7 +189,7 @@ def _convert(checkpoint: Path, output: Path) -> str:
             "seconds": round(seconds, 3),
             "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
-        durable.replace_json(draft / MANIFEST, manifest)
+        files.write_json(draft / MANIFEST, manifest, indent=1)
         _appear(draft, output, checkpoint)
     return f"{output}: iteration {iteration}, {manifest['parameters']} parameters, {seconds:.2f} s"
 
@@ -268,7 +268,7 @@ def _appear(draft: Path, output: Path, checkpoint: Path) -> None:
         # A copy of this job may have been quicker; then its output must be this one.
         if error.errno not in {errno.EEXIST, errno.ENOTEMPTY} or not _finished(checkpoint, output):
             raise
-    durable.sync_folder(output.parent)
+    files.sync_directory(output.parent)
 
 
 # The source.

@@ -28,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from autoexp import durable, nccl
+from autoexp import files, nccl
 
 TOOL = "all_reduce_perf"
 THRESHOLD_GBPS = 5.0
@@ -85,7 +85,7 @@ def _written(output: Path, verdict: nccl.Verdict) -> bool:
     """Write the verdict; where that fails nobody can see why, so the gate fails."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        durable.replace_json(output, verdict.as_json())
+        files.write_json(output, verdict.as_json(), indent=1)
     except OSError as error:
         print(f"nccl_gate: {output} cannot be written: {error.strerror}", file=sys.stderr)
         return False
@@ -147,9 +147,7 @@ def _end(process: subprocess.Popen[bytes]) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             output, _ = process.communicate(timeout=patience_s)
             return output.decode(errors="replace")
-    return (
-        ""  # a child in another session still holds the pipe; its words are lost, and the verdict is the same
-    )
+    return ""  # a child in another session still holds the pipe; its words are lost, and the verdict is the same
 
 
 def _stop(number: int, _frame: object) -> NoReturn:

@@ -35,9 +35,7 @@ class Trap:
         return os.mkdir, (str(self.path),)
 
 
-def legacy(
-    folder: Path, *, tp: int = 1, pp: int = 1, ep: int = 1, iteration: int = 6, **args: object
-) -> Path:
+def legacy(folder: Path, *, tp: int = 1, pp: int = 1, ep: int = 1, iteration: int = 6, **args: object) -> Path:
     """Write the shards Megatron would write, with next to nothing inside."""
     sizes = {
         "tensor_model_parallel_size": tp,
@@ -115,9 +113,7 @@ def test_a_folder_without_a_number_takes_its_iteration_from_the_file(tmp_path: P
         pytest.param(2, 2, 2, "mp_rank_01_001_001", id="all three"),
     ],
 )
-def test_every_rank_that_the_args_ask_for_must_be_there(
-    tmp_path: Path, tp: int, pp: int, ep: int, lost: str
-) -> None:
+def test_every_rank_that_the_args_ask_for_must_be_there(tmp_path: Path, tp: int, pp: int, ep: int, lost: str) -> None:
     folder = legacy(tmp_path / "iter_0000006", tp=tp, pp=pp, ep=ep)
     assert checkpoints.judge(folder).resumable
 
@@ -260,9 +256,7 @@ def test_a_pipe_in_place_of_a_shard_does_not_keep_the_watcher_waiting(whole: Pat
 
 
 @pytest.mark.parametrize("common", ["common.pt", "common_state"])
-def test_a_whole_distributed_checkpoint_counts_with_either_home_of_its_args(
-    tmp_path: Path, common: str
-) -> None:
+def test_a_whole_distributed_checkpoint_counts_with_either_home_of_its_args(tmp_path: Path, common: str) -> None:
     judgement = checkpoints.judge(distributed(tmp_path / "iter_0000006", common=common))
 
     assert judgement == checkpoints.Judgement(
@@ -282,9 +276,7 @@ def test_a_distributed_checkpoint_without_one_of_its_files_is_not_whole(sharded:
 
 @pytest.mark.parametrize("torn", [".metadata", "metadata.json", "common.pt", "__0_0.distcp"])
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_distributed_checkpoint_with_a_cut_file_is_not_whole(
-    sharded: Path, torn: str, share: float
-) -> None:
+def test_a_distributed_checkpoint_with_a_cut_file_is_not_whole(sharded: Path, torn: str, share: float) -> None:
     data = (sharded / torn).read_bytes()
     (sharded / torn).write_bytes(data[: int(share * len(data))])
 
@@ -341,9 +333,7 @@ def test_nothing_in_a_hostile_index_runs(sharded: Path, tmp_path: Path) -> None:
         pytest.param(["model.w"], "torch_dist", id="a torch_dist save cut before its marker"),
     ],
 )
-def test_an_index_without_a_marker_is_told_apart_by_its_items(
-    tmp_path: Path, keys: list[str], expected: str
-) -> None:
+def test_an_index_without_a_marker_is_told_apart_by_its_items(tmp_path: Path, keys: list[str], expected: str) -> None:
     folder = tmp_path / "iter_0000006"
     write_pieces({key: torch.zeros(4) for key in keys}, folder=folder)
 
@@ -410,9 +400,7 @@ def test_a_folder_name_is_its_number_whatever_the_padding(number: int, padding: 
     assert checkpoints.iteration_of(checkpoints.folder_name(number)) == number
 
 
-@pytest.mark.parametrize(
-    "name", ["iter_", "iter_12x", "xiter_12", "iter_-1", "release", "iter_١٢", "iter_1\n"]
-)
+@pytest.mark.parametrize("name", ["iter_", "iter_12x", "xiter_12", "iter_-1", "release", "iter_١٢", "iter_1\n"])
 def test_other_names_have_no_number(name: str) -> None:
     assert checkpoints.iteration_of(name) is None
 
@@ -446,9 +434,7 @@ def test_iterations_are_numbers_in_order_and_megatrons_spelling_wins(tmp_path: P
         (b"9" * 5000, "garbled"),
     ],
 )
-def test_a_tracker_says_a_number_release_or_nothing(
-    tmp_path: Path, content: bytes, expected: int | str
-) -> None:
+def test_a_tracker_says_a_number_release_or_nothing(tmp_path: Path, content: bytes, expected: int | str) -> None:
     (tmp_path / checkpoints.TRACKER).write_bytes(content)
 
     assert checkpoints.read_tracker(tmp_path) == expected

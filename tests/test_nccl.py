@@ -15,7 +15,7 @@ HEADING = """\
 #                                                              out-of-place                       in-place
 #       size         count      type   redop    root     time   algbw   busbw #wrong     time   algbw   busbw #wrong
 #        (B)    (elements)                               (us)  (GB/s)  (GB/s)            (us)  (GB/s)  (GB/s)
-"""  # noqa: E501 - as it is printed
+"""
 
 
 def table(
@@ -45,11 +45,11 @@ def table(
     return text + f"# Avg bus bandwidth    : {average or f'{mean:g}'} {suffix}\n#\n\n"
 
 
-def judge(text: str, **asked: Any) -> nccl.Verdict:  # noqa: ANN401 - the fields of Asked
+def judge(text: str, **asked: Any) -> nccl.Verdict:
     return nccl.judge(text, Asked(**{"threshold_gbps": 80.0, **asked}))
 
 
-def code(text: str, **asked: Any) -> Code:  # noqa: ANN401 - likewise
+def code(text: str, **asked: Any) -> Code:
     return judge(text, **asked).code
 
 
@@ -126,8 +126,7 @@ def test_a_log_with_carriage_returns_is_read() -> None:
 
 def test_what_is_appended_to_the_rows_does_not_shift_the_columns() -> None:
     text = "\n".join(
-        f"{line}  2026-11-20 21:40:01" if line.strip().startswith(("1", "2")) else line
-        for line in table().splitlines()
+        f"{line}  2026-11-20 21:40:01" if line.strip().startswith(("1", "2")) else line for line in table().splitlines()
     )
 
     assert judge(text).busbw_gbps == 94.0
@@ -136,9 +135,7 @@ def test_what_is_appended_to_the_rows_does_not_shift_the_columns() -> None:
 def test_columns_inserted_in_the_middle_are_found_by_the_heading() -> None:
     old, new = "   busbw #wrong     time", "   busbw #wrong  i_min  i_max     time"
     text = "\n".join(
-        line.replace("0  1234.5", "0  1.0  9999.0  1234.5", 1)
-        if line.strip()[:1].isdigit()
-        else line.replace(old, new)
+        line.replace("0  1234.5", "0  1.0  9999.0  1234.5", 1) if line.strip()[:1].isdigit() else line.replace(old, new)
         for line in table().splitlines()
     )
     assert "i_min" in text
@@ -150,9 +147,7 @@ def test_columns_inserted_in_the_middle_are_found_by_the_heading() -> None:
 def test_the_form_of_rccl_is_read() -> None:
     text = table().replace(" Group  0", "").replace("[0x07]", "[0000:0c:00.0]")
     text = text.replace("# Using", "rccl-tests: Version develop:ae3e635\n# Using")
-    text = text.replace(
-        "# Out of", "# Errors with asterisks indicate errors that exceed the threshold.\n# Out of"
-    )
+    text = text.replace("# Out of", "# Errors with asterisks indicate errors that exceed the threshold.\n# Out of")
 
     assert code(text, ranks=4, hosts=2) is Code.PASS
 
@@ -166,9 +161,7 @@ def test_results_that_were_not_checked_or_not_run_are_no_error() -> None:
 # What cannot be judged fails.
 
 
-@pytest.mark.parametrize(
-    "text", ["", "\n\n", "hello", "srun: error: Unable to create step", "\0" * 100, "{", "{}"]
-)
+@pytest.mark.parametrize("text", ["", "\n\n", "hello", "srun: error: Unable to create step", "\0" * 100, "{", "{}"])
 def test_no_table_is_unreadable(text: str) -> None:
     assert code(text) is Code.UNREADABLE
 
@@ -223,8 +216,7 @@ def test_sizes_in_steps_of_bytes_are_counted_too() -> None:
     steps = f"maxBytes {2 * GIB} step: {GIB}(bytes)"
     assert code(table().replace(f"maxBytes {2 * GIB} step: 2(factor)", steps)) is Code.PASS
     assert (
-        code(table().replace(f"maxBytes {2 * GIB} step: 2(factor)", steps.replace("2147", "3221")))
-        is Code.UNREADABLE
+        code(table().replace(f"maxBytes {2 * GIB} step: 2(factor)", steps.replace("2147", "3221"))) is Code.UNREADABLE
     )
 
 
@@ -305,7 +297,7 @@ def test_the_hosts_that_an_error_names_are_suspects() -> None:
 # JSON.
 
 
-def document(**changes: Any) -> str:  # noqa: ANN401 - any JSON
+def document(**changes: Any) -> str:
     half = {"time": 1.0, "alg_bw": 60.0, "bus_bw": 90.0, "nwrong": 0.0}
     value = {
         "version": 3,

@@ -112,9 +112,7 @@ class Megatron:
         def norm() -> torch.Tensor:
             return (1 + 0.3 * torch.randn(s.hidden, generator=generator)).to(s.dtype)
 
-        entries: dict[str, torch.Tensor | None] = {
-            "embedding.word_embeddings.weight": normal(s.vocab, s.hidden)
-        }
+        entries: dict[str, torch.Tensor | None] = {"embedding.word_embeddings.weight": normal(s.vocab, s.hidden)}
         for layer in range(s.layers):
             start = f"decoder.layers.{layer}."
             first, second = ("input_layernorm.weight", "pre_mlp_layernorm.weight")
@@ -152,9 +150,7 @@ class Megatron:
             "args": argparse.Namespace(**{k: v for k, v in args.items() if k not in without}),
             "checkpoint_version": 3.0,
             "iteration": iteration,
-            "model": OrderedDict(
-                (k, v) for k, v in {**self.weights(), **(model or {})}.items() if k not in without
-            ),
+            "model": OrderedDict((k, v) for k, v in {**self.weights(), **(model or {})}.items() if k not in without),
             "optimizer": {"state": {}},
             "rng_state": [{"random_rng_state": random.getstate(), "torch_rng_state": torch.get_rng_state()}],
             **state,
@@ -173,9 +169,7 @@ class Megatron:
         x = w["embedding.word_embeddings.weight"][ids]
         for layer in range(s.layers):
             here = {k.removeprefix(f"decoder.layers.{layer}."): v for k, v in w.items()}
-            first = here.get(
-                "input_layernorm.weight", here.get("self_attention.linear_qkv.layer_norm_weight")
-            )
+            first = here.get("input_layernorm.weight", here.get("self_attention.linear_qkv.layer_norm_weight"))
             second = here.get("pre_mlp_layernorm.weight", here.get("mlp.linear_fc1.layer_norm_weight"))
             assert first is not None
             assert second is not None

@@ -83,10 +83,7 @@ def test_a_moved_study_keeps_its_link(hook: ModuleType, source: Path, job: Path,
 
     assert (link / "mp_rank_00" / "model_optim_rng.pt").is_file()
     moved = link.parent.parent
-    assert (
-        hook.prepare(moved, **{"from": moved.parent / "pretrain" / "checkpoints", "iteration": AT})["done"]
-        == []
-    )
+    assert hook.prepare(moved, **{"from": moved.parent / "pretrain" / "checkpoints", "iteration": AT})["done"] == []
 
 
 def test_the_link_leads_there_from_a_folder_reached_through_a_link(
@@ -195,9 +192,7 @@ def test_whatever_else_has_the_links_name_is_refused_and_left_alone(
 # The source.
 
 
-def test_a_source_that_is_not_there_yet_is_a_reason_to_wait(
-    hook: ModuleType, source: Path, job: Path
-) -> None:
+def test_a_source_that_is_not_there_yet_is_a_reason_to_wait(hook: ModuleType, source: Path, job: Path) -> None:
     for iteration in (AT, 2000):
         shutil.rmtree(source / f"iter_000{iteration}")
     for folder in (source, source.parent / "absent"):
@@ -278,9 +273,7 @@ def test_a_source_without_its_optimizer_cannot_be_cooled_down(
         {"from": "x", "iteration": AT, "form": "x"},
     ],
 )
-def test_wrong_values_are_refused_with_the_right_ones(
-    hook: ModuleType, job: Path, values: dict[str, Any]
-) -> None:
+def test_wrong_values_are_refused_with_the_right_ones(hook: ModuleType, job: Path, values: dict[str, Any]) -> None:
     with pytest.raises(HookRefused, match="wrong values"):
         hook.prepare(job, **values)
 
@@ -398,9 +391,7 @@ def test_a_cooldown_that_begins_while_we_look_keeps_its_tracker(
     assert state(job / "checkpoints") == {**READY, TRACKER: "1800"}
 
 
-def test_copies_that_race_make_one_link_and_one_tracker(
-    source: Path, job: Path, environment: dict[str, str]
-) -> None:
+def test_copies_that_race_make_one_link_and_one_tracker(source: Path, job: Path, environment: dict[str, str]) -> None:
     flags = ["--from", str(source), "--iteration", str(AT), "--output", str(job / "checkpoints")]
     for _ in range(3):
         shutil.rmtree(job / "checkpoints", ignore_errors=True)

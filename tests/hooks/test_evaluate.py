@@ -81,9 +81,7 @@ def test_equal_inputs_give_equal_numbers_whatever_the_batch(hook: ModuleType, mo
     first, again = (hook.evaluate(model, windows=7, seq_length=20, batch_size=3)["loss"] for _ in range(2))
 
     assert first == again
-    assert first == pytest.approx(
-        hook.evaluate(model, windows=7, seq_length=20, batch_size=7)["loss"], abs=1e-5
-    )
+    assert first == pytest.approx(hook.evaluate(model, windows=7, seq_length=20, batch_size=7)["loss"], abs=1e-5)
 
 
 def test_as_a_job_it_writes_what_was_measured_on_what(
@@ -142,7 +140,7 @@ def test_windows_lie_in_the_text_in_order_without_overlap(tokens: int, length: i
     assert all(b - a >= length + 1 for a, b in pairwise(starts))
 
 
-def module() -> Any:  # noqa: ANN401 - a fixture's value would be shared by all examples
+def module() -> Any:
     import importlib.util  # noqa: PLC0415
 
     path = Path(__file__).parent.parent.parent / "hooks" / "evaluate.py"
@@ -168,9 +166,7 @@ def change(model: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> No
     [
         pytest.param(lambda w: w["model.norm.weight"].fill_(math.nan), "nan", id="a loss that is no number"),
         pytest.param(lambda w: w["lm_head.weight"].mul_(1e6), "perplexity", id="a loss beyond all bounds"),
-        pytest.param(
-            lambda w: w.pop("model.norm.weight"), "missing_keys: model.norm.weight", id="a weight missing"
-        ),
+        pytest.param(lambda w: w.pop("model.norm.weight"), "missing_keys: model.norm.weight", id="a weight missing"),
         pytest.param(lambda w: w.update(x=torch.zeros(1)), "unexpected_keys: x", id="a weight left over"),
         pytest.param(
             lambda w: w.update({"model.norm.weight": torch.zeros(3)}), "model.norm.weight", id="another shape"
@@ -205,9 +201,7 @@ def test_torn_weights_are_no_model(hook: ModuleType, model: Path) -> None:
 
 
 @pytest.mark.parametrize("config", ["", "[]", "{}", '{"max_position_embeddings": 0, "vocab_size": 1}'])
-def test_a_folder_without_a_sensible_configuration_is_no_model(
-    hook: ModuleType, model: Path, config: str
-) -> None:
+def test_a_folder_without_a_sensible_configuration_is_no_model(hook: ModuleType, model: Path, config: str) -> None:
     (model / "config.json").write_text(config)
 
     with pytest.raises(HookRefused, match="holds no model"):

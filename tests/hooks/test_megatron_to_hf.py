@@ -28,7 +28,7 @@ def hook(load: Callable[[str], ModuleType]) -> ModuleType:
     return load("megatron_to_hf")
 
 
-def pretrained(folder: Path) -> Any:  # noqa: ANN401 - transformers has no types
+def pretrained(folder: Path) -> Any:
     """Load a folder as a user would, and see that no weight was missing or left over."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # transformers' own, at its import
@@ -126,9 +126,7 @@ def test_the_configuration_says_what_the_training_said(
 def test_the_older_name_of_the_epsilon_is_read_too(
     hook: ModuleType, tmp_path: Path, megatron: Callable[..., Any]
 ) -> None:
-    source = megatron().save(
-        tmp_path / "checkpoints", arguments={"norm_epsilon": 7e-6}, without=("layernorm_epsilon",)
-    )
+    source = megatron().save(tmp_path / "checkpoints", arguments={"norm_epsilon": 7e-6}, without=("layernorm_epsilon",))
     hook.convert(source, tmp_path / "hf")
 
     assert json.loads((tmp_path / "hf" / "config.json").read_text())["rms_norm_eps"] == 7e-6
@@ -138,9 +136,7 @@ def test_classes_that_only_megatron_has_are_passed_over(
     tmp_path: Path, megatron: Callable[..., Any], foreign_enum: object, environment: dict[str, str]
 ) -> None:
     extra = {"decoder.layers.0.mlp.linear_fc1._extra_state": io.BytesIO(b"scales")}
-    checkpoint = megatron().save(
-        tmp_path / "checkpoints", arguments={"model_type": foreign_enum}, model=extra
-    )
+    checkpoint = megatron().save(tmp_path / "checkpoints", arguments={"model_type": foreign_enum}, model=extra)
     flags = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "hf")]
 
     subprocess.run([sys.executable, str(HOOK), *flags], env=environment, check=True)
@@ -173,9 +169,7 @@ REFUSALS: list[Any] = [
     pytest.param({"without": ("layernorm_epsilon",)}, "epsilon", id="no epsilon"),
     pytest.param({"arguments": {"padded_vocab_size": 512}}, "padded_vocab_size", id="another vocabulary"),
     pytest.param({"arguments": {"kv_channels": 8}}, "linear_qkv.weight", id="heads of another size"),
-    pytest.param(
-        {"arguments": {"num_layers": 3}}, "decoder.layers.2.input_layernorm.weight", id="a layer more"
-    ),
+    pytest.param({"arguments": {"num_layers": 3}}, "decoder.layers.2.input_layernorm.weight", id="a layer more"),
     pytest.param({"arguments": {"num_layers": 1}}, "decoder.layers.1", id="a layer less"),
     pytest.param({"arguments": {"hidden_size": "32"}}, "hidden_size", id="a size that is no number"),
     pytest.param({"without": ("kv_channels",)}, "kv_channels", id="a size unsaid"),
@@ -233,9 +227,7 @@ def test_what_a_llama_does_not_have_is_refused_by_its_name(
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoints"]
 
 
-def test_ranks_of_a_pipeline_are_refused(
-    hook: ModuleType, tmp_path: Path, megatron: Callable[..., Any]
-) -> None:
+def test_ranks_of_a_pipeline_are_refused(hook: ModuleType, tmp_path: Path, megatron: Callable[..., Any]) -> None:
     checkpoint = megatron().save(tmp_path / "checkpoints", arguments={"pipeline_model_parallel_size": 2})
     shutil.copytree(checkpoint / "mp_rank_00", checkpoint / "mp_rank_00_001")
     (checkpoint / "mp_rank_00").rename(checkpoint / "mp_rank_00_000")
@@ -244,16 +236,12 @@ def test_ranks_of_a_pipeline_are_refused(
         hook.convert(checkpoint, tmp_path / "hf")
 
 
-def test_nothing_in_a_hostile_checkpoint_runs(
-    hook: ModuleType, tmp_path: Path, megatron: Callable[..., Any]
-) -> None:
+def test_nothing_in_a_hostile_checkpoint_runs(hook: ModuleType, tmp_path: Path, megatron: Callable[..., Any]) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
             return os.mkdir, (str(tmp_path / "sprung"),)
 
-    checkpoint = megatron().save(
-        tmp_path / "checkpoints", arguments={"hidden_size": Trap()}, rng_state=Trap()
-    )
+    checkpoint = megatron().save(tmp_path / "checkpoints", arguments={"hidden_size": Trap()}, rng_state=Trap())
 
     with pytest.raises(HookRefused, match="hidden_size"):
         hook.convert(checkpoint, tmp_path / "hf")
@@ -310,7 +298,7 @@ def test_every_row_of_the_source_is_used_exactly_once(
     }
 
 
-def module() -> Any:  # noqa: ANN401 - a fixture's value would be shared by all examples
+def module() -> Any:
     sys.path.insert(0, str(HOOK.parent))
     try:
         import megatron_to_hf  # type: ignore[import-not-found]  # noqa: PLC0415
@@ -331,13 +319,9 @@ def test_the_manifest_tells_what_was_made_of_what(
     manifest = json.loads((tmp_path / "hf" / "conversion.json").read_text())
 
     assert (manifest["source"], manifest["iteration"]) == (str(checkpoint), 40)
-    assert manifest["parameters"] == sum(
-        t.numel() for t in load_file(tmp_path / "hf" / "model.safetensors").values()
-    )
+    assert manifest["parameters"] == sum(t.numel() for t in load_file(tmp_path / "hf" / "model.safetensors").values())
     files = {entry.name for entry in (tmp_path / "hf").iterdir()} - {"conversion.json"}
-    assert (
-        files == manifest["outputs"].keys() == {"model.safetensors", "config.json", "generation_config.json"}
-    )
+    assert files == manifest["outputs"].keys() == {"model.safetensors", "config.json", "generation_config.json"}
     for name, made in manifest["outputs"].items():
         data = (tmp_path / "hf" / name).read_bytes()
         assert made == {"bytes": len(data), "sha256": sha256(data).hexdigest()}
@@ -395,9 +379,7 @@ def test_the_output_of_another_checkpoint_is_never_taken_for_this_one(
         hook.convert(megatron(seed=1).save(tmp_path / "checkpoints", 2), tmp_path / "hf")
 
 
-def test_an_empty_output_folder_is_filled(
-    hook: ModuleType, tmp_path: Path, megatron: Callable[..., Any]
-) -> None:
+def test_an_empty_output_folder_is_filled(hook: ModuleType, tmp_path: Path, megatron: Callable[..., Any]) -> None:
     (tmp_path / "hf").mkdir()
 
     hook.convert(megatron().save(tmp_path / "checkpoints"), tmp_path / "hf")

@@ -22,7 +22,7 @@ TABLE = """\
   1073741824     268435456     float     sum      -1  10000.0  107.37  107.37      0  10100.0  106.31  106.31      0
 # Out of bounds values : 0 OK
 # Avg bus bandwidth    : 106.84
-"""  # noqa: E501 - as it is printed
+"""
 
 Gate = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -185,9 +185,7 @@ def test_a_log_that_is_there_is_judged_without_running_anything(gate: Gate, tmp_
     assert gate("--parse", str(tmp_path / "absent")).returncode == 44
 
 
-def test_a_verdict_that_cannot_be_written_fails(
-    gate: Gate, program: Callable[[str], None], tmp_path: Path
-) -> None:
+def test_a_verdict_that_cannot_be_written_fails(gate: Gate, program: Callable[[str], None], tmp_path: Path) -> None:
     program(f"cat {tmp_path}/table")
     (tmp_path / "file").write_text("")
 

@@ -348,11 +348,7 @@ def fold(job: Job, transition: Transition) -> Job:
 
 def accepted(state: State) -> tuple[Verb, ...]:
     """List the verbs that a marker may ask in this state."""
-    return tuple(
-        verb
-        for verb in Verb
-        if any(row.trigger == requested(verb) and state in row.sources for row in TABLE)
-    )
+    return tuple(verb for verb in Verb if any(row.trigger == requested(verb) and state in row.sources for row in TABLE))
 
 
 _INSTEAD: Mapping[tuple[Verb, State], str] = {

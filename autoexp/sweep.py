@@ -63,17 +63,14 @@ def _check(sweep: Mapping[str, Any], path: tuple[str | int, ...]) -> None:
         if key not in KEYS:
             raise SweepError(f"a sweep has no {key!r}", (*path, key), f"use one of {', '.join(KEYS)}")
     if sweep.get("type", "product") not in TYPES:
-        raise SweepError(
-            f"{sweep['type']!r} is no type of sweep", (*path, "type"), f"use one of {', '.join(TYPES)}"
-        )
+        raise SweepError(f"{sweep['type']!r} is no type of sweep", (*path, "type"), f"use one of {', '.join(TYPES)}")
 
 
 def _factors(
     sweep: Mapping[str, Any], evaluate: Evaluate, path: tuple[str | int, ...], *, apart: bool
 ) -> Iterator[list[Point]]:
     axes = [
-        _axis(name, values, evaluate, (*path, "params", name))
-        for name, values in (sweep.get("params") or {}).items()
+        _axis(name, values, evaluate, (*path, "params", name)) for name, values in (sweep.get("params") or {}).items()
     ]
     if axes and not apart:
         yield _product(axes, path)
@@ -128,9 +125,7 @@ def _combine(kind: str, factors: list[list[Point]], path: tuple[str | int, ...])
     lengths = {len(factor) for factor in factors}
     if len(lengths) > 1:
         counts = ", ".join(f"{'/'.join(factor[0].axes)} has {len(factor)}" for factor in factors)
-        raise SweepError(
-            "axes of unequal length cannot be zipped", path, f"give them equally many values: {counts}"
-        )
+        raise SweepError("axes of unequal length cannot be zipped", path, f"give them equally many values: {counts}")
     return [reduce(lambda a, b: _merge(a, b, path), row) for row in zip(*factors, strict=True)]
 
 
@@ -143,9 +138,7 @@ def _merge(one: Point, other: Point, path: tuple[str | int, ...] = ()) -> Point:
     if twice:
         name = min(twice)
         raise SweepError(f"the name {name!r} is defined twice on one level", path, "rename or remove one of them")
-    return Point(
-        {**one.axes, **other.axes}, {**one.names, **other.names}, {**one.defaults, **other.defaults}
-    )
+    return Point({**one.axes, **other.axes}, {**one.names, **other.names}, {**one.defaults, **other.defaults})
 
 
 def merge(one: Point, other: Point) -> Point:

@@ -4,7 +4,7 @@ r"""Train a compact Llama-style GPT on real text: a small stand-in for Megatron-
         --micro-batch-size 16 --train-iters 200 --lr 4e-3 --lr-decay-style WSD --lr-wsd-decay-iters 40 \
         --save RUN/checkpoints --load RUN/checkpoints --save-interval 50
 
-    torchrun --nproc-per-node 2 -m autoexp.trainers.gpt ...     the same, sharded over two processes (FSDP2)
+    torchrun --standalone --nproc-per-node 2 -m autoexp.trainers.gpt ...     the same on two processes (FSDP2)
 
 Its flags, its log lines and its checkpoints are Megatron-LM's (`flags`, `lines`, `checkpoints`); `--help`
 lists the flags. With `--load` and `--save` on one folder, the same command starts a run and continues it. A
@@ -19,6 +19,7 @@ mend, told on stderr, diverged training included · 2 wrong usage, or nothing to
 """
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -194,4 +195,8 @@ def save(training: Training) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: a thread of torch's that meets a half dismantled interpreter aborts a run that succeeded.
+    os._exit(status)

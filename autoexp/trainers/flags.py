@@ -37,12 +37,7 @@ REQUIRED = object()
 VALUES: Sequence[tuple[str, Callable[[str], Any], object, str]] = (
     ("--num-layers", positive, REQUIRED, "transformer layers"),
     ("--hidden-size", positive, REQUIRED, "width of the residual stream"),
-    (
-        "--ffn-hidden-size",
-        positive,
-        None,
-        "width of the MLP (8/3 of the hidden size, cut to a multiple of 64)",
-    ),
+    ("--ffn-hidden-size", positive, None, "width of the MLP (8/3 of the hidden size, down to 64s)"),
     ("--num-attention-heads", positive, REQUIRED, "query heads"),
     ("--num-query-groups", positive, None, "key/value heads (as many as query heads)"),
     ("--kv-channels", positive, None, "width of a head (hidden size / heads)"),
@@ -74,6 +69,7 @@ VALUES: Sequence[tuple[str, Callable[[str], Any], object, str]] = (
     ("--eval-iters", natural, 100, "global batches of an evaluation; 0 for none"),
 )
 
+_SHOWN = {positive: "N", natural: "N", amount: "X", Path: "PATH"}
 _STORED = {"--norm-epsilon": "layernorm_epsilon"}  # the one flag that Megatron-LM keeps under another name
 
 SWITCHES = (
@@ -153,9 +149,10 @@ def _parser() -> argparse.ArgumentParser:
             name,
             type=kind,
             dest=_STORED.get(name),
+            metavar=_SHOWN[kind],
             required=required,
             default=None if required else default,
-            help=meaning,
+            help=meaning if required or default is None else f"{meaning} ({default})",
         )
     parser.add_argument(
         "--lr-decay-style", choices=STYLES, default="linear", help="course of the learning rate"

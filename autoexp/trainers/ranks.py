@@ -72,8 +72,12 @@ def total(world: World, values: Sequence[float]) -> list[float]:
     return [float(value) for value in sums.tolist()]
 
 
+WORTH_A_GATHER = 500_000
+"""Parameters of a layer below which gathering it by itself takes longer than it saves memory for."""
+
+
 def shard(model: GPT, world: World, *, bf16: bool) -> None:
-    """Spread the parameters over the ranks, layer by layer: only the layers at work are ever whole."""
+    """Spread the parameters over the ranks; layers of some size are only whole while they are at work."""
     if world.size == 1:
         return
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard  # noqa: PLC0415  # see the first lines
@@ -84,7 +88,8 @@ def shard(model: GPT, world: World, *, bf16: bool) -> None:
         else MixedPrecisionPolicy()
     )
     for layer in model.decoder.layers:
-        fully_shard(layer, mp_policy=low)
+        if sum(weight.numel() for weight in layer.parameters()) >= WORTH_A_GATHER:
+            fully_shard(layer, mp_policy=low)
     fully_shard(model, mp_policy=low)
 
 

@@ -11,8 +11,8 @@ lists the flags. With `--load` and `--save` on one folder, the same command star
 cooldown starts from a folder that holds a symlink to another run's `iter_` folder and a tracker that names
 it, with `--override-opt_param-scheduler` for a decay of its own.
 
-On SIGTERM or SIGUSR2 the iteration under way is finished, a checkpoint saved, and the program ends. `torchrun`
-passes SIGTERM on and then reports a failure of its own, status 1, although its processes ended well.
+On SIGTERM or SIGUSR2 the iteration under way is finished, a checkpoint saved, and the program ends.
+`torchrun` passes SIGTERM on, then reports a failure of its own (status 1) although its processes ended well.
 
 Exit status: 0 the last iteration is reached, or a signal was obeyed (the log tells which) · 1 the user's to
 mend, told on stderr, diverged training included · 2 wrong usage, or nothing to load where that was demanded ·

@@ -112,8 +112,8 @@ def read(root: Path, iteration: int) -> dict[str, Any]:
         _check_whole(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        raise unusable(path, str(error)) from error
+    except Exception as error:  # damage makes readers raise anything; it is the file's fault
+        raise unusable(path, str(error) or repr(error)) from error
     if not isinstance(content, dict) or content.get("iteration") != iteration:
         raise unusable(path, f"it is not the checkpoint of iteration {iteration}")
     return content
@@ -137,6 +137,9 @@ def _check_whole(path: Path) -> None:
     with zipfile.ZipFile(path) as entries:
         if damaged := entries.testzip():
             raise zipfile.BadZipFile(f"the checksum of {damaged} inside is wrong")
+        # Torch takes an entry with attributes for a folder, and leaves the memory of its tensor as it was.
+        if any(entry.external_attr for entry in entries.infolist()):
+            raise zipfile.BadZipFile("its directory is damaged")
     foreign = set(torch.serialization.get_unsafe_globals_in_checkpoint(path)) - {"argparse.Namespace"}
     if foreign:
         raise pickle.UnpicklingError(f"it holds more than plain data: {', '.join(sorted(foreign))}")

@@ -47,7 +47,10 @@ def join() -> World:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if size > 1:
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        on_gpu = device.type == "cuda"
+        torch.distributed.init_process_group(
+            "nccl" if on_gpu else "gloo", device_id=device if on_gpu else None
+        )
     return World(rank=int(os.environ.get("RANK", "0")), size=size, device=device)
 
 

@@ -129,7 +129,7 @@ def content(training: Training) -> dict[str, Any]:
         "model": model,
         "optimizer": training.adam.state(training.lr),
         "opt_param_scheduler": _course(training) | {"num_steps": training.consumed},
-        "rng_state": [_random_state(training.world)],
+        "rng_state": [{"torch_rng_state": torch.get_rng_state()}],
         "num_floating_point_operations_so_far": float(training.consumed * training.flops_per_sample),
     }
 
@@ -181,14 +181,6 @@ def _course(training: Training) -> dict[str, Any]:
         "wd_incr_style": "constant",
         "wd_incr_steps": args.train_iters * args.global_batch_size,
     }
-
-
-def _random_state(world: World) -> dict[str, Any]:
-    """Take the generators' state; training itself draws nothing, so any rank's will do."""
-    state: dict[str, Any] = {"torch_rng_state": torch.get_rng_state()}
-    if world.device.type == "cuda":
-        state["cuda_rng_state"] = torch.cuda.get_rng_state()
-    return state
 
 
 def _agree(args: argparse.Namespace, held: argparse.Namespace, path: Path) -> None:

@@ -97,6 +97,33 @@ def test_a_flipped_byte_is_refused_or_changes_nothing(tmp_path: Path, place: flo
     assert torch.equal(held["model"]["weight"], torch.arange(1000.0))  # a byte of padding, or of a name
 
 
+@pytest.mark.parametrize(
+    ("whole", "damaged"),
+    [
+        (b"archive/data.pkl", b"archive/data\xffpkl"),  # no UTF-8
+        (b"PK\x01\x02", b"PK\x01\x03"),  # no entry where the directory has one
+    ],
+    ids=["name", "mark"],
+)
+def test_a_damaged_directory_is_refused(tmp_path: Path, whole: bytes, damaged: bytes) -> None:
+    write(tmp_path, 1, content(1))
+    path = archive(tmp_path, 1)
+    assert whole in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(whole, damaged))
+    with pytest.raises(AutoexpError, match="cannot continue from"):
+        read(tmp_path, 1)
+
+
+def test_a_tensor_that_the_directory_calls_a_folder_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, 1, content(1))
+    path = archive(tmp_path, 1)
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.rindex(b"archive/data/0") - 8] = 0x10  # its DOS attribute, which no checksum covers
+    path.write_bytes(damaged)
+    with pytest.raises(AutoexpError, match="its directory is damaged"):
+        read(tmp_path, 1)
+
+
 def test_another_iterations_checkpoint_is_refused(tmp_path: Path) -> None:
     write(tmp_path, 8, content(7))
     with pytest.raises(AutoexpError, match="not the checkpoint of iteration 8"):

@@ -43,7 +43,7 @@ def join() -> World:
     size, local = processes(), int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     if threads := os.environ.get("OMP_NUM_THREADS"):
-        torch.set_num_threads(int(threads))
+        torch.set_num_threads(int(threads.partition(",")[0]))  # OpenMP takes a list, one number a level
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if size > 1:
@@ -76,7 +76,7 @@ def total(world: World, values: Sequence[float]) -> list[float]:
 
 
 WORTH_A_GATHER = 500_000
-"""Parameters of a layer below which gathering it by itself takes longer than it saves memory for."""
+"""A layer of fewer parameters is not gathered by itself: the exchange costs more than the memory is worth."""
 
 
 def shard(model: GPT, world: World, *, bf16: bool) -> None:

@@ -15,9 +15,10 @@ def test_a_process_alone_needs_no_process_group(monkeypatch: pytest.MonkeyPatch)
     assert not torch.distributed.is_initialized()
 
 
-def test_the_environment_says_how_many_threads_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("threads", ["1", "1,4"])
+def test_the_environment_says_how_many_threads_to_use(monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
     ranks.join()
     assert torch.get_num_threads() == 1
     torch.set_num_threads(before)

@@ -47,9 +47,7 @@ def test_tying_saves_exactly_one_table(shape: Shape) -> None:
 
 @given(shapes, st.integers(1, 1 << 20))
 def test_tying_saves_no_operation(shape: Shape, length: int) -> None:
-    assert flops_per_token(with_(shape, tied=True), length) == flops_per_token(
-        with_(shape, tied=False), length
-    )
+    assert flops_per_token(with_(shape, tied=True), length) == flops_per_token(with_(shape, tied=False), length)
 
 
 @given(shapes, st.integers(1, 1 << 20))

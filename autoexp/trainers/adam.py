@@ -20,9 +20,7 @@ from autoexp.trainers.ranks import fill, local, whole
 class AdamW:
     """Adam with decoupled weight decay on matrices; norm weights, being one-dimensional, do not decay."""
 
-    def __init__(
-        self, model: nn.Module, *, betas: tuple[float, float], epsilon: float, weight_decay: float
-    ) -> None:
+    def __init__(self, model: nn.Module, *, betas: tuple[float, float], epsilon: float, weight_decay: float) -> None:
         """Start at step 0; `model` must have been sharded before."""
         weights = list(model.parameters())
         self.decaying = [weight for weight in weights if weight.dim() > 1]

@@ -154,15 +154,9 @@ def _parser() -> argparse.ArgumentParser:
             default=None if required else default,
             help=meaning if required or default is None else f"{meaning} ({default})",
         )
-    parser.add_argument(
-        "--lr-decay-style", choices=STYLES, default="linear", help="course of the learning rate"
-    )
-    parser.add_argument(
-        "--lr-wsd-decay-style", choices=tuple(FALLS), default="exponential", help="its end in WSD"
-    )
-    parser.add_argument(
-        "--save-extra-steps", type=positive, nargs="+", default=[], help="save after these as well"
-    )
+    parser.add_argument("--lr-decay-style", choices=STYLES, default="linear", help="course of the learning rate")
+    parser.add_argument("--lr-wsd-decay-style", choices=tuple(FALLS), default="exponential", help="its end in WSD")
+    parser.add_argument("--save-extra-steps", type=positive, nargs="+", default=[], help="save after these as well")
     for name, meaning in SWITCHES:
         parser.add_argument(name, action="store_true", help=meaning)
     for name, only in SETTLED:
@@ -210,9 +204,7 @@ def _trouble_with_sizes(args: argparse.Namespace, processes: int) -> Iterator[st
         yield f"--kv-channels {args.kv_channels} is odd, but rotary positions turn pairs of channels"
     together = args.micro_batch_size * processes
     if args.global_batch_size % together:
-        yield _named(
-            args, "global_batch_size", f"is no multiple of {processes} processes times", "micro_batch_size"
-        )
+        yield _named(args, "global_batch_size", f"is no multiple of {processes} processes times", "micro_batch_size")
     if args.seq_length > args.max_position_embeddings:
         yield _named(args, "seq_length", "exceeds", "max_position_embeddings")
 

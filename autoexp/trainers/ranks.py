@@ -48,9 +48,7 @@ def join() -> World:
         torch.cuda.set_device(device)
     if size > 1:
         on_gpu = device.type == "cuda"
-        torch.distributed.init_process_group(
-            "nccl" if on_gpu else "gloo", device_id=device if on_gpu else None
-        )
+        torch.distributed.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
     return World(rank=int(os.environ.get("RANK", "0")), size=size, device=device)
 
 
@@ -86,9 +84,7 @@ def shard(model: GPT, world: World, *, bf16: bool) -> None:
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard  # noqa: PLC0415  # see the first lines
 
     low = (
-        MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-        if bf16
-        else MixedPrecisionPolicy()
+        MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if bf16 else MixedPrecisionPolicy()
     )
     for layer in model.decoder.layers:
         if sum(weight.numel() for weight in layer.parameters()) >= WORTH_A_GATHER:

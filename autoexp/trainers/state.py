@@ -155,9 +155,7 @@ def restore(training: Training, held: Mapping[str, Any], path: Path) -> None:
 
 def _arguments(training: Training) -> argparse.Namespace:
     """Describe the run as Megatron-LM does; paths become text, since a checkpoint holds plain data only."""
-    given = {
-        name: str(value) if isinstance(value, Path) else value for name, value in vars(training.args).items()
-    }
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in vars(training.args).items()}
     moment = {
         "consumed_train_samples": training.consumed,
         "data_parallel_size": training.world.size,

@@ -41,9 +41,7 @@ class Ran:
     @property
     def losses(self) -> list[str]:
         """The `lm loss` of every log line, as printed."""
-        return [
-            line.split("lm loss: ")[1].split(" |")[0] for line in self.out.splitlines() if "lm loss: " in line
-        ]
+        return [line.split("lm loss: ")[1].split(" |")[0] for line in self.out.splitlines() if "lm loss: " in line]
 
     @property
     def iterations(self) -> list[int]:

@@ -90,9 +90,7 @@ def test_the_order_of_samples_does_not_depend_on_the_micro_batch(train: Train) -
         assert float(left) == pytest.approx(float(right), rel=1e-5)
 
 
-def test_checkpoints_stand_at_the_interval_at_extra_steps_and_at_the_end(
-    train: Train, tmp_path: Path
-) -> None:
+def test_checkpoints_stand_at_the_interval_at_extra_steps_and_at_the_end(train: Train, tmp_path: Path) -> None:
     ran = train(f"--train-iters 8 --save {tmp_path} --save-interval 3 --save-extra-steps 4")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "iter_0000003",
@@ -124,9 +122,7 @@ def test_a_finished_run_started_again_says_done_and_changes_nothing(train: Train
 
 def test_held_out_text_is_evaluated_at_intervals_and_at_the_end(train: Train, tmp_path: Path) -> None:
     ran = train(f"--train-iters 6 --eval-iters 2 --eval-interval 3 --save {tmp_path}")
-    found = re.findall(
-        r" validation loss at iteration (\d+)( on validation set)? \| lm loss value: (\S+) ", ran.out
-    )
+    found = re.findall(r" validation loss at iteration (\d+)( on validation set)? \| lm loss value: (\S+) ", ran.out)
     assert [(at, where) for at, where, _ in found] == [("3", ""), ("6", " on validation set")]
     assert float(found[1][2]) < float(found[0][2])
     assert ran.out.index(DONE) < ran.out.index("on validation set")
@@ -177,9 +173,7 @@ def test_a_cooldown_starts_from_a_linked_checkpoint_and_leaves_it_alone(train: T
     train(f"--train-iters 12 {course} --lr-wsd-decay-iters 1 --save {parent} --save-interval 4")
     before = archive(parent, 8).read_bytes()
     branch(parent, own, 8)
-    cooldown = (
-        f"{course} --train-iters 11 --lr-decay-iters 11 --lr-wsd-decay-iters 3 --save {own} --load {own}"
-    )
+    cooldown = f"{course} --train-iters 11 --lr-decay-iters 11 --lr-wsd-decay-iters 3 --save {own} --load {own}"
 
     refused = train(cooldown)
     assert refused.status == 1
@@ -270,9 +264,7 @@ def test_a_kill_costs_no_more_than_the_iterations_since_the_last_checkpoint(
 
 
 @pytest.mark.skipif(torch.cuda.device_count() == 1, reason="one GPU takes no two ranks")
-def test_two_sharded_processes_train_like_one(
-    start: Start, ended: Ended, train: Train, tmp_path: Path
-) -> None:
+def test_two_sharded_processes_train_like_one(start: Start, ended: Ended, train: Train, tmp_path: Path) -> None:
     layered = f"--hidden-size 256 --ffn-hidden-size {2 * ranks.WORTH_A_GATHER // 768}"
     course = f"{layered} --lr 1e-3 --lr-decay-style constant --train-iters 6 --eval-iters 2"
     one = train(f"{course} --save {tmp_path}/one")

@@ -63,9 +63,7 @@ def test_loading_is_announced_and_confirmed() -> None:
 
 
 def test_a_fresh_start_is_never_silent() -> None:
-    assert lines.missing(RUN / "tracker.txt") == (
-        "WARNING: could not find the metadata file /scratch/run/tracker.txt"
-    )
+    assert lines.missing(RUN / "tracker.txt") == ("WARNING: could not find the metadata file /scratch/run/tracker.txt")
     assert lines.FROM_RANDOM == "    will not load any checkpoints and will start from random"
 
 

@@ -29,9 +29,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     return lambda: capsys.readouterr().out.splitlines()[-1]
 
 
-def test_a_line_averages_the_iterations_since_the_last_one(
-    training: Training, told: Callable[[], str]
-) -> None:
+def test_a_line_averages_the_iterations_since_the_last_one(training: Training, told: Callable[[], str]) -> None:
     reporter = Reporter()
     reporter.add(GOOD, 0.5)
     reporter.add(Step(loss=5.0, grad_norm=2.0, taken=True, stop=False), 1.5)

@@ -169,9 +169,7 @@ def _with_iteration(judgement: Judgement, inside: object) -> Judgement:
     if not isinstance(inside, int):
         return judgement
     if judgement.iteration not in {None, inside}:
-        raise NotWholeError(
-            f"the folder's name says iteration {judgement.iteration}, the file inside {inside}"
-        )
+        raise NotWholeError(f"the folder's name says iteration {judgement.iteration}, the file inside {inside}")
     return replace(judgement, iteration=inside)
 
 
@@ -179,9 +177,7 @@ def _check_shards(folder: Path, found: list[str], ranks: list[str]) -> None:
     """Check that every rank's model is there, and no rank's of another layout saved over this one."""
     stray = sorted(set(found) - set(ranks))
     if stray:
-        raise NotWholeError(
-            f"{stray[0]} is there, but the args in {found[0]} ask for {len(ranks)} ranks without it"
-        )
+        raise NotWholeError(f"{stray[0]} is there, but the args in {found[0]} ask for {len(ranks)} ranks without it")
     for rank in ranks:
         if rank != found[0]:  # that one was just read
             torchfile.check(folder / rank / MODEL_FILE)

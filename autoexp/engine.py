@@ -26,6 +26,7 @@ from autoexp.watch import EVERYTHING, Hint, Observer
 
 ROOT: Hint = "root"
 Listener = Callable[[list[Transition]], None]
+"""Told of every batch of moves, and of no moves after every wake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Engine:
         for name, problem in self.mailroom.problems.items():
             self.progress.problem(name, problem)
         self.progress.write(now)
+        self.listener([])
 
     def close(self) -> None:
         """Stop watching; jobs go on by themselves."""

@@ -1,4 +1,7 @@
-"""Files written whole or not at all, and read with patience."""
+"""Files written whole or not at all, and read with patience.
+
+A rename makes a file appear at once; only fsync of the file *and* of its folder makes that survive a power cut.
+"""
 
 import json
 import os
@@ -7,22 +10,42 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
-    """Put a file in place by rename; `durable` also sees that it survives a power cut."""
+def write_new(path: Path, data: bytes) -> None:
+    """Create a file with durable contents; its name is durable after `sync_directory`.
+
+    Raises:
+        FileExistsError: it is there already.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def write_atomically(path: Path, data: str | bytes, *, durable: bool = True) -> None:
+    """Put a file in place by rename: a reader sees the old contents or the new, never a part."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
+    draft.unlink(missing_ok=True)  # only a killed process of the same id can have left one
+    contents = data.encode() if isinstance(data, str) else data
+    if durable:
+        write_new(draft, contents)
+    else:
+        draft.write_bytes(contents)
     draft.replace(path)
     if durable:
         sync_directory(path.parent)
 
 
-def write_json(path: Path, data: Mapping[str, Any], *, durable: bool = True) -> None:
-    """Write a JSON object, whole or not at all."""
-    write_atomically(path, json.dumps(data, separators=(",", ":")) + "\n", durable=durable)
+def write_json(path: Path, data: Mapping[str, Any], *, durable: bool = True, indent: int | None = None) -> None:
+    """Write a JSON object, whole or not at all.
+
+    Raises:
+        ValueError: a number is not finite; JSON has no word for it.
+    """
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(data, separators=separators, indent=indent, allow_nan=False)
+    write_atomically(path, f"{text}\n", durable=durable)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -35,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def sync_directory(folder: Path) -> None:
-    """Make a folder's entries survive a power cut."""
+    """Make a folder's entries survive a power cut: what was created, linked, renamed or removed there."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

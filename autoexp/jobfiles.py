@@ -9,7 +9,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from string import Template
 from typing import Any
 
@@ -77,9 +77,15 @@ def run_script(spec: JobSpec, root: str, path_prefix: str = "") -> str:
         root=shlex.quote(root),
         dir=shlex.quote(job_dir(root, spec.study, spec.id)),
         exports="\n".join(_exports(spec, path_prefix)),
-        command=shlex.join(spec.argv),
+        command=_command(spec.argv),
         gate=gate,
     )
+
+
+def _command(argv: Sequence[str]) -> str:
+    """Quote a command line for the shell, each flag on a line of its own."""
+    breaks = (" \\\n    " if number and word.startswith("--") else " " for number, word in enumerate(argv))
+    return "".join(gap + shlex.quote(word) for gap, word in zip(breaks, argv, strict=True)).strip()
 
 
 def _exports(spec: JobSpec, path_prefix: str) -> Iterator[str]:

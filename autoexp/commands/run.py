@@ -5,10 +5,12 @@ autoexp run recipes/demo.yaml --root /scratch/me/experiments lr=1e-3
 """
 
 import argparse
+import sys
 
-from autoexp import studies, targets
+from autoexp import report, studies, targets
 from autoexp.commands import plan
 from autoexp.commands.watch import outcome, print_moves, watch
+from autoexp.studies import Study
 from autoexp.watching import until_done
 
 
@@ -23,5 +25,18 @@ def run(arguments: argparse.Namespace) -> int:
     study, text, old = plan.make(arguments, root)
     difference = studies.write(study, text, old)
     print("\n".join(plan.describe(study, difference, dry_run=False)), flush=True)
-    watch(study.root, until_done(study.name), print_moves, arguments)
+    return carry(study, arguments)
+
+
+def carry(study: Study, arguments: argparse.Namespace) -> int:
+    """Watch a study until it is done, where people can see it; then write its report."""
+    done = until_done(study.name)
+    if sys.stdout.isatty():
+        from autoexp.display import Display  # noqa: PLC0415 - rich is slow to load
+
+        with Display(study.name) as display:
+            watch(study.root, done, display.listen, arguments, display.attach)
+    else:
+        watch(study.root, done, print_moves, arguments)
+    report.write_if_trained(study)
     return outcome(study.root, study=study.name)

@@ -8,6 +8,7 @@ One watcher a folder; jobs outlive it. Killed at any moment and started again, i
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,8 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     return outcome(root, arguments.var) if arguments.until_done else 0
 
 
-def watch(root: Path, done: Callable[[Engine], bool], listener: Listener, arguments: argparse.Namespace) -> None:
-    """Watch a root until `done`."""
+def watch(
+    root: Path,
+    done: Callable[[Engine], bool],
+    listener: Listener,
+    arguments: argparse.Namespace,
+    ready: Callable[[Engine], None] = lambda _: None,
+) -> None:
+    """Watch a root until `done`; `ready` is told of the engine before it begins."""
     from autoexp.diagnostics import set_up  # noqa: PLC0415 - structlog is slow to load
 
     var = var_of(root, getattr(arguments, "var", None))
@@ -55,9 +62,20 @@ def watch(root: Path, done: Callable[[Engine], bool], listener: Listener, argume
             logger.debug(move.trigger, study=move.study, job=move.job, to=move.target, actions=move.actions)
         listener(moves)
 
+    signal.signal(signal.SIGTERM, _interrupt)
     with watching(root, var, getattr(arguments, "observer", None), logger, listen) as engine:
         logger.info("watching", root=str(root), observer=engine.observer.name, epoch=engine.journal.epoch)
-        engine.run(done)
+        ready(engine)
+        try:
+            engine.run(done)
+        except KeyboardInterrupt:
+            print(f"\nstopped watching; jobs go on. Watch again: autoexp watch {root}", file=sys.stderr)
+            raise
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """Let SIGTERM end us as Ctrl-C does: the lease is given back, and jobs go on."""
+    raise KeyboardInterrupt
 
 
 def outcome(root: Path, var: str | None = None, study: str | None = None) -> int:

@@ -1,0 +1,31 @@
+# make demo    sets up, then runs a whole study on this computer
+# make test    sets up, then runs every check and test
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint diagram clean
+
+demo: $(READY)
+	$(BIN)/autoexp demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+diagram: $(READY)
+	$(BIN)/python -m autoexp.diagram
+
+clean:
+	rm -rf $(VENV)
+
+$(READY): pyproject.toml constraints.txt
+	.ci/make-venv $(PYTHON) $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	touch $@

@@ -1,0 +1,79 @@
+"""Write a study's report: tables (md, csv, json), plots (png, svg), and report.html with all of it.
+
+It may be asked for at any time: what is still running or missing is shown as that.
+
+  autoexp report demo
+  autoexp report experiments/demo --html demo.html
+  autoexp report demo --json | jq '.cooldowns[] | {job, difference}'
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from autoexp import lease, report, studies, targets
+from autoexp.errors import AutoexpError
+from autoexp.files import write_atomically
+from autoexp.report import Report
+from autoexp.report.spelling import Table, as_lines
+
+WIDTH = 100
+"""Columns to fit into, unless the terminal has more."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `autoexp report`."""
+    parser.add_argument("study", metavar="STUDY", help="a study's name under the root, or its directory")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write the page here too")
+    parser.add_argument("--root", metavar="DIR", help="the experiments folder")
+    parser.add_argument("--var", metavar="DIR", help="where the runtime state is, if not beside the root")
+    parser.add_argument("--json", action="store_true", help="print report.json")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, write the files, and print; safe beside a watcher."""
+    target = targets.find(arguments.study, arguments.root, job=False, study=True)
+    lease.var_of(target.root, arguments.var)  # another runtime folder than the root's own is refused
+    made = report.make(studies.load(target.dir), arguments.var)
+    report.save(made)
+    if arguments.html:
+        _write_page(arguments.html, made.html)
+    print(json.dumps(made.json) if arguments.json else "\n".join(_text(made, arguments.html)))
+    return 0
+
+
+def _write_page(path: Path, page: str) -> None:
+    try:
+        write_atomically(path, page, durable=False)
+    except OSError as error:
+        raise AutoexpError(f"{path} cannot be written", why=str(error), fix="choose another FILE") from error
+
+
+def _text(made: Report, page: Path | None) -> Iterator[str]:
+    width = max(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
+    for table in made.tables:
+        if table.name != "checkpoints" and table.rows:
+            yield from (f"{table.title}:", *as_lines(table, width), *_notes(table), "")
+    yield from made.headlines
+    yield f"page: {_short(made.folder / report.PAGE)}" + (f", and {page}" if page else "")
+    yield f"beside it: {', '.join(_names(made))}"
+
+
+def _notes(table: Table) -> Iterator[str]:
+    for row in table.rows:
+        notes = row["notes"]
+        if isinstance(notes, list) and notes:
+            yield f"  {row['job']}: {'; '.join(map(str, notes))}"
+
+
+def _names(made: Report) -> Iterator[str]:
+    yield "report.json"
+    yield f"{{{','.join(table.name for table in made.tables)}}}.{{md,csv}}"
+    if made.plots:
+        yield f"{{{','.join(plot.name for plot in made.plots)}}}.{{png,svg}}"
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -1,0 +1,118 @@
+"""What a study's evaluations say: the held-out loss of checkpoints.
+
+An evaluation is a job that leaves eval/results.json; whose checkpoint it measured is told by its chain of parents,
+which ends at a training job.
+
+Rule 1: a loss that is no number is none, and the evaluation says so.
+Rule 2: losses compare only where the same measure was taken on the same sample.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from autoexp.model import JobSpec, State
+from autoexp.naming import label
+from autoexp.report.numbers import finite, whole
+from autoexp.status import Row
+from autoexp.studies import Study
+
+RESULTS = Path("eval", "results.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One checkpoint's held-out loss, or why there is none."""
+
+    job: str
+    measure: str
+    """What tells it from other evaluations of the same checkpoint: its stage, and its own axes."""
+    iteration: int | None = None
+    loss: float | None = None
+    """Nats per token."""
+    perplexity: float | None = None
+    sample: str = ""
+    """What it was measured on, as far as it says."""
+    problem: str = ""
+
+
+def is_training(spec: JobSpec) -> bool:
+    """Say whether a job trains: its stage has a backend of its own."""
+    return spec.backend not in (None, "command")
+
+
+def read_evaluations(
+    study: Study, specs: Mapping[str, JobSpec], states: Mapping[str, Row]
+) -> tuple[dict[str, list[Evaluation]], str]:
+    """Read the evaluations by the training job whose checkpoint they measured."""
+    found: dict[str, list[Evaluation]] = {}
+    lost = 0
+    for spec in specs.values():
+        if is_training(spec) or not (spec.output == RESULTS.parent.name or _is_there(study.job_dir(spec.id) / RESULTS)):
+            continue
+        trained = _training_of(spec, specs)
+        if trained is None:
+            lost += 1
+        else:
+            found.setdefault(trained.id, []).append(_read_evaluation(study, spec, trained, states.get(spec.id)))
+    return found, f"{lost} evaluations belong to no training job of the study" if lost else ""
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return True  # and reading it will say what is wrong
+
+
+def _training_of(spec: JobSpec, specs: Mapping[str, JobSpec]) -> JobSpec | None:
+    """Follow a job's parents to the training job they end at."""
+    for _ in range(len(specs)):
+        parent = specs.get(spec.parent or "")
+        if parent is None or is_training(parent):
+            return parent
+        spec = parent
+    return None
+
+
+def _read_evaluation(study: Study, spec: JobSpec, trained: JobSpec, row: Row | None) -> Evaluation:
+    own = [f"{axis} {label(value)}" for axis, value in spec.values.items() if axis not in trained.values]
+    blank = Evaluation(job=spec.id, measure=", ".join((spec.stage, *own)), iteration=spec.iteration)
+    try:
+        data = json.loads((study.job_dir(spec.id) / RESULTS).read_bytes())
+    except FileNotFoundError:
+        return replace(blank, problem=_why_missing(row))
+    except (OSError, ValueError, RecursionError) as error:
+        return replace(blank, problem=f"{RESULTS} cannot be read: {error}")
+    return _judged(blank, data if isinstance(data, Mapping) else {})
+
+
+def _why_missing(row: Row | None) -> str:
+    if row is None or row.state is State.SUCCEEDED:
+        return f"there is no {RESULTS}"
+    return f"{row.state}: {row.reason}" if row.reason else str(row.state)
+
+
+def _judged(blank: Evaluation, data: Mapping[str, Any]) -> Evaluation:
+    loss = finite(data.get("loss"))
+    if loss is None:
+        said = f"its loss is {data['loss']!r}" if "loss" in data else "it has no loss"
+        return replace(blank, problem=f"{RESULTS} is of no use: {said[:80]}")
+    text = "text_sha256" if "text_sha256" in data else "text"
+    return replace(
+        blank,
+        iteration=blank.iteration if blank.iteration is not None else whole(data.get("iteration")),
+        loss=loss,
+        perplexity=finite(data.get("perplexity")) or _perplexity(loss),
+        sample=json.dumps([data.get(name) for name in (text, "tokens", "seq_length")]),
+    )
+
+
+def _perplexity(loss: float) -> float | None:
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return None

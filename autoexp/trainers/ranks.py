@@ -1,0 +1,127 @@
+"""One training on one process or on many.
+
+Under `torchrun` with several processes the model is sharded with FSDP2, over NCCL on GPUs and Gloo on CPUs. A
+single process, with or without `torchrun`, never touches `torch.distributed`: importing its parts alone costs
+as much as importing torch.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+
+from autoexp.trainers.model import GPT
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """This process's place among those that train together."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+
+def processes() -> int:
+    """Return how many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def leads() -> bool:
+    """Say whether this process speaks for all; true before `join`, too."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def join() -> World:
+    """Take the place that `torchrun` assigned, or the only one; call `leave` at the end."""
+    size, local = processes(), int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(int(threads.partition(",")[0]))  # OpenMP takes a list, one number a level
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if size > 1:
+        on_gpu = device.type == "cuda"
+        torch.distributed.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
+    return World(rank=int(os.environ.get("RANK", "0")), size=size, device=device)
+
+
+def leave(world: World) -> None:
+    """Give the place back."""
+    if world.size > 1:
+        torch.distributed.destroy_process_group()
+
+
+def wait(world: World) -> None:
+    """Return when every rank has come here."""
+    if world.size > 1:
+        torch.distributed.barrier()
+
+
+def total(world: World, values: Sequence[float]) -> list[float]:
+    """Sum each of `values` over the ranks; every rank gets the same sums."""
+    if world.size == 1:
+        return list(values)
+    sums = torch.tensor(values, dtype=torch.float64, device=world.device)
+    torch.distributed.all_reduce(sums)
+    return [float(value) for value in sums.tolist()]
+
+
+WORTH_A_GATHER = 500_000
+"""A layer of fewer parameters is not gathered by itself: the exchange costs more than the memory is worth."""
+
+
+def shard(model: GPT, world: World, *, bf16: bool) -> None:
+    """Spread the parameters over the ranks; layers of some size are only whole while they are at work."""
+    if world.size == 1:
+        return
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard  # noqa: PLC0415  # see the first lines
+
+    low = (
+        MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if bf16 else MixedPrecisionPolicy()
+    )
+    for layer in model.decoder.layers:
+        if sum(weight.numel() for weight in layer.parameters()) >= WORTH_A_GATHER:
+            fully_shard(layer, mp_policy=low)
+    fully_shard(model, mp_policy=low)
+
+
+def exchange(model: GPT, world: World, *, now: bool) -> None:
+    """Choose whether the next backward pass sums gradients over the ranks, or adds to this rank's own."""
+    if world.size > 1:
+        cast("FSDPModule", model).set_requires_gradient_sync(now)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return the part of a parameter, or of its gradient, that this rank holds."""
+    shard: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return shard
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Gather a sharded tensor from all ranks, which must all call this; detached, on the CPU."""
+    gathered: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return gathered.detach().cpu()
+
+
+@torch.no_grad()
+def fill(tensor: Tensor, values: Tensor) -> None:
+    """Set a tensor, sharded or not, to `values`, which every rank holds in full.
+
+    Raises:
+        RuntimeError: the shapes differ.
+    """
+    if values.shape != tensor.shape:
+        raise RuntimeError(f"{list(values.shape)} does not fit {list(tensor.shape)}")
+    if hasattr(tensor, "device_mesh"):
+        from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415  # see the first lines
+
+        mesh, placements = tensor.device_mesh, tensor.placements  # type: ignore[attr-defined]  # a DTensor
+        values = distribute_tensor(values.to(tensor.device), mesh, placements, src_data_rank=None)
+    tensor.copy_(values)

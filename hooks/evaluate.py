@@ -1,0 +1,285 @@
+"""Measures the loss of a Hugging Face model on text held out from training, with transformers.
+
+Try it by hand:
+
+    python hooks/evaluate.py --model RUN/hf/0000200 --output RUN/eval/0000200
+
+In a recipe, one job a converted checkpoint:
+
+    evaluate: {each: {job: convert}, hook: evaluate, with: {model: "${sibling.convert.output}"}}
+
+It writes results.json: the loss in nats a token, its perplexity, and what was measured on what. Equal inputs
+give equal numbers: the windows are spread evenly over the text, and none is drawn at random.
+
+Rule 1: a number that means nothing is never a result. A loss that is not finite, a weight that the model's
+folder lacks (transformers would draw it at random), a vocabulary that does not fit the text: each is exit 1.
+Rule 2: losses compare over the same text only, so its hash stands beside them.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoexp import files
+from autoexp.checkpoints import iteration_of
+from autoexp.errors import AutoexpError, HookRefused
+
+if TYPE_CHECKING:
+    import torch
+
+OUTPUT = "eval"
+RESULTS = "results.json"
+
+BYTES = 256
+"""The vocabulary of a model without a tokenizer: each byte is a token."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+MOST_WORKERS = 4
+"""Batches computed at once; each keeps its logits in memory, [batch, length, vocabulary]."""
+
+LONGEST_DEFAULT = 512
+"""Models are trained on longer windows; an evaluation after every checkpoint need not be that long."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run as a job; 0 when results.json is written."""
+    args = _parser().parse_args(argv)
+    try:
+        results = evaluate(
+            args.model,
+            text=args.text,
+            windows=args.windows,
+            seq_length=args.seq_length,
+            batch_size=args.batch_size,
+        )
+        if args.checkpoint:
+            results = {"iteration": iteration_of(args.checkpoint.name), **results}
+        args.output.mkdir(parents=True, exist_ok=True)
+        files.write_json(args.output / RESULTS, results, indent=1)
+    except (AutoexpError, OSError) as error:
+        print(f"evaluate: {_explained(error, args.output)}", file=sys.stderr)
+        return 1
+    print(json.dumps(results))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--model", type=Path, required=True, help="a folder with config.json and weights")
+    parser.add_argument("--output", type=Path, required=True, help="the folder for results.json")
+    parser.add_argument("--checkpoint", type=Path, help="the iter_ folder it was made of, for the record")
+    parser.add_argument("--text", type=Path, help="a file or folder, of which the held-out part is read")
+    parser.add_argument("--windows", type=int, default=64, help="how many windows to measure at most")
+    parser.add_argument("--seq-length", type=int, help=f"tokens a window (the model's, {LONGEST_DEFAULT} at most)")
+    parser.add_argument("--batch-size", type=int, default=8, help="windows at once")
+    return parser
+
+
+def _explained(error: Exception, output: Path) -> AutoexpError:
+    if isinstance(error, AutoexpError):
+        return error
+    return HookRefused(f"{output} cannot be written", why=str(error), fix="make room, or give another --output")
+
+
+def evaluate(
+    model: Path,
+    *,
+    text: Path | None = None,
+    windows: int = 64,
+    seq_length: int | None = None,
+    batch_size: int = 8,
+) -> dict[str, object]:
+    """Return the model's mean loss in nats a token, with what was measured.
+
+    Args:
+        model: A folder that transformers can load; without a tokenizer its tokens are bytes.
+        text: Where the text is; nothing means the trainers' own.
+        windows: How many windows of `seq_length` tokens to measure; fewer where the text is short.
+        seq_length: Tokens a window; nothing means the model's own length, 512 at most.
+        batch_size: How many windows to compute at once.
+
+    Raises:
+        HookRefused: The model cannot be loaded whole, does not fit the text, or gives no finite loss.
+        AutoexpError: The text cannot be read.
+    """
+    started = time.monotonic()
+    config = _read_config(model)
+    length = _seq_length(config, seq_length)
+    if windows < 1 or batch_size < 1:
+        raise HookRefused("nothing to measure", why=f"{windows} windows, {batch_size} at once", fix="ask for one")
+    torch, transformers = _libraries()
+    data = _held_out(text)
+    tokens = _tokens(model, config, data, transformers)
+    starts = spread(len(tokens), length, windows)
+    loss = _mean_loss(_load(model, transformers), torch.tensor(tokens), starts, length, batch_size)
+    return {
+        "loss": loss,
+        "perplexity": _perplexity(loss, model),
+        "tokens": len(starts) * length,
+        "windows": len(starts),
+        "seq_length": length,
+        "model": str(model),
+        "text": str(text) if text else "autoexp.trainers.text",
+        "text_sha256": sha256(data).hexdigest(),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def spread(tokens: int, length: int, windows: int) -> list[int]:
+    """Return where `windows` windows of `length` + 1 tokens start, evenly over the text and without overlap.
+
+    Raises:
+        HookRefused: The text is shorter than one window.
+    """
+    count = min(windows, tokens // (length + 1))
+    if count < 1:
+        raise HookRefused(
+            f"a text of {tokens} tokens has no window of {length}",
+            why="each needs one token more, to predict",
+            fix="give a longer --text or a shorter --seq-length",
+        )
+    last = tokens - length - 1
+    return [index * last // max(count - 1, 1) for index in range(count)]
+
+
+# What is measured.
+
+
+def _read_config(model: Path) -> Mapping[str, Any]:
+    """Read config.json first: it costs nothing, and a name that is no folder never goes to the network."""
+    try:
+        config = json.loads((model / "config.json").read_bytes())
+        if config["max_position_embeddings"] >= 1 and config["vocab_size"] >= 1:
+            return dict(config)
+        why = "max_position_embeddings and vocab_size must be positive"
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        why = f"{type(error).__name__}: {error}"
+    raise HookRefused(f"{model} holds no model", why=why, fix="give the folder that a conversion wrote")
+
+
+def _seq_length(config: Mapping[str, Any], asked: int | None) -> int:
+    most: int = config["max_position_embeddings"]
+    length = min(most, LONGEST_DEFAULT) if asked is None else asked
+    if not 1 <= length <= most:
+        raise HookRefused(
+            f"--seq-length {length} does not fit the model",
+            why=f"it has {most} positions",
+            fix=f"give at most {most}",
+        )
+    return length
+
+
+def _libraries() -> tuple[Any, Any]:
+    """Import what takes seconds."""
+    try:
+        import torch  # noqa: PLC0415 - the module itself must be quick to import
+        import transformers  # noqa: PLC0415 - likewise
+    except ImportError as error:
+        raise HookRefused(
+            f"{error.name} is not installed",
+            why="models are loaded by transformers",
+            fix='pip install "autoexp[convert]"',
+        ) from error
+    transformers.utils.logging.disable_progress_bar()
+    return torch, transformers
+
+
+def _held_out(text: Path | None) -> bytes:
+    from autoexp.trainers.text import held_out  # noqa: PLC0415 - it needs torch
+
+    return held_out(text)
+
+
+def _tokens(model: Path, config: Mapping[str, Any], data: bytes, transformers: Any) -> list[int]:
+    """Return the text's tokens: the tokenizer's if the folder has one, else its bytes."""
+    if any((model / name).exists() for name in TOKENIZER_FILES):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model, local_files_only=True)
+        return list(tokenizer(data.decode(errors="replace"), add_special_tokens=False)["input_ids"])
+    if config["vocab_size"] != BYTES:
+        raise HookRefused(
+            f"{model} has no tokenizer",
+            why=f"its vocabulary of {config['vocab_size']} is not one of bytes, which has {BYTES}",
+            fix=f"put the files of its tokenizer into {model}",
+        )
+    return list(data)
+
+
+def _load(model: Path, transformers: Any) -> Any:
+    """Load the model in fp32; refuse one of which a weight is missing, left over, or of another shape.
+
+    The last would be an exception that does not name the weight, were it not asked to be ignored.
+    """
+    try:
+        loaded, info = transformers.AutoModelForCausalLM.from_pretrained(
+            model, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except Exception as error:  # a folder can be wrong in ways of which transformers has no list
+        raise HookRefused(
+            f"{model} cannot be loaded",
+            why=f"{type(error).__name__}: {error}",
+            fix="see that its files are whole, and convert the checkpoint again",
+        ) from error
+    wrong = {what: list(names) for what, names in info.items() if names}
+    if wrong:
+        raise HookRefused(
+            f"{model} is not the model its configuration describes",
+            why=", ".join(f"{what}: {names[0]}" for what, names in wrong.items()),
+            fix="convert the checkpoint again",
+        )
+    return loaded.float().eval()
+
+
+# The measurement.
+
+
+def _mean_loss(
+    model: Any,
+    tokens: "torch.Tensor",
+    starts: Sequence[int],
+    length: int,
+    batch_size: int,
+) -> float:
+    """Return the mean cross entropy of each window's next tokens; `tokens` is int64 [length of the text].
+
+    Batches are computed side by side, each by threads of its own. Threads that share one small batch wait for
+    each other at every step: beside other jobs that was measured to take ten times as long.
+    """
+    import torch  # noqa: PLC0415 - imported already
+
+    def summed(batch: torch.Tensor) -> float:
+        with torch.inference_mode():
+            logits = model(batch[:, :-1], use_cache=False).logits.flatten(0, 1)
+            return torch.nn.functional.cross_entropy(logits, batch[:, 1:].flatten(), reduction="sum").item()
+
+    windows = torch.stack([tokens[start : start + length + 1] for start in starts])
+    cores = len(os.sched_getaffinity(0))
+    workers = min(cores, MOST_WORKERS)
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores // workers,)) as pool:
+        total = math.fsum(pool.map(summed, torch.split(windows, batch_size)))
+    return total / (len(starts) * length)
+
+
+def _perplexity(loss: float, model: Path) -> float:
+    try:
+        perplexity = math.exp(loss)
+    except OverflowError:
+        perplexity = math.inf
+    if not math.isfinite(perplexity):
+        raise HookRefused(
+            f"the loss of {model} is {loss}",
+            why="a model that diverged, or was converted wrongly, has no perplexity",
+            fix="look at the training's loss up to this iteration",
+        )
+    return perplexity
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

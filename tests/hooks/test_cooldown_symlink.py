@@ -1,0 +1,423 @@
+import contextlib
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from autoexp.errors import HookRefused
+
+ROOT = Path(__file__).parent.parent.parent
+HOOK = ROOT / "hooks" / "cooldown_symlink.py"
+TRACKER = "latest_checkpointed_iteration.txt"
+AT = 1500
+
+
+@pytest.fixture
+def hook(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("cooldown_symlink")
+
+
+@pytest.fixture
+def source(tmp_path: Path, megatron: Callable[..., Any]) -> Path:
+    """A pretraining that has saved the branch point and gone on."""
+    checkpoints = tmp_path / "jobs" / "pretrain" / "checkpoints"
+    tiny = megatron(hidden=4, layers=1, heads=1, groups=1, head_dim=4, ffn=4, vocab=4)
+    for iteration in (1000, AT, 2000):
+        tiny.save(checkpoints, iteration)
+    return checkpoints
+
+
+@pytest.fixture
+def job(source: Path) -> Path:
+    folder = source.parent.parent / "cooldown"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def state(folder: Path) -> dict[str, str]:
+    """Return all that stands in a cooldown's folder: links by their goal, files by their content."""
+    return {
+        entry.name: f"-> {entry.readlink()}" if entry.is_symlink() else entry.read_text()
+        for entry in folder.iterdir()
+        if entry.is_symlink() or entry.is_file()
+    }
+
+
+READY = {"iter_0001500": "-> ../../pretrain/checkpoints/iter_0001500", TRACKER: "1500"}
+
+
+def test_a_cooldown_gets_a_relative_link_and_a_tracker_without_a_newline(
+    hook: ModuleType, source: Path, job: Path
+) -> None:
+    evidence = hook.prepare(job, **{"from": str(source), "iteration": AT})
+
+    assert state(job / "checkpoints") == READY
+    assert evidence["done"] == ["link", "tracker"]
+    assert (job / "checkpoints" / "iter_0001500" / "mp_rank_00").is_dir()
+    json.dumps(evidence)
+
+
+def test_a_second_run_does_nothing_and_says_so(hook: ModuleType, source: Path, job: Path) -> None:
+    hook.prepare(job, **{"from": str(source), "iteration": AT})
+    before = (job / "checkpoints" / TRACKER).stat()
+
+    evidence = hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert evidence["done"] == []
+    assert (job / "checkpoints" / TRACKER).stat() == before
+
+
+def test_a_moved_study_keeps_its_link(hook: ModuleType, source: Path, job: Path, tmp_path: Path) -> None:
+    hook.prepare(job, **{"from": source, "iteration": AT})
+    (tmp_path / "jobs").rename(tmp_path / "moved")
+
+    link = tmp_path / "moved" / "cooldown" / "checkpoints" / "iter_0001500"
+
+    assert (link / "mp_rank_00" / "model_optim_rng.pt").is_file()
+    moved = link.parent.parent
+    assert hook.prepare(moved, **{"from": moved.parent / "pretrain" / "checkpoints", "iteration": AT})["done"] == []
+
+
+def test_the_link_leads_there_from_a_folder_reached_through_a_link(
+    hook: ModuleType, source: Path, tmp_path: Path
+) -> None:
+    real = tmp_path / "elsewhere" / "deep" / "cooldown"
+    real.mkdir(parents=True)
+    (tmp_path / "short").symlink_to(real)
+
+    hook.prepare(tmp_path / "short", **{"from": source, "iteration": AT})
+
+    assert (real / "checkpoints" / "iter_0001500" / "mp_rank_00").is_dir()
+
+
+@pytest.mark.parametrize("padding", ["iter_1500", "iter_000000001500"])
+def test_the_number_counts_not_its_padding_but_the_link_is_named_as_megatron_looks_for_it(
+    hook: ModuleType, source: Path, job: Path, padding: str
+) -> None:
+    (source / "iter_0001500").rename(source / padding)
+    shutil.copytree(source / "iter_0001000", source / "iter_0011500")
+
+    hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert state(job / "checkpoints")["iter_0001500"].endswith(padding)
+
+
+# The cooldown's own progress.
+
+
+def test_progress_of_the_cooldown_itself_is_never_reset_even_when_the_source_is_gone(
+    hook: ModuleType, source: Path, job: Path
+) -> None:
+    hook.prepare(job, **{"from": source, "iteration": AT})
+    (job / "checkpoints" / TRACKER).write_text("1800")
+    shutil.rmtree(source)
+
+    evidence = hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert evidence["done"] == []
+    assert "1800" in evidence["why"]
+    assert (job / "checkpoints" / TRACKER).read_text() == "1800"
+
+
+@pytest.mark.parametrize("content", ["1400", "", "release", "12x"])
+def test_a_tracker_that_is_no_progress_of_this_cooldown_is_refused_and_left_alone(
+    hook: ModuleType, source: Path, job: Path, content: str
+) -> None:
+    hook.prepare(job, **{"from": source, "iteration": AT})
+    (job / "checkpoints" / TRACKER).write_text(content)
+
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert not refusal.value.temporary
+    assert "printf 1500" in refusal.value.fix
+    assert (job / "checkpoints" / TRACKER).read_text() == content
+
+
+def test_a_tracker_lost_beside_own_saves_is_not_written_back_to_the_start(
+    hook: ModuleType, source: Path, job: Path
+) -> None:
+    hook.prepare(job, **{"from": source, "iteration": AT})
+    (job / "checkpoints" / TRACKER).unlink()
+    shutil.copytree(source / "iter_0002000", job / "checkpoints" / "iter_0002000")
+
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert "printf 2000" in refusal.value.fix
+
+
+def test_a_lost_link_is_made_again_below_a_tracker_at_the_branch_point(
+    hook: ModuleType, source: Path, job: Path
+) -> None:
+    hook.prepare(job, **{"from": source, "iteration": AT})
+    (job / "checkpoints" / "iter_0001500").unlink()
+
+    assert hook.prepare(job, **{"from": source, "iteration": AT})["done"] == ["link"]
+    assert state(job / "checkpoints") == READY
+
+
+@pytest.mark.parametrize("obstacle", ["another link", "a folder", "a file", "a circle"])
+def test_whatever_else_has_the_links_name_is_refused_and_left_alone(
+    hook: ModuleType, source: Path, job: Path, obstacle: str
+) -> None:
+    link = job / "checkpoints" / "iter_0001500"
+    link.parent.mkdir()
+    match obstacle:
+        case "another link":
+            link.symlink_to(source / "iter_0001000")
+        case "a folder":
+            (link / "mp_rank_00").mkdir(parents=True)
+        case "a file":
+            link.write_text("")
+        case _:
+            link.symlink_to(link.name)
+
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert not refusal.value.temporary
+    assert os.path.lexists(link)
+    assert not (job / "checkpoints" / TRACKER).exists()
+
+
+# The source.
+
+
+def test_a_source_that_is_not_there_yet_is_a_reason_to_wait(hook: ModuleType, source: Path, job: Path) -> None:
+    for iteration in (AT, 2000):
+        shutil.rmtree(source / f"iter_000{iteration}")
+    for folder in (source, source.parent / "absent"):
+        with pytest.raises(HookRefused) as refusal:
+            hook.prepare(job, **{"from": folder, "iteration": AT})
+        assert refusal.value.temporary
+    assert not (job / "checkpoints").exists()
+
+
+def test_a_source_that_was_passed_without_saving_is_refused_for_good_with_the_nearest(
+    hook: ModuleType, source: Path, job: Path
+) -> None:
+    shutil.rmtree(source / "iter_0001500")
+
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert not refusal.value.temporary
+    assert "1000 and 2000" in refusal.value.why
+
+
+def cut(folder: Path) -> None:
+    file = folder / "mp_rank_00" / "model_optim_rng.pt"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def test_a_half_written_source_is_waited_for_until_the_pretraining_has_passed_it(
+    hook: ModuleType, source: Path, job: Path
+) -> None:
+    cut(source / "iter_0001500")
+    cut(source / "iter_0002000")
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+    assert refusal.value.temporary
+
+    shutil.rmtree(source / "iter_0002000")
+    shutil.copytree(source / "iter_0001000", source / "iter_2000x")
+    shutil.copytree(source / "iter_0001000", source / "release")
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+    assert refusal.value.temporary
+
+
+def test_a_torn_save_that_the_pretraining_left_behind_is_refused_for_good(
+    hook: ModuleType, source: Path, job: Path
+) -> None:
+    cut(source / "iter_0001500")
+
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert not refusal.value.temporary
+    assert "not a whole zip" in refusal.value.why
+
+
+def test_a_source_without_its_optimizer_cannot_be_cooled_down(
+    hook: ModuleType, tmp_path: Path, job: Path, megatron: Callable[..., Any]
+) -> None:
+    bare = tmp_path / "bare"
+    megatron(layers=1).save(bare, AT, arguments={"no_save_optim": True}, without=("optimizer",))
+
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": bare, "iteration": AT})
+
+    assert not refusal.value.temporary
+    assert "optimizer" in refusal.value.why
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"from": "x"},
+        {"iteration": AT},
+        {"from": "x", "iteration": "1500"},
+        {"from": "x", "iteration": 0},
+        {"from": 3, "iteration": AT},
+        {"from": "x", "iteration": AT, "form": "x"},
+    ],
+)
+def test_wrong_values_are_refused_with_the_right_ones(hook: ModuleType, job: Path, values: dict[str, Any]) -> None:
+    with pytest.raises(HookRefused, match="wrong values"):
+        hook.prepare(job, **values)
+
+
+# Killed anywhere, failed anywhere, beside itself.
+
+CALLS = ("mkdir", "symlink", "link", "unlink", "rename", "open", "fsync", "close")
+
+
+def killing(when: str) -> str:
+    """Return a program that runs the hook and dies at its N-th call of the file system."""
+    return f"""
+import os, sys
+count = int(sys.argv.pop(1))
+def mortal(call):
+    def die_at_last(*args, **kwargs):
+        global count
+        count -= 1
+        if count == 0 and {when == "before"}: os._exit(9)
+        try:
+            return call(*args, **kwargs)
+        finally:
+            if count == 0: os._exit(9)
+    return die_at_last
+sys.path.insert(0, {str(HOOK.parent)!r})
+import cooldown_symlink
+for name in {CALLS!r}: setattr(os, name, mortal(getattr(os, name)))
+raise SystemExit(cooldown_symlink.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_call_and_run_again_it_ends_in_the_same_place(
+    hook: ModuleType, source: Path, job: Path, environment: dict[str, str], when: str
+) -> None:
+    flags = ["--from", str(source), "--iteration", str(AT), "--output", str(job / "checkpoints")]
+    for count in range(1, 100):
+        shutil.rmtree(job / "checkpoints", ignore_errors=True)
+        command = [sys.executable, "-c", killing(when), str(count), *flags]
+        killed = subprocess.run(command, env=environment, check=False, capture_output=True)
+        if killed.returncode == 0:
+            break
+        assert killed.returncode == 9
+        with contextlib.suppress(FileNotFoundError):
+            left = state(job / "checkpoints")
+            assert left.get(TRACKER, "1500") == "1500"
+            assert TRACKER not in left or "iter_0001500" in left
+        assert hook.main(flags) == 0
+        assert state(job / "checkpoints") == READY
+    assert count > 12
+
+
+def ask(hook: ModuleType, source: Path, job: Path) -> HookRefused | None:
+    try:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+    except HookRefused as refusal:
+        return refusal
+    return None
+
+
+def test_an_error_at_any_call_is_temporary_and_the_next_run_mends_it(
+    hook: ModuleType, source: Path, job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for fatal in range(1, 100):
+        shutil.rmtree(job / "checkpoints", ignore_errors=True)
+        count = fatal
+
+        def fail(call: Callable[..., object], *args: object, **kwargs: object) -> object:
+            nonlocal count
+            count -= 1
+            if count == 0:
+                raise OSError(errno.EIO, "Input/output error", "somewhere")
+            return call(*args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            for name in ("mkdir", "symlink", "link", "unlink", "fsync"):
+                call = getattr(os, name)
+                patch.setattr(os, name, lambda *a, _call=call, **k: fail(_call, *a, **k))
+            answer = ask(hook, source, job)
+        assert answer is None or (answer.temporary and "Input/output" in answer.why)
+        hook.prepare(job, **{"from": source, "iteration": AT})
+        assert state(job / "checkpoints") == READY
+        if count > 0:
+            break
+    assert fatal > 5
+
+
+def test_a_file_system_without_hard_links_gets_its_tracker_by_a_rename(
+    hook: ModuleType, source: Path, job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+
+    hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert state(job / "checkpoints") == READY
+
+
+def test_a_cooldown_that_begins_while_we_look_keeps_its_tracker(
+    hook: ModuleType, source: Path, job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def late(old: Path, new: Path) -> None:
+        (job / "checkpoints" / TRACKER).write_text("1800")
+        link(old, new)
+
+    monkeypatch.setattr(os, "link", late)
+
+    evidence = hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert evidence["done"] == ["link"]
+    assert state(job / "checkpoints") == {**READY, TRACKER: "1800"}
+
+
+def test_copies_that_race_make_one_link_and_one_tracker(source: Path, job: Path, environment: dict[str, str]) -> None:
+    flags = ["--from", str(source), "--iteration", str(AT), "--output", str(job / "checkpoints")]
+    for _ in range(3):
+        shutil.rmtree(job / "checkpoints", ignore_errors=True)
+        copies = [
+            subprocess.Popen([sys.executable, str(HOOK), *flags], env=environment, stdout=subprocess.PIPE)
+            for _ in range(6)
+        ]
+        done = [json.loads(copy.communicate()[0])["done"] for copy in copies]
+
+        assert [copy.returncode for copy in copies] == [0] * 6
+        assert sorted(step for steps in done for step in steps) == ["link", "tracker"]
+        assert state(job / "checkpoints") == READY
+
+
+# By hand.
+
+
+def test_by_hand_a_refusal_is_three_lines_and_says_whether_to_wait(
+    source: Path, job: Path, environment: dict[str, str]
+) -> None:
+    def run(iteration: int) -> subprocess.CompletedProcess[str]:
+        flags = ["--from", str(source), "--iteration", str(iteration), "--output", str(job / "checkpoints")]
+        return subprocess.run(
+            [sys.executable, str(HOOK), *flags], env=environment, check=False, capture_output=True, text=True
+        )
+
+    assert [run(1700).returncode, run(9000).returncode] == [1, 75]
+    lines = run(1700).stderr.splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == ["cooldown_symlink", "why", "fix"]

@@ -1,0 +1,98 @@
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autoexp.report.evaluations import Evaluation
+from autoexp.report.results import read
+
+
+def only(maker: Any) -> Evaluation:
+    (run,) = read(maker.study()).runs
+    (evaluation,) = run.evaluations
+    found: Evaluation = evaluation
+    return found
+
+
+def test_an_evaluation_belongs_to_the_training_job_at_the_end_of_its_parents(maker: Any) -> None:
+    maker.evaluate(maker.train("pretrain"), 200, 2.5)
+    evaluation = only(maker)
+    assert (evaluation.job, evaluation.iteration, evaluation.loss) == ("evaluate-convert-pretrain@0000200", 200, 2.5)
+    assert evaluation.perplexity == pytest.approx(math.exp(2.5))
+
+
+def test_a_missing_perplexity_is_that_of_the_loss(maker: Any) -> None:
+    maker.evaluate(maker.train("pretrain"), 200, {"loss": 2.0})
+    assert only(maker).perplexity == pytest.approx(math.e**2)
+
+
+def test_an_iteration_that_the_plan_does_not_know_is_taken_from_the_results(maker: Any) -> None:
+    maker.evaluate(maker.train("pretrain"), None, {"loss": 2.0, "iteration": 300})
+    assert only(maker).iteration == 300
+
+
+def test_results_that_are_not_there_yet_say_why(maker: Any) -> None:
+    maker.evaluate(maker.train("pretrain"), 200, None)
+    assert only(maker).problem == "there is no eval/results.json"
+
+
+@pytest.mark.parametrize(
+    ("results", "reason"),
+    [
+        pytest.param(b'{"loss": 2.', "cannot be read", id="torn"),
+        pytest.param(b"\xff\xfe\x00", "cannot be read", id="binary"),
+        pytest.param(b"[" * 100_000, "cannot be read", id="nested too deep"),
+        pytest.param(b'{"loss": NaN}', "its loss is nan", id="not a number"),
+        pytest.param(b'{"loss": 1e999}', "its loss is inf", id="infinite"),
+        pytest.param(b'{"loss": "2.5"}', "its loss is '2.5'", id="text"),
+        pytest.param(b'{"perplexity": 3}', "it has no loss", id="no loss"),
+        pytest.param(b"[1, 2]", "it has no loss", id="a list"),
+    ],
+)
+def test_results_that_are_no_results_are_missing_with_the_reason(maker: Any, results: bytes, reason: str) -> None:
+    maker.evaluate(maker.train("pretrain"), 200, results)
+    evaluation = only(maker)
+    assert (evaluation.loss, evaluation.perplexity) == (None, None)
+    assert reason in evaluation.problem
+
+
+def test_a_loss_too_large_for_a_perplexity_has_none(maker: Any) -> None:
+    maker.evaluate(maker.train("pretrain"), 200, {"loss": 1e6})
+    assert (only(maker).loss, only(maker).perplexity) == (1e6, None)
+
+
+def test_evaluations_on_two_texts_are_two_measures(maker: Any) -> None:
+    maker.train("pretrain")
+    for text in ("wiki", "code"):
+        maker.evaluate("pretrain", 200, 2.0, values={"text": text})
+    assert read(maker.study()).measures == ("evaluate, text wiki", "evaluate, text code")
+
+
+def test_evaluations_of_jobs_that_the_plan_has_no_more_are_counted(maker: Any) -> None:
+    maker.evaluate(maker.train("pretrain-lr1"), 200, 2.0)
+    del maker._planned["pretrain-lr1"]
+    maker.train("pretrain-lr2")
+    assert read(maker.study()).problems == ("1 evaluations belong to no training job of the study",)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+RESULTS = VALUES | st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("loss", "perplexity", "iteration", "text"), VALUES)
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(results=RESULTS)
+def test_whatever_json_stands_there_a_loss_is_finite_or_has_a_reason(maker: Any, results: Any) -> None:
+    maker._planned.clear()
+    maker._appeared.clear()
+    maker.evaluate(maker.train("pretrain"), 200, json.dumps(results).encode())
+    evaluation = only(maker)
+    assert (evaluation.loss is None) == bool(evaluation.problem)
+    assert evaluation.loss is None or math.isfinite(evaluation.loss)

@@ -1,0 +1,350 @@
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoexp import nccl
+from autoexp.nccl import Asked, Code
+
+GIB = 1 << 30
+
+HEADING = """\
+#                                                              out-of-place                       in-place
+#       size         count      type   redop    root     time   algbw   busbw #wrong     time   algbw   busbw #wrong
+#        (B)    (elements)                               (us)  (GB/s)  (GB/s)            (us)  (GB/s)  (GB/s)
+"""
+
+
+def table(
+    *placements: tuple[float, ...],
+    ranks: int = 4,
+    hosts: int = 2,
+    average: str | None = None,
+    wrong: str = "0",
+    bounds: str = "0 OK",
+    suffix: str = "",
+) -> str:
+    """Print what nccl-tests prints for rows of two placements' bandwidths, sizes doubling from 1 GiB."""
+    rows = placements or ((90.0, 91.0), (95.0, 94.0))
+    mean = sum(sum(row) for row in rows) / sum(len(row) for row in rows)
+    limits = f"minBytes {GIB} maxBytes {GIB << len(rows) - 1}"
+    text = f"# nThread 1 nGpus 1 {limits} step: 2(factor) warmup iters: 5 iters: 20\n#\n"
+    text += "# Using devices\n"
+    for rank in range(ranks):
+        host = f"node{rank * hosts // ranks:03d}"
+        text += f"#  Rank {rank:2d} Group  0 Pid {4000 + rank:6d} on {host} device  0 [0x07] GPU\n"
+    text += "#\n" + HEADING
+    for index, row in enumerate(rows):
+        size = GIB << index
+        halves = "".join(f"  1234.5  {value / 1.5:6.2f}  {value:6.2f}  {wrong:>5}" for value in row)
+        text += f"{size:12d}  {size // 4:12d}     float     sum      -1{halves}\n"
+    text += f"# Out of bounds values : {bounds}\n"
+    return text + f"# Avg bus bandwidth    : {average or f'{mean:g}'} {suffix}\n#\n\n"
+
+
+def judge(text: str, **asked: Any) -> nccl.Verdict:
+    return nccl.judge(text, Asked(**{"threshold_gbps": 80.0, **asked}))
+
+
+def code(text: str, **asked: Any) -> Code:
+    return judge(text, **asked).code
+
+
+# The number that counts.
+
+
+def test_the_bandwidth_is_the_lower_placement_at_the_largest_size() -> None:
+    verdict = judge(table((200.0, 200.0), (90.0, 85.0)), ranks=4, hosts=2)
+
+    assert verdict.as_json() == {
+        "verdict": "pass",
+        "code": 0,
+        "cause": "fast enough",
+        "busbw_gbps": 85.0,
+        "threshold_gbps": 80.0,
+        "ranks": 4,
+        "suspects": [],
+    }
+
+
+def test_a_sweep_from_small_sizes_passes_although_its_average_is_far_below() -> None:
+    assert code(table((0.01, 0.01), (0.5, 0.5), (12.3, 12.3), (95.0, 94.0))) is Code.PASS
+
+
+def test_a_large_size_below_the_threshold_fails_although_a_smaller_one_is_above() -> None:
+    verdict = judge(table((200.0, 200.0), (90.0, 79.99)))
+
+    assert (verdict.code, verdict.busbw_gbps) == (Code.SLOW, 79.99)
+
+
+def test_the_threshold_itself_passes() -> None:
+    assert code(table((80.0, 80.0))) is Code.PASS
+
+
+def test_the_slowest_of_several_tests_in_one_log_decides() -> None:
+    assert code(table((90.0, 90.0)) + table((70.0, 70.0)) + table((90.0, 90.0))) is Code.SLOW
+    assert judge(table((90.0, 90.0)) + table((88.0, 88.0))).busbw_gbps == 88.0
+
+
+def test_a_dead_link_in_scientific_notation_is_slow_and_not_misread() -> None:
+    assert code(table((0.0, 0.0), average="4.9231e-05")) is Code.SLOW
+
+
+# What is printed around the table.
+
+LABELS = [
+    "0: ",
+    " 0: ",
+    "[1,0]<stdout>:",
+    "[prterun-h-1@1,0]<stdout>: ",
+    "[default0]:",
+    "[rank0]:",
+    "[n01:3]: ",
+]
+
+
+@pytest.mark.parametrize("label", [*LABELS, "Fri Nov 20 21:40:01 2026[1,0]<stdout>:", "0: [rank0]:"])
+def test_labels_of_launchers_are_taken_off(label: str) -> None:
+    text = "\n".join(label + line for line in table().splitlines())
+
+    assert judge(text, ranks=4, hosts=2).code is Code.PASS
+
+
+def test_lines_of_nccl_between_the_lines_are_passed_over() -> None:
+    noise = "gpu01:51200:51231 [0] NCCL INFO comm 0x55d0 rank 0 nranks 4 cudaDev 0 busId 7000 - Init COMPLETE"
+    text = "\n".join(f"{line}\n{noise}" for line in table().splitlines())
+
+    assert code(text, ranks=4, hosts=2) is Code.PASS
+
+
+def test_a_log_with_carriage_returns_is_read() -> None:
+    assert code(table().replace("\n", "\r\n")) is Code.PASS
+
+
+def test_what_is_appended_to_the_rows_does_not_shift_the_columns() -> None:
+    text = "\n".join(
+        f"{line}  2026-11-20 21:40:01" if line.strip().startswith(("1", "2")) else line for line in table().splitlines()
+    )
+
+    assert judge(text).busbw_gbps == 94.0
+
+
+def test_columns_inserted_in_the_middle_are_found_by_the_heading() -> None:
+    old, new = "   busbw #wrong     time", "   busbw #wrong  i_min  i_max     time"
+    text = "\n".join(
+        line.replace("0  1234.5", "0  1.0  9999.0  1234.5", 1) if line.strip()[:1].isdigit() else line.replace(old, new)
+        for line in table().splitlines()
+    )
+    assert "i_min" in text
+    assert "9999.0" in text
+
+    assert judge(text).busbw_gbps == 94.0
+
+
+def test_the_form_of_rccl_is_read() -> None:
+    text = table().replace(" Group  0", "").replace("[0x07]", "[0000:0c:00.0]")
+    text = text.replace("# Using", "rccl-tests: Version develop:ae3e635\n# Using")
+    text = text.replace("# Out of", "# Errors with asterisks indicate errors that exceed the threshold.\n# Out of")
+
+    assert code(text, ranks=4, hosts=2) is Code.PASS
+
+
+def test_results_that_were_not_checked_or_not_run_are_no_error() -> None:
+    assert code(table(wrong="N/A")) is Code.PASS
+    rows = table((90.0, 12.0), average="90")
+    assert judge(rows.replace("  1234.5    8.00   12.00      0", "  N/A  N/A  N/A  N/A")).busbw_gbps == 90.0
+
+
+# What cannot be judged fails.
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "hello", "srun: error: Unable to create step", "\0" * 100, "{", "{}"])
+def test_no_table_is_unreadable(text: str) -> None:
+    assert code(text) is Code.UNREADABLE
+
+
+@given(share=st.floats(0, 1))
+def test_an_output_cut_anywhere_never_passes_unless_nothing_but_the_end_is_gone(share: float) -> None:
+    text = table()
+    cut = text[: int(share * len(text))]
+
+    assert code(cut) is Code.UNREADABLE or "Avg bus bandwidth    : 92" in cut
+
+
+@given(lost=st.sets(st.integers(0, 11), min_size=1), start=st.integers(1, 5))
+def test_lost_lines_of_a_sweep_are_noticed(lost: set[int], start: int) -> None:
+    rows = tuple((float(start << index),) * 2 for index in range(12))
+    lines = table(*rows).splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith(f"{GIB:12d}"))
+
+    text = "\n".join(line for index, line in enumerate(lines) if index - first not in lost)
+
+    assert code(text, threshold_gbps=0.5) is Code.UNREADABLE
+
+
+@pytest.mark.parametrize("word", ["-nan", "nan", "inf", "-inf", "-1", "1.5.5", "1_0", "0x10", "٤", "95,0"])
+def test_a_number_that_is_none_is_unreadable_wherever_it_stands(word: str) -> None:
+    assert code(table(average=word)) is Code.UNREADABLE
+    assert code(table().replace(" 94.00 ", f" {word} ")) is Code.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "  4294967296    1073741824     float     sum      -1   29slurmstepd: error: *** JOB 22 CANCELLED",
+        "# Avg bus bandwidth    : ",
+        "# Avg bus bandwidth    : 92.5",
+        "# Out of bounds values : 0 OK",
+        "# Out of bounds values : x OK",
+        "# error: something",
+        "node001: Test NCCL failure common.cu:1007 'unhandled system error / Connection reset'",
+    ],
+)
+def test_a_broken_line_or_a_second_footer_is_a_contradiction(line: str) -> None:
+    assert code(f"{table()}\n{line}\n") is Code.UNREADABLE
+
+
+def test_a_footer_that_is_one_percent_off_still_agrees_and_two_percent_do_not() -> None:
+    assert code(table((100.0, 100.0), average="100.9")) is Code.PASS
+    assert code(table((100.0, 100.0), average="102.1")) is Code.UNREADABLE
+
+
+def test_sizes_in_steps_of_bytes_are_counted_too() -> None:
+    steps = f"maxBytes {2 * GIB} step: {GIB}(bytes)"
+    assert code(table().replace(f"maxBytes {2 * GIB} step: 2(factor)", steps)) is Code.PASS
+    assert (
+        code(table().replace(f"maxBytes {2 * GIB} step: 2(factor)", steps.replace("2147", "3221"))) is Code.UNREADABLE
+    )
+
+
+def test_sizes_that_the_tool_left_out_for_want_of_memory_are_not_missed() -> None:
+    text = table().replace(f"maxBytes {2 * GIB}", f"maxBytes {8 * GIB}")
+    assert code(text) is Code.UNREADABLE
+
+    reduced = f"# Reducing maxBytes to {2 * GIB} due to memory limitation\n# Using"
+    assert code(text.replace("# Using", reduced)) is Code.PASS
+
+
+def test_a_lost_beginning_is_torn_but_in_an_excerpt_on_purpose() -> None:
+    text = table((90.0, 90.0), (95.0, 95.0), average="60").partition("redop")[2]
+
+    assert code(text) is Code.UNREADABLE
+    assert judge(text, excerpt=True).busbw_gbps == 95.0
+    assert code(text, excerpt=True, ranks=4) is Code.UNREADABLE
+    assert code(table((90.0, 90.0), (95.0, 95.0), average="60"), excerpt=True) is Code.UNREADABLE
+
+
+def test_an_excerpt_takes_its_ranks_from_nccls_own_lines() -> None:
+    line = "gpu01:1:1 [0] NCCL INFO comm 0x60 rank 0 nranks 2 cudaDev 0 busId 30000 - Destroy COMPLETE\n"
+    text = line + table((90.0, 90.0)).partition("redop")[2]
+
+    assert judge(text, excerpt=True).ranks == 2
+    assert code(text, excerpt=True, ranks=4) is Code.TOPOLOGY
+
+
+def test_a_failed_program_does_not_pass_on_a_good_table() -> None:
+    assert code(table(), status=1) is Code.UNREADABLE
+    assert "exit status is 3" in judge(table(), status=3).cause
+
+
+# The other codes.
+
+
+def test_wrong_data_outweighs_speed_and_a_torn_end() -> None:
+    assert code(table(wrong="16384"), status=7) is Code.WRONG_DATA
+    assert code(table(bounds="1 FAILED")) is Code.WRONG_DATA
+    assert code(table((1.0, 1.0), wrong="1e+06")) is Code.WRONG_DATA
+    assert code(table(wrong="3").partition("# Out")[0]) is Code.WRONG_DATA
+
+
+def test_the_tools_own_minimum_counts_although_it_ends_the_line() -> None:
+    assert code(table(suffix="FAILED"), status=7) is Code.SLOW
+    assert code(table(suffix="OK")) is Code.PASS
+
+
+def test_a_timeout_of_ours_or_the_tools_is_one() -> None:
+    assert code(table(), timed_out=True) is Code.TIMEOUT
+    assert code("", status=4) is Code.TIMEOUT
+    verdict = judge("node007: Test timeout (60s) common.cu:700\n")
+    assert (verdict.code, verdict.suspects) == (Code.TIMEOUT, ("node007",))
+
+
+def test_programs_that_do_not_know_each_other_are_no_run() -> None:
+    side_by_side = "\n".join(line for line in table((0.0, 0.0), ranks=1).splitlines() for _ in range(2))
+
+    assert code(side_by_side) is Code.TOPOLOGY
+    assert code(table((0.0, 0.0), ranks=1) * 2) is Code.TOPOLOGY
+    assert code("\n".join(line for line in table().splitlines() for _ in range(2))) is Code.TOPOLOGY
+
+
+def test_the_ranks_and_hosts_asked_for_must_be_there() -> None:
+    assert code(table(ranks=1, hosts=1)) is Code.TOPOLOGY
+    assert code(table(), ranks=8) is Code.TOPOLOGY
+    assert code(table(), ranks=4, hosts=4) is Code.TOPOLOGY
+    assert code("Invalid number of GPUs: 8 requested but only 7 were found.\n", status=5) is Code.TOPOLOGY
+    assert code(table().replace("#  Rank  2", "#  Rink  2"), ranks=3) is Code.UNREADABLE
+
+
+def test_the_hosts_that_an_error_names_are_suspects() -> None:
+    text = "gpu3: Test NCCL failure a:1 'x'\n .. gpu3 pid 7: Test failure a:9\ngpu4: Test CUDA failure a:1"
+
+    assert judge(text).suspects == ("gpu3", "gpu4")
+
+
+# JSON.
+
+
+def document(**changes: Any) -> str:
+    half = {"time": 1.0, "alg_bw": 60.0, "bus_bw": 90.0, "nwrong": 0.0}
+    value = {
+        "version": 3,
+        "config": {"devices": [{"rank": rank, "hostname": f"n{rank % 2}"} for rank in range(4)]},
+        "results": [{"size": GIB, "out_of_place": half, "in_place": {**half, "nwrong": "N/A"}}],
+        "out_of_bounds": {"count": 0, "okay": "true"},
+        "average_bus_bandwidth": {"bandwidth": 90.0, "okay": "unchecked"},
+        "errors": [""],
+    }
+    return json.dumps(value | changes)
+
+
+def test_the_json_that_the_tool_writes_is_judged_alike() -> None:
+    verdict = judge(document(), ranks=4, hosts=2)
+
+    assert (verdict.code, verdict.busbw_gbps, verdict.ranks) == (Code.PASS, 90.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"average_bus_bandwidth": {"bandwidth": 50.0}}, Code.UNREADABLE),
+        ({"average_bus_bandwidth": {"bandwidth": "nan"}}, Code.UNREADABLE),
+        ({"average_bus_bandwidth": {"bandwidth": 90.0, "okay": "false"}}, Code.SLOW),
+        ({"out_of_bounds": {"count": 2}}, Code.WRONG_DATA),
+        ({"errors": ["unhandled cuda error"]}, Code.UNREADABLE),
+        ({"results": []}, Code.UNREADABLE),
+        ({"results": None}, Code.UNREADABLE),
+        ({"config": {"devices": []}}, Code.PASS),
+    ],
+)
+def test_the_jsons_traps(changes: dict[str, Any], expected: Code) -> None:
+    assert code(document(**changes)) is expected
+
+
+def test_json_that_is_cut_or_holds_a_bare_infinity_is_unreadable() -> None:
+    assert code(document()[:-1]) is Code.UNREADABLE
+    assert code(document().replace("90.0", "inf", 1)) is Code.UNREADABLE
+    assert code(document().replace("90.0", "Infinity")) is Code.UNREADABLE
+
+
+# Any text at all.
+
+
+@given(text=st.text() | st.text(alphabet="# 0123456789.\n{}[]:naif-sumtlo").map(lambda t: table() + t))
+def test_no_text_raises_and_every_verdict_is_json(text: str) -> None:
+    verdict = judge(text)
+
+    json.dumps(verdict.as_json(), allow_nan=False)
+    assert verdict.busbw_gbps is None or math.isfinite(verdict.busbw_gbps)

@@ -10,12 +10,16 @@ from typing import Any
 def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
     """Put a file in place by rename; `durable` also sees that it survives a power cut."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
     if durable:
         sync_directory(path.parent)
 

@@ -1,6 +1,7 @@
 """Hook modules: found by file name, looked into without running them, and loaded only to prepare a submission."""
 
 import ast
+import traceback
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
@@ -49,7 +50,7 @@ def prepare(call: HookCall, job_dir: Path) -> Mapping[str, JSON]:
 
     Raises:
         HookRefused: the hook's own answer.
-        AutoexpError: the file is gone, or has no `prepare`.
+        AutoexpError: the file is gone, has no `prepare`, or broke.
     """
     module = _load(call.name, call.path)
     if not hasattr(module, "prepare"):
@@ -58,7 +59,19 @@ def prepare(call: HookCall, job_dir: Path) -> Mapping[str, JSON]:
             why=f"{call.path} has no function prepare(job_dir, **values)",
             fix="name a hook that has one under prepare:, or run this one as a stage",
         )
-    return cast(Preparing, module).prepare(job_dir, **call.values)
+    try:
+        return cast(Preparing, module).prepare(job_dir, **call.values)
+    except AutoexpError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _broken(call.name, call.path, error) from error
+
+
+def _broken(name: str, path: str, error: BaseException) -> AutoexpError:
+    """Say where a hook of the user's went wrong: one job's mishap, and no reason for the watcher to end."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    where = f"{path}:{lines[-1]}" if lines else path
+    return AutoexpError(f"the hook {name!r} broke", why=f"{where}: {error!r}", fix="correct the hook, then mark retry")
 
 
 @cache
@@ -67,5 +80,8 @@ def _load(name: str, path: str) -> object:
     if spec is None or spec.loader is None or not Path(path).is_file():
         raise AutoexpError(f"the hook {name!r} is gone", why=f"{path} is no file", fix="put it back, or plan again")
     module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise _broken(name, path, error) from error
     return module

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
 
+import hypothesis
 import pytest
 
 from autoexp import cli
@@ -21,6 +22,9 @@ from autoexp.model import Job, JobSpec, Machine
 from autoexp.outline import Plan
 from autoexp.registry import Ledger
 from autoexp.studies import Study
+
+hypothesis.settings.register_profile("steady", deadline=None)  # other work on the machine is no failure
+hypothesis.settings.load_profile("steady")
 
 REPOSITORY = Path(__file__).parent.parent
 POLL_S = 0.01
@@ -164,6 +168,10 @@ class Room:
     def states(self, study: str = "demo") -> dict[str, str]:
         return {name: row["state"] for name, row in self.rows(study).items()}
 
+    @staticmethod
+    def wait_until(holds: Callable[[], Any], what: str = "", within_s: float = PATIENCE_S) -> Any:
+        return wait_until(holds, what, within_s)
+
     def wait_for(self, wanted: Mapping[str, str], study: str = "demo", within_s: float = PATIENCE_S) -> None:
         """Wait until these jobs are in these states."""
         until = time.monotonic() + within_s
@@ -205,6 +213,14 @@ class Room:
         """The living processes of this room's jobs."""
         return sorted(processes_with(f"AUTOEXP_ROOT={self.root}".encode()))
 
+    def fail(self, job: str, attempt: int = 1, study: str = "demo") -> None:
+        """Kill all of an attempt but run.sh, which then says how it ended."""
+        leader = self.pid_of(job, attempt, study)
+        token = json.loads((self.attempt_dir(job, attempt, study) / "intent.json").read_text())["token"]
+        for pid in processes_with(f"AUTOEXP_TOKEN={token}".encode()):
+            if pid != leader:
+                os.kill(pid, signal.SIGKILL)
+
     def pid_of(self, job: str, attempt: int = 1, study: str = "demo") -> int:
         """The process of run.sh."""
         return int(json.loads((self.attempt_dir(job, attempt, study) / "started.json").read_text())["pid"])
@@ -230,10 +246,10 @@ def room(tmp_path: Path) -> Iterator[Room]:
     yield from _room(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def shared_room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    """A room for all tests of a module."""
-    yield from _room(tmp_path_factory.mktemp("room"))
+@pytest.fixture(scope="session")
+def make_room() -> Callable[[Path], AbstractContextManager[Room]]:
+    """Make a room in a folder, for as long as a with statement says."""
+    return contextmanager(_room)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class Mailroom:
 
     obeyed: set[tuple[Key, int, int]] = field(default_factory=set)
     problems: dict[str, str | None] = field(default_factory=dict)
-    """Folders whose markers could not be answered, and why."""
+    """Folders whose markers could not be answered, and why; None once they could be."""
     _open: dict[Path, Letter] = field(default_factory=dict)
 
     def collect(self, ledger: Ledger, key: Key, now: float, new: Iterable[str] = ()) -> Iterator[tuple[Key, Event]]:
@@ -74,7 +74,7 @@ class Mailroom:
             except OSError as error:
                 self.problems[folder] = f"its markers cannot be answered: {error}"
             else:
-                self.problems.pop(folder, None)
+                self.problems.update({folder: None} if folder in self.problems else {})
 
 
 def _jobs_of(ledger: Ledger) -> Iterator[str]:

@@ -58,9 +58,11 @@ class Difference:
     changed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     """Jobs that the recipe changed, and that stay as they were because they have run."""
+    recipe: bool = False
+    """The recipe or the machine is another one: what appears from now on follows it."""
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.retired or self.changed)
+        return bool(self.added or self.retired or self.changed or self.recipe)
 
 
 def new_key() -> str:
@@ -157,17 +159,18 @@ def appeared(folder: Path) -> Iterator[JobSpec]:
             ) from error
 
 
-def compare(old: Study | None, plan: Plan, folder: Path) -> Difference:
+def compare(old: Study | None, new: Study) -> Difference:
     """Say what a new plan changes of an old one; what appears for a job is no part of the job."""
     planned = {job.id for job in old.plan.jobs} if old else set()
-    before, after = _by_id(_known(old)), _by_id(plan.jobs)
+    before, after = _by_id(_known(old)), _by_id(new.plan.jobs)
     differing = {name for name in before.keys() & after.keys() if before[name] != after[name]}
-    kept = {name for name in differing if _has_run(folder, name)}
+    kept = {name for name in differing if _has_run(new.dir, name)}
     return Difference(
         added=tuple(name for name in after if name not in planned),
         retired=tuple(name for name in before if name in planned and name not in after),
         changed=tuple(sorted((differing & planned) - kept)),
         kept=tuple(sorted(kept)),
+        recipe=old is not None and _rest(old) != _rest(new),
     )
 
 
@@ -185,8 +188,8 @@ def write(study: Study, recipe_text: str, old: Study | None) -> Difference:
     Raises:
         AutoexpError: the directory cannot be written.
     """
-    difference = compare(old, study.plan, study.dir)
-    if old is not None and not difference and _rest(old) == _rest(study):
+    difference = compare(old, study)
+    if old is not None and not difference:
         return difference
     before = _by_id(_known(old))
     jobs = tuple(before[job.id] if job.id in difference.kept else job for job in study.plan.jobs)
@@ -213,9 +216,9 @@ def write(study: Study, recipe_text: str, old: Study | None) -> Difference:
     return difference
 
 
-def _rest(study: Study) -> tuple[Plan, Machine]:
+def _rest(study: Study) -> tuple[Plan, Machine, str]:
     """Return what a plan says besides its jobs."""
-    return replace(study.plan, jobs=()), study.machine
+    return replace(study.plan, jobs=()), study.machine, study.recipe_sha256
 
 
 def write_job(study: Study, job: JobSpec) -> None:

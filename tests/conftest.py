@@ -267,6 +267,32 @@ def _room(home: Path) -> Iterator[Room]:
         found.close()
 
 
+@pytest.fixture(scope="session")
+def whole_shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one file of a whole checkpoint of one rank, as Megatron-LM saves it; it fits any iteration."""
+    path = tmp_path_factory.mktemp("shard") / "model_optim_rng.pt"
+    state = "{'args': argparse.Namespace(a=1), 'model': {}, 'optimizer': {}}"
+    script = f"import argparse, sys, torch; torch.save({state}, sys.argv[1])"
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    return path
+
+
+@pytest.fixture
+def save_checkpoint(whole_shard: Path) -> Callable[..., Path]:
+    """Save a checkpoint below a folder, as a training would; `whole` and `tracker` say how far it has come."""
+
+    def save(checkpoints: Path, iteration: int, *, whole: bool = True, tracker: bool = True) -> Path:
+        rank = checkpoints / f"iter_{iteration:07d}" / "mp_rank_00"
+        rank.mkdir(parents=True, exist_ok=True)
+        data = whole_shard.read_bytes()
+        (rank / whole_shard.name).write_bytes(data if whole else data[:-100])
+        if tracker:
+            (checkpoints / "latest_checkpointed_iteration.txt").write_text(f"{iteration}\n")
+        return rank.parent
+
+    return save
+
+
 @pytest.fixture
 def wait() -> Callable[..., Any]:
     """Wait for something to be true."""

@@ -184,19 +184,19 @@ def _leader(order: Order) -> Process | None:
     return Process(pid=pid, start_time=began, boot_id=str(boot_id))
 
 
-def _members(order: Order) -> Iterator[int]:
-    """List the processes of an attempt's group but run.sh itself, which lives to write the exit file."""
-    leader = _leader(order)
-    if leader is not None and hosts.is_alive(leader):
-        yield from (pid for pid in hosts.group_of(leader.pid) if pid != leader.pid)
-
-
 def _ask_to_stop(running: Running) -> None:
-    """Signal an attempt's program once, as soon as it is there; what was suspended goes on, to hear of it."""
-    for pid in () if running.asked else _members(running.order):
-        hosts.send(pid, signal.SIGTERM)
+    """Signal an attempt's program once, as soon as it is there; what was suspended goes on, to hear of it.
+
+    run.sh itself lives to write the exit file.
+    """
+    leader = _leader(running.order)
+    if running.asked or leader is None or not hosts.is_alive(leader):
+        return
+    for pid in hosts.group_of(leader.pid):
+        if pid != leader.pid:
+            hosts.send(pid, signal.SIGTERM)
+            running.asked = True
         hosts.send(pid, signal.SIGCONT)
-        running.asked = True
 
 
 def _end_remains(order: Order) -> None:

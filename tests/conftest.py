@@ -172,6 +172,11 @@ class Room:
     def wait_until(holds: Callable[[], Any], what: str = "", within_s: float = PATIENCE_S) -> Any:
         return wait_until(holds, what, within_s)
 
+    @staticmethod
+    def wait_until_after(seconds: float) -> None:
+        """Let time pass, where time is what is tested."""
+        time.sleep(seconds)
+
     def wait_for(self, wanted: Mapping[str, str], study: str = "demo", within_s: float = PATIENCE_S) -> None:
         """Wait until these jobs are in these states."""
         until = time.monotonic() + within_s

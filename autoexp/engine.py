@@ -4,13 +4,14 @@ Whatever happens comes in as events. `_settle` steps the jobs, makes their trans
 actions be carried out; what comes of those are events again, until nothing is left to do.
 """
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from autoexp import clock, conditions, probe, studies
 from autoexp.actions import Action
-from autoexp.errors import AutoexpError
+from autoexp.alarms import Alarms
+from autoexp.errors import AlreadyWatched, AutoexpError
 from autoexp.events import BackoffElapsed, ConditionsDied, ConditionsMet, Event, Planned, Retired
 from autoexp.executor import Executors, carry_out, order_of
 from autoexp.executors import Order
@@ -56,26 +57,18 @@ class Engine:
     _unfinished: set[Key] = field(default_factory=set)
     _orders: dict[Key, Order] = field(default_factory=dict)
     """The open attempts."""
-    _alarms: list[tuple[float, Key]] = field(default_factory=list)
-    _unmet: list[tuple[Key, Action]] = field(default_factory=list)
-    """Actions that could not be carried out, to be tried again."""
+    _alarms: Alarms[Key] = field(default_factory=Alarms)
+    _unmet: dict[str, Key] = field(default_factory=dict)
+    """Actions that could not be carried out, and whose they are."""
+    _unasked: set[Key] = field(default_factory=set)
+    """Waiting jobs whose conditions may hold without anything happening any more."""
     _met: set[str] = field(default_factory=set)
     """Studies whose plan was compared with their jobs."""
     _next_sweep: float = 0.0
 
     def recover(self) -> None:
-        """Take over where the journal ends: adopt what runs, and do again what each state still asks for."""
-        for key, job in list(self.registry.all_jobs()):
-            self._note_state(key, job)
-            ledger = self.registry.ledgers[key.study]
-            if job.state in ACTIVE and job.state is not State.SUBMITTING:
-                self.executors.of(ledger).adopt(order_of(job, ledger), began=job.state is not State.QUEUED)
-        debts = [
-            (key, action)
-            for key, job in list(self.registry.all_jobs())
-            for action in owed(job, self.registry.ledgers[key.study].jobs)
-        ]
-        self._settle(self._carry_out(debts))
+        """Take over where the journal ends."""
+        self._settle(list(self._look_at_studies(clock.now())))
 
     def run(self, done: Callable[["Engine"], bool]) -> None:
         """Watch until `done`."""
@@ -96,7 +89,8 @@ class Engine:
             hints.add(EVERYTHING)
         if EVERYTHING in hints:
             self._next_sweep = now + self.sweep_s
-        self._settle([*self._alarms_due(now, hints), *self._look(hints, now)])
+        alarms = list(self._alarms_due(now, hints))
+        self._settle([*self._look(hints, now), *alarms])
         self.mailroom.answer(now)
         while facts := self._tend():
             self._settle(facts)
@@ -107,16 +101,17 @@ class Engine:
 
     def close(self) -> None:
         """Stop watching; jobs go on by themselves."""
-        self.progress.write(float("inf"))
+        if self.lease.is_ours():
+            self.progress.write(clock.now(), at_once=True)
         self.observer.close()
         self.journal.close()
         self.lease.release()
 
     def _patience_s(self) -> float:
         now = clock.now()
-        due = [self._next_sweep - now]
-        if self._alarms:
-            due.append(self._alarms[0][0] - now)
+        due = [self._next_sweep - now, self.lease.due_in_s(now)]
+        if (ringing := self._alarms.next_at()) is not None:
+            due.append(ringing - now)
         due += [d for executor in self.executors.opened.values() if (d := executor.due_in_s()) is not None]
         if (writing := self.progress.due_in_s(now)) is not None:
             due.append(writing)
@@ -128,58 +123,119 @@ class Engine:
         everything = EVERYTHING in hints
         if everything or ROOT in hints or any(isinstance(hint, Key) and not hint.job for hint in hints):
             yield from self._look_at_studies(now)
+        names: Iterable[Hint] = hints
         if everything:
-            names: Iterable[Hint] = [*(Key(name, "") for name in self.registry.ledgers), *self._keys()]
-            yield from self._again(now)
-        else:
-            names = hints
+            names = [*(Key(name, "") for name in self.registry.ledgers), *self._keys()]
         for key in names:
-            if isinstance(key, Key) and key.study in self.registry.ledgers:
+            if isinstance(key, Key) and key.study in self._met:
                 yield from self._look_at(key, now)
+        if everything:
+            yield from self._try_again()
+        yield from self._ask_again(now, everything=everything)
 
     def _keys(self) -> list[Key]:
         return [key for key, _ in self.registry.all_jobs()]
 
-    def _again(self, now: float) -> Iterator[Fact]:
-        """Try once more what could not be done, and ask again what only looking can answer."""
-        unmet, self._unmet = self._unmet, []
-        yield from self._carry_out(unmet)
-        for key, job in list(self.registry.all_jobs()):
+    def _try_again(self) -> Iterator[Fact]:
+        """Do what could not be done, as far as it is still asked for."""
+        unmet, self._unmet = self._unmet, {}
+        for name in unmet:
+            self.progress.problem(name, None)
+        yield from self._carry_out(self._owed(set(unmet.values())))
+
+    def _ask_again(self, now: float, *, everything: bool) -> Iterator[Fact]:
+        """Ask the conditions that may hold although nothing tells us so."""
+        unasked, self._unasked = self._unasked, set()
+        for key, job in list(self.registry.all_jobs()) if everything else ():
             if job.state is State.WAITING and any(conditions.questions(job.spec.start)):
-                yield from self._ask(key, now)
+                unasked.add(key)
+        for key in unasked:
+            yield from self._ask(key, now)
+
+    def _owed(self, keys: Iterable[Key]) -> list[tuple[Key, Action]]:
+        """List what these jobs' states still ask for."""
+        found = []
+        for key in keys:
+            jobs = self.registry.ledgers[key.study].jobs
+            found += [(key, action) for action in owed(jobs[key.job], jobs)] if key.job in jobs else []
+        return found
 
     def _look_at_studies(self, now: float) -> Iterator[Fact]:
-        """Find studies that were planned, or planned anew."""
+        """Find studies that were planned, or planned anew, or are gone."""
         self.observer.add(self.registry.root, ROOT)
-        for folder in studies.all_in(self.registry.root):
-            known = self.registry.ledgers.get(folder.name)
+        try:
+            folders = studies.folders_in(self.registry.root)
+        except OSError as error:
+            self.progress.problem("root", f"it cannot be read: {error}")
+            return
+        self.progress.problem("root", None)
+        for folder in folders:
+            self.observer.add(folder, Key(folder.name, ""))
             try:
-                if known is None or known.stamp != stamp_of(folder):
-                    known = self.registry.load(folder)
-                elif folder.name in self._met:
-                    continue
-                self.executors.of(known)
-            except AutoexpError as error:
+                yield from self._look_at_study(folder, now)
+            except AlreadyWatched:
+                raise
+            except (AutoexpError, OSError) as error:
                 self.progress.problem(folder.name, str(error))
-                continue
+            else:
+                self.progress.problem(folder.name, None)
+        for name in self.registry.ledgers.keys() - {folder.name for folder in folders}:
+            self.progress.problem(name, "its folder is gone; nothing of it can be done until it is back")
+
+    def _look_at_study(self, folder: Path, now: float) -> Iterator[Fact]:
+        known = self.registry.ledgers.get(folder.name)
+        if known is None or known.stamp != stamp_of(folder):
+            if not studies.exists(folder):
+                return
+            old, known = known, self.registry.load(folder)
+            self._met.discard(folder.name)
+            if old is not None and old.study.key != known.study.key:
+                self._drop(old)
+        if folder.name not in self._met:
+            self.executors.of(known)
             self._met.add(folder.name)
-            self.progress.problem(folder.name, None)
+            yield from self._take_over(known)
             yield from self._births(known, now)
 
+    def _drop(self, old: Ledger) -> None:
+        """Forget a study that was deleted, and stands there anew under the same name."""
+        for job in old.jobs.values():
+            key = Key(old.study.name, job.id)
+            self._unfinished.discard(key)
+            self._unasked.discard(key)
+            if (order := self._orders.pop(key, None)) is not None:
+                self._leave_attempt(key, order)
+
+    def _take_over(self, ledger: Ledger) -> Iterator[Fact]:
+        """Adopt what runs, and do again what each state still asks for: nobody knows how far it was done."""
+        keys = []
+        for job in sorted(ledger.jobs.values(), key=lambda job: job.since):
+            keys.append(key := Key(ledger.study.name, job.id))
+            self._note_state(key, job)
+            if job.state in ACTIVE and job.state is not State.SUBMITTING:
+                self.executors.of(ledger).adopt(order_of(job, ledger), began=job.state is not State.QUEUED)
+            if job.state is State.WAITING:
+                self._unasked.add(key)
+        yield from self._carry_out(self._owed(keys))
+
     def _births(self, ledger: Ledger, now: float) -> Iterator[Fact]:
-        """Compare a plan with the jobs that are known: who is new, who is no longer planned."""
-        name = ledger.study.name
-        self.observer.add(ledger.study.dir, Key(name, ""))
+        """Compare a plan with the jobs that are known: who is new, who is no longer planned.
+
+        The markers of new jobs are read at once: a `hold` that was dropped first comes before the first submission.
+        """
+        name, plan = ledger.study.name, ledger.study.plan
         self.observer.add(ledger.study.dir / "markers", Key(name, ""))
-        planned = {spec.id: spec for spec in ledger.study.plan.jobs}
-        for spec in planned.values():
-            known = ledger.jobs.get(spec.id)
-            if known is None or known.retired:
-                yield Fact(Key(name, spec.id), Planned(at=now), spec)
+        planned = {spec.id for spec in plan.jobs}
+        templates = {template.id for template in plan.templates}
+        new = {spec.id: spec for spec in plan.jobs if spec.id not in ledger.jobs}
+        for spec in new.values():
+            yield Fact(Key(name, spec.id), Planned(at=now), spec)
         for job in list(ledger.jobs.values()):
-            self._watch_markers(Key(name, job.id))
-            if job.spec.template is None and job.id not in planned and not job.retired:
-                yield Fact(Key(name, job.id), Retired(at=now))
+            wanted = job.id in planned if job.spec.template is None else job.spec.template in templates
+            if wanted is job.retired:
+                yield Fact(Key(name, job.id), Planned(at=now) if wanted else Retired(at=now))
+        for key in (Key(name, ""), *(Key(name, job) for job in new)) if new else ():
+            yield from (Fact(*event) for event in self.mailroom.collect(ledger, key, now, new))
 
     def _look_at(self, key: Key, now: float) -> Iterator[Fact]:
         """Look at one job, or (without a job's name) at a study's own markers."""
@@ -219,16 +275,19 @@ class Engine:
         if spec.no_progress_s is not None and seen.at - seen.progress_at <= spec.no_progress_s:
             due.append(seen.progress_at + spec.no_progress_s)
         for when in due:
-            heapq.heappush(self._alarms, (when + 0.001, key))
+            self._alarms.set(key, when + 0.001)
 
     def _alarms_due(self, now: float, hints: set[Hint]) -> Iterator[Fact]:
-        while self._alarms and self._alarms[0][0] <= now:
-            _, key = heapq.heappop(self._alarms)
+        for key in self._alarms.due(now):
             job = self.registry.ledgers[key.study].jobs.get(key.job) if key.study in self.registry.ledgers else None
-            if job is not None and job.state is State.BACKOFF and (job.wake_at or 0.0) <= now:
-                yield Fact(key, BackoffElapsed(at=now))
-            elif job is not None:
+            if job is None:
+                continue
+            if job.state is not State.BACKOFF or job.wake_at is None:
                 hints.add(key)
+            elif job.wake_at <= now:
+                yield Fact(key, BackoffElapsed(at=now))
+            else:
+                self._alarms.set(key, job.wake_at)
 
     # Stepping and acting
 
@@ -270,7 +329,7 @@ class Engine:
         (self._unfinished.discard if finished else self._unfinished.add)(key)
         self._watch_markers(key)
         if job.state is State.BACKOFF and job.wake_at is not None:
-            heapq.heappush(self._alarms, (job.wake_at, key))
+            self._alarms.set(key, job.wake_at)
         before = self._orders.pop(key, None)
         if job.state in ACTIVE:
             self._orders[key] = order_of(job, self.registry.ledgers[key.study])
@@ -301,18 +360,18 @@ class Engine:
     def _carry_out(self, actions: Iterable[tuple[Key, Action]]) -> Iterator[Fact]:
         for key, action in actions:
             ledger = self.registry.ledgers[key.study]
-            name = f"{key.study}: {action}"
+            self.lease.check()
             try:
                 for outcome in carry_out(action, ledger, self.executors.of(ledger), clock.now()):
                     yield Fact(Key(key.study, outcome.job), outcome.event, outcome.spec)
             except (AutoexpError, OSError) as error:
-                self._unmet.append((key, action))
+                name = f"{key.study}: {action}"
+                self._unmet[name] = key
                 self.progress.problem(name, str(error))
-            else:
-                self.progress.problem(name, None)
 
     def _tend(self) -> list[Fact]:
         """Let executors do what is due, and hear of what they could not."""
+        self.lease.check()
         outcomes = [outcome for executor in self.executors.opened.values() for outcome in executor.tend()]
         keys = {order.token: key for key, order in self._orders.items()} if outcomes else {}
         return [Fact(keys[token], event) for token, event in outcomes if token in keys]

@@ -66,8 +66,10 @@ def order_of(job: Job, ledger: Ledger) -> Order:
 
 
 def carry_out(action: Action, ledger: Ledger, executor: Executor, at: float) -> Iterator[Outcome]:
-    """Do what an action says; yield what came of it."""
+    """Do what an action says; yield what came of it. What speaks of an older attempt is left undone."""
     job = ledger.jobs[action.parent if isinstance(action, AppearJob) else action.job]
+    if not isinstance(action, AppearJob) and action.attempt != job.attempt:
+        return
     match action:
         case SubmitJob():
             yield Outcome(_submit(job, ledger, executor, at), job.id)
@@ -114,6 +116,8 @@ def _taken_back(job: Job, at: float) -> Ended:
 def _intend(job: Job, order: Order, at: float) -> None:
     """Write intent.json before anything is submitted; an attempt that somebody else began is never overwritten."""
     path = order.attempt_dir / "intent.json"
+    if not (order.job_dir / "run.sh").exists():
+        raise FileNotFoundError(f"{order.job_dir / 'run.sh'} is gone")
     order.attempt_dir.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         mine = {"job": job.id, "attempt": job.attempt, "at": stamp(at), "pid": os.getpid()}

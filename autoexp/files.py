@@ -28,11 +28,15 @@ def write_atomically(path: Path, data: str | bytes, *, durable: bool = True) -> 
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     draft.unlink(missing_ok=True)  # only a killed process of the same id can have left one
     contents = data.encode() if isinstance(data, str) else data
-    if durable:
-        write_new(draft, contents)
-    else:
-        draft.write_bytes(contents)
-    draft.replace(path)
+    try:
+        if durable:
+            write_new(draft, contents)
+        else:
+            draft.write_bytes(contents)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
     if durable:
         sync_directory(path.parent)
 

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -73,11 +74,9 @@ def carriers(name: str, value: str) -> Iterator[int]:
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """Signal a process, which may be gone by now."""
-    try:
+    """Signal a process, which may be gone by now, or another user's, as what sudo starts is."""
+    with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def _pids() -> Iterator[int]:

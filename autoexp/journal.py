@@ -12,8 +12,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from autoexp.codec import encode
 from autoexp.errors import AutoexpError
@@ -38,7 +39,8 @@ def unstamp(text: str) -> float:
 def to_line(record: Mapping[str, Any]) -> bytes:
     """Write a record as a journal line, its CRC last."""
     body = json.dumps(record, separators=(",", ":"), ensure_ascii=False)[:-1]
-    return f'{body}{_CRC_MARK}{zlib.crc32(body.encode()):08x}"}}\n'.encode()
+    data = body.encode(errors="surrogatepass")  # JSON from elsewhere may hold half a character
+    return data + f'{_CRC_MARK}{zlib.crc32(data):08x}"}}\n'.encode()
 
 
 def from_line(line: bytes) -> dict[str, Any]:
@@ -125,12 +127,12 @@ class History:
         files = segment_files(self.folder)
         accepted = _accepted_lengths(files)
         for epoch, path in files.items():
-            data = path.read_bytes()
+            data = _bytes_of(path)
             limit = accepted.get(epoch)
             counted = data if limit is None else data[: limit[0]]
-            _check_accepted(path, counted, limit)
             whole = counted.rfind(b"\n") + 1
             yield from self._lines(path, counted[:whole])
+            _check_accepted(path, counted, limit)
             crc = zlib.crc32(counted[:whole])
             self.segments.append(Segment(path, epoch, whole, crc, len(counted) - whole, open=limit is None))
 
@@ -147,18 +149,33 @@ class History:
 
 def segment_files(folder: Path) -> dict[int, Path]:
     """List a journal's files by epoch."""
-    if not folder.is_dir():
+    try:
+        paths = list(folder.iterdir())
+    except FileNotFoundError:
         return {}
-    numbered = {int(path.stem): path for path in folder.glob("*.jsonl") if path.stem.isdecimal()}
-    return dict(sorted(numbered.items()))
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return dict(sorted((int(p.stem), p) for p in paths if p.suffix == ".jsonl" and p.stem.isdecimal()))
+
+
+def _bytes_of(path: Path, *, first_line: bool = False) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.readline() if first_line else file.read()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> AutoexpError:
+    fix = "ask the one who watches this root: the journal is for its owner only"
+    return AutoexpError(f"{path} cannot be read", why=str(error), fix=fix)
 
 
 def _accepted_lengths(files: Mapping[int, Path]) -> dict[int, tuple[int, str]]:
     """Read from each file's first line how much of its predecessor counts."""
     accepted: dict[int, tuple[int, str]] = {}
     for path in files.values():
-        with path.open("rb") as file:
-            first = file.readline()
+        first = _bytes_of(path, first_line=True)
         if first.endswith(b"\n"):
             for before in _read(path, 1, first[:-1]).get("predecessors", ()):
                 accepted[before["epoch"]] = (before["length"], before["crc"])
@@ -192,18 +209,27 @@ def _damaged(path: Path, number: int, why: str) -> AutoexpError:
 class Journal:
     """The file this watcher writes; made by `open_journal`."""
 
-    def __init__(self, file: BinaryIO, epoch: int, seq: int) -> None:
+    def __init__(self, file: FileIO, epoch: int, seq: int) -> None:
         self._file = file
         self.epoch = epoch
         self.seq = seq
 
     def append(self, transitions: Sequence[Transition]) -> list[dict[str, Any]]:
-        """Write transitions and make them durable, all with one sync; return their records."""
+        """Write transitions and make them durable, all with one sync; return their records.
+
+        Raises:
+            AutoexpError: they could not be written; whoever goes on must read the journal anew.
+        """
         records = [to_record(move, self.seq + n, self.epoch) for n, move in enumerate(transitions, start=1)]
         if records:
-            self._file.write(b"".join(to_line(record) for record in records))
-            self._file.flush()
-            os.fdatasync(self._file.fileno())
+            try:
+                _write_all(self._file, b"".join(to_line(record) for record in records))
+            except OSError as error:
+                raise AutoexpError(
+                    "the journal cannot be written",
+                    why=str(error),
+                    fix="make room on its file system, then watch again: nothing was done that is not written",
+                ) from error
             self.seq += len(records)
         return records
 
@@ -223,18 +249,24 @@ def open_journal(folder: Path, history: History, holder: Mapping[str, Any], at: 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{epoch}.jsonl"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-    file = os.fdopen(descriptor, "ab")
+    file = os.fdopen(descriptor, "ab", buffering=0)
     before = [{"epoch": s.epoch, "length": s.length, "crc": f"{s.crc:08x}"} for s in history.segments if s.open]
-    file.write(to_line({"v": VERSION, "epoch": epoch, "at": stamp(at), **holder, "predecessors": before}))
-    file.flush()
-    os.fsync(file.fileno())
+    _write_all(file, to_line({"v": VERSION, "epoch": epoch, "at": stamp(at), **holder, "predecessors": before}))
     sync_directory(folder)
     return Journal(file, epoch, history.seq)
 
 
+def _write_all(file: FileIO, data: bytes) -> None:
+    """Write and make durable, without a buffer: what failed must not be written later."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file.fileno(), rest) :]
+    os.fdatasync(file.fileno())
+
+
 def cut_torn_tails(history: History) -> list[Segment]:
     """Cut what a crash left behind the last complete line; return the files that had such a tail."""
-    torn = [segment for segment in history.segments[-1:] if segment.torn]
+    torn = [segment for segment in history.segments if segment.open and segment.torn]
     for segment in torn:
         os.truncate(segment.path, segment.length)
     return torn

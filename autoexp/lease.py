@@ -5,6 +5,7 @@ changes on our own clock. A lock file keeps two takers on one host apart; the jo
 """
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ BEAT_S = 5.0
 """How often a holder changes its heartbeat."""
 PATIENCE_S = 3 * BEAT_S
 """How long a heartbeat from another host must stand still before its holder counts as dead."""
+MOMENT_S = 1.0
+"""How long a watcher may take from locking the root to writing who it is."""
 
 
 def folder_of(root: Path) -> Path:
@@ -38,7 +41,7 @@ def var_of(root: Path, asked: str | None = None) -> Path:
     root = root.resolve()
     base = asked or os.environ.get("AUTOEXP_VAR")
     wanted = (Path(base).resolve() if base else root.parent / "var") / root.name
-    recorded = (read_json(folder_of(root) / "root.json") or {}).get("var")
+    recorded = _read(folder_of(root) / "root.json").get("var")
     if recorded is None:
         return wanted
     known = (root / recorded).resolve()
@@ -53,12 +56,34 @@ def var_of(root: Path, asked: str | None = None) -> Path:
 
 def holder(root: Path) -> dict[str, Any] | None:
     """Say who watches a root: pid, host and since when; None if nobody does, as far as can be told from here."""
-    lease = read_json(folder_of(root) / "lease.json")
-    if lease is None or not lease.get("held"):
+    lease = _read(folder_of(root) / "lease.json")
+    if not lease.get("held"):
         return None
     if lease["host"] == hosts.hostname() and not hosts.is_alive(_process(lease)):
         return None
     return lease
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read one of our own files; empty if there is none.
+
+    Raises:
+        AutoexpError: it is there, and cannot be read: that is no sign that nobody watches.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict):
+            return found
+        problem = "it is no JSON object"
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        problem = str(error)
+    raise AutoexpError(
+        f"{path} cannot be read",
+        why=f"{problem}; and it says who watches",
+        fix="see to its permissions; if no watcher runs on any host, delete it",
+    )
 
 
 @dataclass(slots=True)
@@ -78,29 +103,42 @@ class Lease:
             AlreadyWatched: the lease has another holder now.
         """
         self.check()
-        if now - self.beaten_at >= BEAT_S:
+        if self.due_in_s(now) <= 0:
             self.beaten_at = now
             self._write(self.record | {"beat": self.record["beat"] + 1})
+
+    def due_in_s(self, now: float) -> float:
+        """Say when the heartbeat is to change again."""
+        return self.beaten_at + BEAT_S - now
 
     def check(self) -> None:
         """Make sure that the lease is still ours.
 
         Raises:
-            AlreadyWatched: it has another holder now.
+            AlreadyWatched: it has another holder now, or is gone.
         """
+        if self.is_ours():
+            return
+        root, found = self.path.parent.parent, read_json(self.path)
+        if found is not None:
+            raise _refusal(root, found)
+        fix = f"watch it again: autoexp watch {root}"
+        raise AlreadyWatched(f"{root} is no longer ours to watch", why=f"{self.path} is gone", fix=fix)
+
+    def is_ours(self) -> bool:
+        """Say whether nobody took the lease over."""
         try:
-            if self.path.stat().st_ino == self._inode:
-                return
-        except FileNotFoundError:
-            pass
-        found = read_json(self.path) or {}
-        if found.get("nonce") != self.record["nonce"]:
-            raise _refusal(self.path.parent.parent, found)
-        self._inode = self.path.stat().st_ino
+            inode = self.path.stat().st_ino
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if inode != self._inode and (read_json(self.path) or {}).get("nonce") == self.record["nonce"]:
+            self._inode = inode
+        return inode == self._inode
 
     def release(self) -> None:
-        """Give the lease back."""
-        self._write(self.record | {"held": False})
+        """Give the lease back, if it is still ours to give."""
+        if self.is_ours():
+            self._write(self.record | {"held": False})
         os.close(self.lock)
 
     def begin(self) -> None:
@@ -154,19 +192,39 @@ def _lock(root: Path, folder: Path) -> int:
         raise AutoexpError(
             f"{root} cannot be watched", why=str(error), fix="choose a folder that you may write to"
         ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if _is_locked(lock):
         os.close(lock)
-        raise _refusal(root, read_json(folder / "lease.json") or {}) from error
+        raise _refusal(root, _named(folder / "lease.json"))
     return lock
 
 
+def _is_locked(descriptor: int) -> bool:
+    """Lock a file, or say that another process has it. Some file systems know no locks; we do without there."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _named(path: Path) -> dict[str, Any]:
+    """Read who holds the lease; who has only just locked it gets a moment to write its name."""
+    until = time.monotonic() + MOMENT_S
+    while True:
+        found = read_json(path) or {}
+        alive = found.get("held") and (found["host"] != hosts.hostname() or hosts.is_alive(_process(found)))
+        if alive or time.monotonic() >= until:
+            return found if alive else {}
+        time.sleep(MOMENT_S / 50)
+
+
 def _refuse_live_holder(root: Path, path: Path) -> None:
-    lease = read_json(path)
-    if lease is None or not lease.get("held"):
+    lease = _read(path)
+    if not lease.get("held"):
         return
-    if lease["host"] == hosts.hostname():
+    if lease["host"] == hosts.hostname() and lease["boot_id"] == hosts.boot_id():
         if hosts.is_alive(_process(lease)) and lease["pid"] != os.getpid():
             raise _refusal(root, lease)
         return

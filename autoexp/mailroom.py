@@ -1,6 +1,6 @@
 """Markers on their way: collected from disk, turned into requests, and answered once it is known what came of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from autoexp import markers
 from autoexp.events import Event, Requested
 from autoexp.lifecycle import Decision
 from autoexp.markers import Marker
-from autoexp.model import Verb
+from autoexp.model import OVER, Verb
 from autoexp.registry import Key, Ledger
 
 
@@ -29,17 +29,20 @@ class Mailroom:
 
     obeyed: set[tuple[Key, int, int]] = field(default_factory=set)
     problems: dict[str, str | None] = field(default_factory=dict)
-    """Folders whose markers could not be answered, and why."""
+    """Folders whose markers could not be answered, and why; None once they could be."""
     _open: dict[Path, Letter] = field(default_factory=dict)
 
-    def collect(self, ledger: Ledger, key: Key, now: float) -> Iterator[tuple[Key, Event]]:
-        """Read the markers of a job, or (without a job's name) of a study for each of its jobs."""
+    def collect(self, ledger: Ledger, key: Key, now: float, new: Iterable[str] = ()) -> Iterator[tuple[Key, Event]]:
+        """Read the markers of a job, or (without a job's name) of a study for each of its jobs.
+
+        `new` are jobs whose birth is on its way. What the recipe dropped and is over is none of the study's jobs.
+        """
         folder = ledger.dir_of(key.job) if key.job else ledger.study.dir
         for marker in markers.scan(folder / "markers"):
             if marker.path in self._open:
                 continue
             self._open[marker.path] = letter = Letter(marker, for_study=not key.job)
-            names = [key.job] if key.job else list(ledger.jobs)
+            names = [key.job] if key.job else [*_jobs_of(ledger), *new]
             for name in names if marker.verb is not None else ():
                 who = Key(key.study, name)
                 if (who, *marker.identity) in self.obeyed:
@@ -71,7 +74,11 @@ class Mailroom:
             except OSError as error:
                 self.problems[folder] = f"its markers cannot be answered: {error}"
             else:
-                self.problems.pop(folder, None)
+                self.problems.update({folder: None} if folder in self.problems else {})
+
+
+def _jobs_of(ledger: Ledger) -> Iterator[str]:
+    return (job.id for job in ledger.jobs.values() if not (job.retired and job.state in OVER))
 
 
 def _answer(letter: Letter) -> tuple[str, dict[str, Any]]:

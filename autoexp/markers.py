@@ -59,7 +59,7 @@ def answer(marker: Marker, verdict: str, content: Mapping[str, Any], at: float) 
     if marker.problem:
         _move(marker.path, folder / name)
     write_atomically(folder / f"{name}.json", json.dumps({**said, **content}, indent=1) + "\n", durable=False)
-    if not marker.problem:
+    if not marker.problem and _is_still_there(marker):
         marker.path.unlink(missing_ok=True)
 
 
@@ -121,6 +121,14 @@ def _variants(name: str) -> Iterator[str]:
     while True:
         yield f"{name}.{number}"
         number += 1
+
+
+def _is_still_there(marker: Marker) -> bool:
+    """Say whether the path still names this marker, and not another one that was dropped in its place since."""
+    try:
+        return marker.path.lstat().st_ino == marker.inode
+    except FileNotFoundError:
+        return False
 
 
 def _move(path: Path, target: Path) -> None:

@@ -42,7 +42,8 @@ def look(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: boo
     folder = attempt_dir(job_dir, job.attempt)
     ended = _exit(folder)
     begun = read_json(folder / "started.json") or {}
-    log = read_on(folder / "output.log", old.log if old else LogFacts(), backends.find(job.spec.backend or "command"))
+    backend = backends.find(job.spec.backend or "command")
+    log = read_on(folder / "output.log", old.log if old else LogFacts(), backend, ended=ended is not None)
     saved = _checkpoints(job, job_dir, old, at, ended=ended is not None)
     seen = Snapshot(
         at=at,
@@ -61,7 +62,7 @@ def look(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: boo
     )
     gone = alive is False and ended is None
     since = (old.gone_since if old and old.gone_since is not None else at) if gone else None
-    return replace(seen, gone_since=since, progress_at=_progress_at(old, seen))
+    return replace(seen, gone_since=since, progress_at=_progress_at(old, seen, folder))
 
 
 def _claim(folder: Path, token: str | None) -> str | None:
@@ -85,13 +86,25 @@ def _is_of_earlier_boot(begun: Mapping[str, object]) -> bool:
     return begun.get("host") == hosts.hostname() and begun.get("boot_id") != hosts.boot_id()
 
 
-def _progress_at(old: Snapshot | None, seen: Snapshot) -> float:
-    """Say when the attempt last got further: an iteration where its log tells them, otherwise any new line."""
-    if old is None or old.scheduler_id != seen.scheduler_id:
+def _progress_at(old: Snapshot | None, seen: Snapshot, folder: Path) -> float:
+    """Say when the attempt last got further: an iteration where its log tells them, otherwise any new line.
+
+    Whoever has only just begun to watch knows no better than when the log was last written to.
+    """
+    if old is None:
+        return min(seen.at, _written_at(folder / "output.log") or seen.at)
+    if old.scheduler_id != seen.scheduler_id:
         return seen.at
     tells = seen.log.iteration is not None
     further = seen.log.iteration != old.log.iteration if tells else seen.log.offset != old.log.offset
     return seen.at if further or seen.own != old.own else old.progress_at
+
+
+def _written_at(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _checkpoints(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, ended: bool) -> Checkpoints:
@@ -122,7 +135,18 @@ def answer(questions: Iterable[Question], job_dir: Path) -> dict[Question, int]:
     for question in questions:
         path = os.path.join(job_dir, question.path)  # noqa: PTH118 - an absolute path stands for itself
         if question.kind == "exists":
-            found[question] = int(Path(path).exists())
+            try:
+                found[question] = _exists(path)
+            except OSError:  # nobody knows: the question stays unanswered
+                continue
         else:
             found[question] = sum(1 for _ in glob.iglob(path))  # noqa: PTH207 - patterns may be absolute
     return found
+
+
+def _exists(path: str) -> int:
+    try:
+        os.stat(path)  # noqa: PTH116 - a path as text, of any kind
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    return 1

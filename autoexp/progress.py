@@ -52,9 +52,9 @@ class Progress:
             else:
                 self.problems[name] = what
 
-    def write(self, now: float) -> None:
+    def write(self, now: float, *, at_once: bool = False) -> None:
         """Write what changed, if the last time was long enough ago."""
-        if self._changed and now - self._written_at >= SHORTEST_INTERVAL_S:
+        if self._changed and (at_once or now - self._written_at >= SHORTEST_INTERVAL_S):
             self._changed, self._written_at = False, now
             data = {"v": 1, "at": now, "observer": self.observer, "jobs": self.jobs, "problems": self.problems}
             write_json(self.path, data, durable=False)

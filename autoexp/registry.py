@@ -1,7 +1,7 @@
 """What the engine knows: the studies of a root, their jobs as they stand, and who waits for whom."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,6 +30,8 @@ class Ledger:
     study: Study
     stamp: tuple[int, int] = (0, 0)
     """Which plan.json it was read from: inode and time of change."""
+    appeared: tuple[JobSpec, ...] = ()
+    """The jobs that appeared since planning, as they were written down."""
     jobs: dict[str, Job] = field(default_factory=dict)
     """Every job that was born, by id."""
     children: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -63,6 +65,28 @@ class Ledger:
         self.jobs[job.id] = job
         if known is None:
             self._index(job.spec)
+
+    def replay(self, moves: Sequence[Transition]) -> None:
+        """Fold what the journal says of this study into jobs.
+
+        A study that was deleted and planned anew has another key, and begins anew: what the journal says up to the
+        last token with the old key is of the old one.
+        """
+        specs = (*self.study.retired, *self.study.plan.jobs, *self.appeared)
+        known = {spec.id: self.with_children(spec) for spec in specs}
+        begun = max((n for n, move in enumerate(moves, start=1) if self._is_of_another(move)), default=0)
+        jobs: dict[str, Job] = {}
+        for move in moves[begun:]:
+            if move.source is None and move.job in known:
+                jobs[move.job] = Job(spec=known[move.job])
+            if move.job in jobs:
+                jobs[move.job] = fold(jobs[move.job], move)
+        for job in jobs.values():
+            self.put(job)
+
+    def _is_of_another(self, move: Transition) -> bool:
+        token = move.changes.get("token")
+        return isinstance(token, str) and not token.endswith(f".{self.study.key}")
 
     def _index(self, spec: JobSpec) -> None:
         for name in conditions.jobs_of(spec.start):
@@ -104,6 +128,8 @@ class Registry:
 
     root: Path
     ledgers: dict[str, Ledger] = field(default_factory=dict)
+    _unclaimed: dict[str, list[Transition]] = field(default_factory=dict)
+    """What the journal says of studies that are not, or not yet, here."""
 
     def job(self, key: Key) -> Job:
         """Return a job as it stands."""
@@ -123,31 +149,31 @@ class Registry:
         """
         stamp = stamp_of(folder)
         study = studies.load(folder)
+        ledger = Ledger(study, stamp, tuple(studies.appeared(folder)))
         before = self.ledgers.get(folder.name)
-        ledger = Ledger(study, stamp)
-        specs = {job.id: job for job in study.plan.jobs}
-        for job in before.jobs.values() if before else ():
-            spec = specs.get(job.id, job.spec)
-            ledger.put(replace(job, spec=ledger.with_children(spec)))
+        if before is None or before.study.key != study.key:
+            ledger.replay(self._unclaimed.pop(folder.name, ()))
+        else:
+            specs = {job.id: job for job in study.plan.jobs}
+            for job in before.jobs.values():
+                ledger.put(replace(job, spec=ledger.with_children(specs.get(job.id, job.spec))))
         self.ledgers[folder.name] = ledger
         return ledger
 
     def replay(self, transitions: Iterable[Transition]) -> None:
-        """Fold the journal into jobs; what it says of studies that are gone is left out."""
-        known: dict[Key, JobSpec] = {}
-        for name, ledger in self.ledgers.items():
-            specs = (*ledger.study.plan.jobs, *studies.appeared(ledger.study.dir))
-            known |= {Key(name, spec.id): ledger.with_children(spec) for spec in specs}
-        jobs: dict[Key, Job] = {}
+        """Fold the journal into jobs; what it says of a study that cannot be read is kept until it can be."""
+        moves: dict[str, list[Transition]] = defaultdict(list)
         for move in transitions:
-            key = Key(move.study, move.job)
-            if key in known:
-                jobs[key] = fold(jobs.get(key) or Job(spec=known[key]), move)
-        for key, job in jobs.items():
-            self.ledgers[key.study].put(job)
+            moves[move.study].append(move)
+        for name, ledger in self.ledgers.items():
+            ledger.replay(moves.pop(name, ()))
+        self._unclaimed = dict(moves)
 
 
 def stamp_of(folder: Path) -> tuple[int, int]:
-    """Say which plan.json a study has now."""
-    status = (folder / "plan.json").stat()
+    """Say which plan.json a study has now; (0, 0) if it has none."""
+    try:
+        status = (folder / "plan.json").stat()
+    except FileNotFoundError:
+        return 0, 0
     return status.st_ino, status.st_ctime_ns

@@ -29,6 +29,8 @@ class Study:
     plan: Plan
     machine: Machine
     key: str
+    retired: tuple[JobSpec, ...] = ()
+    """Jobs that an earlier plan had: the journal still speaks of them, and some may run."""
     recipe_sha256: str = ""
     provenance: Mapping[str, JSON] | None = None
 
@@ -56,9 +58,11 @@ class Difference:
     changed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     """Jobs that the recipe changed, and that stay as they were because they have run."""
+    recipe: bool = False
+    """The recipe or the machine is another one: what appears from now on follows it."""
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.retired or self.changed)
+        return bool(self.added or self.retired or self.changed or self.recipe)
 
 
 def new_key() -> str:
@@ -105,6 +109,7 @@ def _decode(folder: Path, data: Mapping[str, Any]) -> Study:
         plan=plan,
         machine=decode(Machine, data["machine"]),
         key=data["key"],
+        retired=decode(tuple[JobSpec, ...], data.get("retired", ())),
         recipe_sha256=data["recipe_sha256"],
         provenance=data["provenance"],
     )
@@ -112,38 +117,69 @@ def _decode(folder: Path, data: Mapping[str, Any]) -> Study:
 
 def exists(folder: Path) -> bool:
     """Say whether a directory is a study."""
-    return (folder / "plan.json").is_file()
+    return os.path.isfile(folder / "plan.json")  # noqa: PTH113 - Path's own raises where we may not look
 
 
-def all_in(root: Path) -> Iterator[Path]:
-    """List the studies in a root, by name."""
+def folders_in(root: Path) -> list[Path]:
+    """List the directories of a root that are studies, or may become some, by name."""
     with os.scandir(root) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    yield from (root / name for name in names if exists(root / name))
+    return [root / name for name in names]
+
+
+def all_in(root: Path) -> list[Path]:
+    """List the studies in a root, by name.
+
+    Raises:
+        AutoexpError: the root cannot be read.
+    """
+    try:
+        return [folder for folder in folders_in(root) if exists(folder)]
+    except OSError as error:
+        raise AutoexpError(f"{root} cannot be read", why=str(error), fix="see to its permissions") from error
 
 
 def appeared(folder: Path) -> Iterator[JobSpec]:
-    """Read the jobs that have appeared since planning, as far as their lines are whole."""
+    """Read the jobs that have appeared since planning, as far as their lines are whole.
+
+    Raises:
+        AutoexpError: a line is damaged.
+    """
+    path = folder / "appeared.jsonl"
     try:
-        lines = (folder / "appeared.jsonl").read_bytes().split(b"\n")
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return
-    for line in lines[:-1]:
-        yield decode(JobSpec, json.loads(line))
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            yield decode(JobSpec, json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise AutoexpError(
+                f"{path}:{number}: the line is damaged", why=str(error), fix="delete the line: its job appears again"
+            ) from error
 
 
-def compare(old: Study | None, plan: Plan, folder: Path) -> Difference:
-    """Say what a new plan changes of an old one."""
-    before = {job.id: job for job in old.plan.jobs} if old else {}
-    after = {job.id: job for job in plan.jobs}
-    differing = [name for name in before.keys() & after.keys() if before[name] != after[name]]
-    kept = {name for name in differing if _has_run(folder, name)}
+def compare(old: Study | None, new: Study) -> Difference:
+    """Say what a new plan changes of an old one; what appears for a job is no part of the job."""
+    planned = {job.id for job in old.plan.jobs} if old else set()
+    before, after = _by_id(_known(old)), _by_id(new.plan.jobs)
+    differing = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    kept = {name for name in differing if _has_run(new.dir, name)}
     return Difference(
-        added=tuple(name for name in after if name not in before),
-        retired=tuple(name for name in before if name not in after),
-        changed=tuple(sorted(set(differing) - kept)),
+        added=tuple(name for name in after if name not in planned),
+        retired=tuple(name for name in before if name in planned and name not in after),
+        changed=tuple(sorted((differing & planned) - kept)),
         kept=tuple(sorted(kept)),
+        recipe=old is not None and _rest(old) != _rest(new),
     )
+
+
+def _known(old: Study | None) -> tuple[JobSpec, ...]:
+    return (*old.retired, *old.plan.jobs) if old else ()
+
+
+def _by_id(jobs: Iterable[JobSpec]) -> dict[str, JobSpec]:
+    return {job.id: replace(job, children=()) for job in jobs}
 
 
 def write(study: Study, recipe_text: str, old: Study | None) -> Difference:
@@ -152,19 +188,25 @@ def write(study: Study, recipe_text: str, old: Study | None) -> Difference:
     Raises:
         AutoexpError: the directory cannot be written.
     """
-    difference = compare(old, study.plan, study.dir)
-    if old is not None and not difference and old.plan == study.plan and old.machine == study.machine:
+    difference = compare(old, study)
+    if old is not None and not difference:
         return difference
-    before = {job.id: job for job in old.plan.jobs} if old else {}
+    before = _by_id(_known(old))
     jobs = tuple(before[job.id] if job.id in difference.kept else job for job in study.plan.jobs)
+    planned = {job.id for job in jobs}
+    written = replace(
+        study,
+        plan=replace(study.plan, jobs=jobs),
+        retired=tuple(job for name, job in before.items() if name not in planned),
+    )
     try:
         (study.dir / "markers").mkdir(parents=True, exist_ok=True)
-        touched = set(difference.added) | set(difference.changed)
+        touched = {*difference.added, *difference.changed}
         for job in jobs:
             if job.id in touched or (old is not None and old.machine != study.machine):
                 write_job(study, job)
         write_atomically(study.dir / "recipe.yaml", recipe_text)
-        write_atomically(study.dir / "plan.json", _encode(study, jobs))
+        write_atomically(study.dir / "plan.json", _encode(written))
     except OSError as error:
         raise AutoexpError(
             f"the study cannot be written to {study.dir}",
@@ -172,6 +214,11 @@ def write(study: Study, recipe_text: str, old: Study | None) -> Difference:
             fix="choose a folder you may write to: --root DIR",
         ) from error
     return difference
+
+
+def _rest(study: Study) -> tuple[Plan, Machine, str]:
+    """Return what a plan says besides its jobs."""
+    return replace(study.plan, jobs=()), study.machine, study.recipe_sha256
 
 
 def write_job(study: Study, job: JobSpec) -> None:
@@ -190,25 +237,29 @@ def add_appeared(study: Study, jobs: Iterable[JobSpec]) -> None:
     for job in jobs:
         write_job(study, job)
         lines.append(json.dumps(encode(job), separators=(",", ":")))
+    mend(study.dir)
     with (study.dir / "appeared.jsonl").open("a", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in lines))
         file.flush()
         os.fsync(file.fileno())
 
 
-def mend(study: Study) -> None:
-    """Drop what a crash left behind the last complete line; for the one writer only."""
-    path = study.dir / "appeared.jsonl"
-    if not path.exists():
+def mend(folder: Path) -> None:
+    """Drop what a crash, or a full disk, left behind the last complete line; for the one writer only."""
+    try:
+        file = (folder / "appeared.jsonl").open("rb+")
+    except FileNotFoundError:
         return
-    with path.open("rb+") as file:
-        data = file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            file.truncate(whole)
+    with file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - 1, 0))
+        if end == 0 or file.read(1) == b"\n":
+            return
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def _encode(study: Study, jobs: tuple[JobSpec, ...]) -> str:
+def _encode(study: Study) -> str:
     plan = study.plan
     head = {
         "v": VERSION,
@@ -221,7 +272,8 @@ def _encode(study: Study, jobs: tuple[JobSpec, ...]) -> str:
         "warnings": list(plan.warnings),
     }
     lists = {
-        "jobs": [encode(replace(job, children=())) for job in jobs],
+        "jobs": [encode(replace(job, children=())) for job in plan.jobs],
+        "retired": [encode(job) for job in study.retired],
         "templates": [encode(template) for template in plan.templates],
         "previews": [encode(preview) for preview in plan.previews],
     }

@@ -11,10 +11,13 @@ CHUNK_BYTES = 1 << 20
 LONGEST_LAST_LINE = 200
 
 
-def read_on(path: Path, facts: LogFacts, backend: Backend) -> LogFacts:
-    """Take what was written to a log since the last look into account; a new or shortened file is read anew."""
+def read_on(path: Path, facts: LogFacts, backend: Backend, *, ended: bool = False) -> LogFacts:
+    """Take what was written to a log since the last look into account; a new or shortened file is read anew.
+
+    What stands behind the last line end is a line once the program has `ended`.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return facts
     try:
@@ -23,6 +26,8 @@ def read_on(path: Path, facts: LogFacts, backend: Backend) -> LogFacts:
             facts = replace(LogFacts(), inode=status.st_ino, saves=facts.saves)
         while chunk := os.pread(descriptor, CHUNK_BYTES, facts.offset):
             lines, used = complete_lines(chunk)
+            if not used and ended:
+                lines, used = [chunk.rstrip(b"\r")], len(chunk)
             if not used:
                 break
             facts = replace(_read_lines(lines, facts, backend), offset=facts.offset + used)

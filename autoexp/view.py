@@ -23,8 +23,13 @@ class View:
     progress: Mapping[str, Any]
     records: list[dict[str, Any]] = field(default_factory=list)
     """The journal's records."""
-    problems: dict[str, str] = field(default_factory=dict)
-    """Studies that cannot be read, and what the watcher cannot do."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Studies that cannot be read, and why."""
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What cannot be read, and what the watcher cannot do."""
+        return {**self.progress.get("problems", {}), **self.unreadable}
 
     def ledgers(self) -> list[Ledger]:
         """The studies, by name."""
@@ -49,12 +54,12 @@ def view(root: Path, var: str | None = None, *, until: float | None = None) -> V
         AutoexpError: the journal is damaged.
     """
     runtime = lease.var_of(root, var)
-    registry, problems = Registry(root), {}
+    registry, unreadable = Registry(root), {}
     for folder in studies.all_in(root):
         try:
             registry.load(folder)
-        except AutoexpError as error:
-            problems[folder.name] = str(error)
+        except (AutoexpError, OSError) as error:
+            unreadable[folder.name] = str(error)
     records = [r for r in History(runtime / "journal").records() if until is None or unstamp(r["at"]) <= until]
     registry.replay(map(to_transition, records))
     for ledger in registry.ledgers.values():
@@ -63,4 +68,4 @@ def view(root: Path, var: str | None = None, *, until: float | None = None) -> V
                 ledger.put(Job(spec=spec, state=State.WAITING))
     watched = lease.holder(root)
     said = progress.read(runtime) if watched else {}
-    return View(root, runtime, registry, watched, said, records, {**said.get("problems", {}), **problems})
+    return View(root, runtime, registry, watched, said, records, unreadable)

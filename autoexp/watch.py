@@ -6,12 +6,15 @@ number of directories, and only directories that somebody asked for are watched,
 
 import os
 import threading
+import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
+
+from autoexp.errors import AutoexpError
 
 Hint = Hashable
 """What to look at: whatever the one who asked for a directory called it."""
@@ -65,7 +68,7 @@ class PollingObserver:
 
     def __init__(self, poll_s: float) -> None:
         self._poll_s = poll_s
-        self._stop = threading.Event()
+        self._next = 0.0
 
     def add(self, folder: Path, hint: Hint) -> None:
         """Nothing to do: everything is looked at."""
@@ -73,14 +76,20 @@ class PollingObserver:
     def remove(self, folder: Path) -> None:
         """Nothing to do: everything is looked at."""
 
+    def due_in_s(self) -> float:
+        """Say when the next poll is due."""
+        return max(self._next - time.monotonic(), 0.0)
+
     def wait(self, timeout_s: float) -> set[Hint]:
         """Wait for the next poll, or until something else is due."""
-        self._stop.wait(min(timeout_s, self._poll_s))
-        return {EVERYTHING} if timeout_s >= self._poll_s else set()
+        time.sleep(max(min(timeout_s, self.due_in_s()), 0.0))
+        if time.monotonic() < self._next:
+            return set()
+        self._next = time.monotonic() + self._poll_s
+        return {EVERYTHING}
 
     def close(self) -> None:
-        """Stop waiting."""
-        self._stop.set()
+        """Nothing to do: nothing is open."""
 
 
 _MASK = Mask(
@@ -93,15 +102,45 @@ _MASK = Mask(
 )
 
 
+@dataclass(slots=True, eq=False)
+class _Directory:
+    """A watched directory, as watchdog's thread calls it."""
+
+    folder: Path
+    hint: Hint
+    mailbox: _Mailbox
+    watched: "dict[Path, _Directory]"
+    descriptor: WatchDescriptor = field(default=WatchDescriptor(-1))
+
+    @property
+    def id(self) -> CallbackId:
+        """Tell it from others that watch the same inode."""
+        return CallbackId(id(self))
+
+    def on_event(self, _event: InotifyEvent) -> None:
+        """Say that something happened here."""
+        self.mailbox.put(self.hint)
+
+    def on_watch_deleted(self, _wd: WatchDescriptor) -> None:
+        """Forget a directory that was deleted, so that it can be added anew."""
+        self.watched.pop(self.folder, None)
+        self.mailbox.put(self.hint)
+
+    def on_queue_overflow(self) -> None:
+        """Ask for a look at everything: the kernel dropped events."""
+        self.mailbox.put(EVERYTHING)
+
+
 class InotifyObserver:
-    """Watches directories through watchdog's inotify thread."""
+    """Watches directories through watchdog's inotify thread; polls besides once one of them cannot be watched."""
 
     name = "inotify"
 
-    def __init__(self) -> None:
+    def __init__(self, poll_s: float) -> None:
         self._mailbox = _Mailbox()
-        self._watched: dict[Path, WatchDescriptor] = {}
-        self._hints: dict[WatchDescriptor, Hint] = {}
+        self._watched: dict[Path, _Directory] = {}
+        self._poll_s = poll_s
+        self._polling: PollingObserver | None = None
         self._inotify = InotifyFD()
         self._inotify.start()
 
@@ -109,54 +148,55 @@ class InotifyObserver:
         """Watch a directory; what happens in it means `hint`."""
         if folder in self._watched:
             return
+        made = _Directory(folder, hint, self._mailbox, self._watched)
+        self._watched[folder] = made
         try:
-            descriptor = self._inotify.add_callback(os.fsencode(folder), _MASK, self, CallbackId(id(self)))
+            made.descriptor = self._inotify.add_callback(os.fsencode(folder), _MASK, made, made.id)
         except (FileNotFoundError, NotADirectoryError):
-            return
-        self._watched[folder] = descriptor
-        self._hints[descriptor] = hint
+            self._watched.pop(folder, None)
+        except OSError as error:  # too many watches, for one
+            self._poll_too(str(error))
+        else:
+            if made.descriptor < 0:  # watchdog's way to say that we may not read it
+                self._inotify.remove_callbacks([(made.descriptor, made.id)])
+                self._poll_too(f"{folder} may not be read")
+
+    def _poll_too(self, why: str) -> None:
+        if self._polling is None:
+            self._polling = PollingObserver(self._poll_s)
+            self.name = f"inotify and poll ({why})"
 
     def remove(self, folder: Path) -> None:
         """Watch a directory no longer."""
-        descriptor = self._watched.pop(folder, None)
-        if descriptor is not None:
-            self._hints.pop(descriptor, None)
-            self._inotify.remove_callbacks([(descriptor, CallbackId(id(self)))])
+        known = self._watched.pop(folder, None)
+        if known is not None and known.descriptor >= 0:
+            self._inotify.remove_callbacks([(known.descriptor, known.id)])
 
     def wait(self, timeout_s: float) -> set[Hint]:
         """Return the hints since the last call, waiting up to `timeout_s` for the first one."""
-        return self._mailbox.take(timeout_s)
+        if self._polling is None:
+            return self._mailbox.take(timeout_s)
+        hints = self._mailbox.take(min(timeout_s, self._polling.due_in_s()))
+        return hints | self._polling.wait(0.0)
 
     def close(self) -> None:
         """Stop watching, and its thread."""
         self._inotify.stop()
         self._inotify.join()
 
-    def on_event(self, event: InotifyEvent) -> None:
-        """Note what a watched directory stands for (called by watchdog's thread)."""
-        hint = self._hints.get(event.wd)
-        if hint is not None:
-            self._mailbox.put(hint)
-
-    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
-        """Forget a directory that was deleted, so that it can be added anew (called by watchdog's thread)."""
-        hint = self._hints.pop(wd, EVERYTHING)
-        for folder in [folder for folder, descriptor in self._watched.items() if descriptor == wd]:
-            self._watched.pop(folder, None)
-        self._mailbox.put(hint)
-
-    def on_queue_overflow(self) -> None:
-        """Ask for a look at everything: the kernel dropped events (called by watchdog's thread)."""
-        self._mailbox.put(EVERYTHING)
-
 
 def observer(kind: str, poll_s: float) -> Observer:
-    """Make the observer of a kind; `auto` watches by inotify where it works, and polls otherwise."""
+    """Make the observer of a kind; `auto` watches by inotify where it works, and polls otherwise.
+
+    Raises:
+        AutoexpError: inotify is asked for, and does not work here.
+    """
     if kind == "poll":
         return PollingObserver(poll_s)
     try:
-        return InotifyObserver()
-    except OSError:
+        return InotifyObserver(poll_s)
+    except OSError as error:
         if kind == "inotify":
-            raise
+            fix = "leave the choice to us (--observer auto), or raise fs.inotify.max_user_instances"
+            raise AutoexpError("inotify does not work here", why=str(error), fix=fix) from error
         return PollingObserver(poll_s)

@@ -1,6 +1,6 @@
 """Putting an engine together over a root: lease, journal, studies, observer. Everything is given back by `close`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ from typing import Any
 from autoexp import clock, hosts, studies
 from autoexp import lease as leases
 from autoexp.engine import Engine, Listener
-from autoexp.errors import AutoexpError
+from autoexp.errors import AlreadyWatched, AutoexpError
 from autoexp.events import requested
-from autoexp.journal import History, cut_torn_tails, open_journal, to_transition
+from autoexp.journal import History, Journal, cut_torn_tails, open_journal, to_transition
 from autoexp.mailroom import Mailroom
 from autoexp.model import Machine, Transition, Verb
 from autoexp.progress import Progress
@@ -38,7 +38,7 @@ def watching(root: Path, var: Path, observer: str | None, logger: Any, listener:
         for segment in cut_torn_tails(history):
             logger.warning("torn_tail_cut", path=str(segment.path), bytes=segment.torn)
         holder = {"host": hosts.hostname(), "pid": lease.record["pid"]}
-        journal = open_journal(var / "journal", history, holder, clock.now())
+        journal = _begin_journal(root, var / "journal", history, holder)
     except BaseException:
         lease.release()
         raise
@@ -51,6 +51,16 @@ def watching(root: Path, var: Path, observer: str | None, logger: Any, listener:
         yield engine
     finally:
         engine.close()
+
+
+def _begin_journal(root: Path, folder: Path, history: History, holder: Mapping[str, Any]) -> Journal:
+    try:
+        return open_journal(folder, history, holder, clock.now())
+    except FileExistsError as error:
+        why = "another watcher began at the same moment"
+        raise AlreadyWatched(f"{root} is already being watched", why=why, fix="leave it to that one") from error
+    except OSError as error:
+        raise AutoexpError("the journal cannot be begun", why=str(error), fix="see to its file system") from error
 
 
 def prepare_var(root: Path, var: Path) -> None:
@@ -76,9 +86,9 @@ def _load_studies(root: Path) -> tuple[Registry, dict[str, str]]:
     registry, problems = Registry(root), {}
     for folder in studies.all_in(root):
         try:
-            studies.mend(studies.load(folder))
+            studies.mend(folder)
             registry.load(folder)
-        except AutoexpError as error:
+        except (AutoexpError, OSError) as error:
             problems[folder.name] = str(error)
     return registry, problems
 

@@ -1,21 +1,343 @@
-"""What many tests need: a recipe's text made into a planner."""
+"""What many tests need: a recipe made into a planner, and a room in which the real program watches and is killed."""
 
-from collections.abc import Callable
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from autoexp import recipes
+from autoexp import cli, recipes
 from autoexp.errors import AutoexpError
-from autoexp.model import Machine
+from autoexp.model import Job, JobSpec, Machine
+from autoexp.outline import Plan
 from autoexp.plan import Planner
+from autoexp.registry import Ledger
+from autoexp.studies import Study
 from autoexp.world import HookInfo, World
 
 # A busy computer is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+REPOSITORY = Path(__file__).parent.parent
+POLL_S = 0.01
+PATIENCE_S = 30.0
+"""Far more than anything here takes: a wait that lasts so long has failed."""
+
+
+def wait_until(holds: Callable[[], Any], what: str = "", within_s: float = PATIENCE_S) -> Any:
+    """Wait for something to be true, and return it."""
+    until = time.monotonic() + within_s
+    while not (found := holds()):
+        if time.monotonic() >= until:
+            pytest.fail(f"{what or 'it'} did not come about within {within_s} s")
+        time.sleep(POLL_S)
+    return found
+
+
+def processes_with(entry: bytes) -> Iterator[int]:
+    """List the living processes whose environment began with this entry."""
+    for place in Path("/proc").iterdir():
+        if not place.name.isdecimal():
+            continue
+        try:
+            if entry in (place / "environ").read_bytes().split(b"\0"):
+                yield int(place.name)
+        except OSError:  # gone, or not ours
+            continue
+
+
+@dataclass
+class Room:
+    """A folder with recipes, machines and hooks, an experiments root, and the programs that were started for it."""
+
+    home: Path
+    prefix: tuple[str, ...] = ()
+    """What programs are started through."""
+    variables: dict[str, str] = field(default_factory=dict)
+    watchers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        return self.home / "experiments"
+
+    @property
+    def var(self) -> Path:
+        return self.home / "var" / "experiments"
+
+    def job_dir(self, job: str, study: str = "demo") -> Path:
+        return self.root / study / "jobs" / job
+
+    def attempt_dir(self, job: str, attempt: int = 1, study: str = "demo") -> Path:
+        return self.job_dir(job, study) / "attempts" / f"{attempt:03d}"
+
+    # Starting programs
+
+    def environment(self) -> dict[str, str]:
+        inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        ours = {"HOME": str(self.home), "TMPDIR": str(self.home), "PYTHONPATH": str(REPOSITORY)}
+        return {**inherited, **ours, **self.variables}
+
+    def command(self, *words: str | Path) -> list[str]:
+        return [*self.prefix, sys.executable, "-W", "error", "-m", "autoexp", *map(str, words)]
+
+    def settings(self, **options: Any) -> dict[str, Any]:
+        return {"env": self.environment(), "cwd": self.home, **options}
+
+    def run(self, *words: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+        """Run the program to its end."""
+        settings = self.settings(timeout=60, **options)
+        return subprocess.run(self.command(*words), capture_output=True, text=True, check=False, **settings)
+
+    def start(self, *words: str | Path, **options: Any) -> "subprocess.Popen[bytes]":
+        """Start the program; it is killed at the end if it still runs."""
+        with (self.home / "started.log").open("ab") as log:
+            program = subprocess.Popen(
+                self.command(*words), **self.settings(**{"stdout": log, "stderr": log, **options})
+            )
+        self.watchers.append(program)
+        return program
+
+    def watch(self, *options: str | Path, **settings: Any) -> "subprocess.Popen[bytes]":
+        """Start a watcher, and wait until it has the root."""
+        watcher = self.start("watch", self.root, *options, **settings)
+        lease = self.root / ".autoexp" / "lease.json"
+
+        def holds() -> bool:
+            assert watcher.poll() is None, self.said()
+            try:
+                record = json.loads(lease.read_bytes())
+            except FileNotFoundError:
+                return False
+            return bool(record["held"] and record["pid"] == watcher.pid)
+
+        wait_until(holds, "the watcher")
+        return watcher
+
+    def said(self) -> str:
+        """What the started programs printed."""
+        log = self.home / "started.log"
+        return log.read_text() if log.exists() else ""
+
+    def stop(self, watcher: "subprocess.Popen[bytes]", number: signal.Signals = signal.SIGINT) -> int:
+        watcher.send_signal(number)
+        return watcher.wait(PATIENCE_S)
+
+    # Recipes
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text))
+        return path
+
+    def machine(self, **settings: Any) -> None:
+        """Write the machine file of this room; durations are short unless they are given."""
+        usual = {"executor": "local", "cpus": 64, "gpus": 0, "visibility": "1s", "stop_grace": "5s", "sweep": "10s"}
+        lines = [f"{key}: {value}\n" for key, value in {**usual, **settings}.items()]
+        self.write("machines/bench.yaml", "".join(lines))
+
+    def plan(self, stages: str, *words: str, study: str = "demo") -> "subprocess.CompletedProcess[str]":
+        """Plan a study of these stages, and see that it worked."""
+        self.write(f"{study}.yaml", f"study: {study}\nmachine: bench\nstages:\n" + indent(dedent(stages), "  "))
+        done = self.run("plan", f"{study}.yaml", "--root", self.root, *words)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    # Looking
+
+    def inside(self, *words: str | Path) -> Any:
+        """Run a reading command in this process, and return the JSON it prints."""
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            assert cli.main([str(word) for word in words]) == 0
+        return json.loads(printed.getvalue())
+
+    def rows(self, study: str = "demo") -> dict[str, dict[str, Any]]:
+        """What `status --json` says of a study's jobs."""
+        said = self.inside("status", self.root, "--json")
+        return {job["job"]: job for entry in said["studies"] if entry["study"] == study for job in entry["jobs"]}
+
+    def states(self, study: str = "demo") -> dict[str, str]:
+        return {name: row["state"] for name, row in self.rows(study).items()}
+
+    @staticmethod
+    def wait_until(holds: Callable[[], Any], what: str = "", within_s: float = PATIENCE_S) -> Any:
+        return wait_until(holds, what, within_s)
+
+    @staticmethod
+    def wait_until_after(seconds: float) -> None:
+        """Let time pass, where time is what is tested."""
+        time.sleep(seconds)
+
+    def wait_for(self, wanted: Mapping[str, str], study: str = "demo", within_s: float = PATIENCE_S) -> None:
+        """Wait until these jobs are in these states."""
+        until = time.monotonic() + within_s
+        while (found := {job: self.states(study).get(job) for job in wanted}) != dict(wanted):
+            assert time.monotonic() < until, f"{found}, not {dict(wanted)}\n{self.said()}"
+            time.sleep(POLL_S)
+
+    def journal(self) -> list[dict[str, Any]]:
+        """The journal's lines but each file's first, as they stand on disk."""
+        files = sorted((self.var / "journal").glob("*.jsonl"), key=lambda path: int(path.stem))
+        return [json.loads(line) for path in files for line in path.read_text().splitlines()[1:]]
+
+    def moves(self, job: str) -> list[tuple[str, str, str]]:
+        """A job's journaled moves: trigger, from, to."""
+        return [(r["trigger"], r["from"], r["to"]) for r in self.journal() if r["job"] == job]
+
+    # Markers
+
+    def touch(self, job: str, verb: str, study: str = "demo") -> Path:
+        marker = self.job_dir(job, study) / "markers" / verb
+        marker.touch()
+        return marker
+
+    def answers(self, job: str, study: str = "demo") -> list[tuple[str, dict[str, Any]]]:
+        """The answers to a job's markers, oldest first: `taken` or `refused`, and what it says."""
+        folder = (self.job_dir(job, study) if job else self.root / study) / "markers"
+        files = [path for kind in ("taken", "refused") for path in (folder / kind).glob("*.json")]
+        return [(path.parent.name, json.loads(path.read_text())) for path in sorted(files, key=lambda p: p.name)]
+
+    def wait_answer(self, job: str, count: int = 1, study: str = "demo") -> tuple[str, dict[str, Any]]:
+        """Wait for the count-th answer."""
+        folder = (self.job_dir(job, study) if job else self.root / study) / "markers"
+        wait_until(lambda: len([*folder.glob("taken/*.json"), *folder.glob("refused/*.json")]) >= count, "an answer")
+        return self.answers(job, study)[-1]
+
+    # Processes
+
+    def processes(self) -> list[int]:
+        """The living processes of this room's jobs."""
+        return sorted(processes_with(f"AUTOEXP_ROOT={self.root}".encode()))
+
+    def fail(self, job: str, attempt: int = 1, study: str = "demo") -> None:
+        """Kill all of an attempt but run.sh, which then says how it ended."""
+        leader = self.pid_of(job, attempt, study)
+        token = json.loads((self.attempt_dir(job, attempt, study) / "intent.json").read_text())["token"]
+        for pid in processes_with(f"AUTOEXP_TOKEN={token}".encode()):
+            if pid != leader:
+                os.kill(pid, signal.SIGKILL)
+
+    def pid_of(self, job: str, attempt: int = 1, study: str = "demo") -> int:
+        """The process of run.sh."""
+        return int(json.loads((self.attempt_dir(job, attempt, study) / "started.json").read_text())["pid"])
+
+    def close(self) -> None:
+        """Kill every watcher, then every process of every job."""
+        for watcher in self.watchers:
+            if watcher.poll() is None:
+                watcher.kill()
+            watcher.wait()
+        while pids := self.processes():
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(POLL_S)
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    """A room for one test."""
+    yield from _room(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_room() -> Callable[[Path], AbstractContextManager[Room]]:
+    """Make a room in a folder, for as long as a with statement says."""
+    return contextmanager(_room)
+
+
+@pytest.fixture
+def humble() -> tuple[str, ...]:
+    """What to start a program through so that a missing permission stops it, even if we are root."""
+    return ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+
+
+def _room(home: Path) -> Iterator[Room]:
+    found = Room(home)
+    found.machine()
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def whole_shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one file of a whole checkpoint of one rank, as Megatron-LM saves it; it fits any iteration."""
+    path = tmp_path_factory.mktemp("shard") / "model_optim_rng.pt"
+    state = "{'args': argparse.Namespace(a=1), 'model': {}, 'optimizer': {}}"
+    script = f"import argparse, sys, torch; torch.save({state}, sys.argv[1])"
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    return path
+
+
+@pytest.fixture
+def save_checkpoint(whole_shard: Path) -> Callable[..., Path]:
+    """Save a checkpoint below a folder, as a training would; `whole` and `tracker` say how far it has come."""
+
+    def save(checkpoints: Path, iteration: int, *, whole: bool = True, tracker: bool = True) -> Path:
+        rank = checkpoints / f"iter_{iteration:07d}" / "mp_rank_00"
+        rank.mkdir(parents=True, exist_ok=True)
+        data = whole_shard.read_bytes()
+        (rank / whole_shard.name).write_bytes(data if whole else data[:-100])
+        if tracker:
+            (checkpoints / "latest_checkpointed_iteration.txt").write_text(f"{iteration}\n")
+        return rank.parent
+
+    return save
+
+
+@pytest.fixture
+def wait() -> Callable[..., Any]:
+    """Wait for something to be true."""
+    return wait_until
+
+
+@pytest.fixture
+def make_ledger(tmp_path: Path) -> Callable[..., Ledger]:
+    """Make a study on no disk yet, with the jobs given."""
+
+    def make(*jobs: Job, machine: Machine | None = None, **plan: Any) -> Ledger:
+        specs = tuple(job.spec for job in jobs)
+        study = Study(
+            dir=tmp_path / "experiments" / "demo",
+            plan=Plan(study="demo", jobs=specs, **plan),
+            machine=machine or Machine(name="bench", cpus=4, gpus=0),
+            key="0000",
+        )
+        ledger = Ledger(study)
+        for job in jobs:
+            ledger.put(job)
+        return ledger
+
+    return make
+
+
+@pytest.fixture
+def make_spec() -> Callable[..., JobSpec]:
+    """Make a job as planned: a shell command, unless more is said."""
+
+    def make(name: str = "one", script: str = "true", **fields: Any) -> JobSpec:
+        usual: dict[str, Any] = {"study": "demo", "stage": name, "argv": ("sh", "-c", script), "key": "0000"}
+        return JobSpec(id=name, **{**usual, **fields})
+
+    return make
+
 
 HOOKS = {"cooldown_symlink": "", "megatron_to_hf": "hf", "evaluate": "eval", "nccl_gate": ""}
 """Hooks by name, each with the folder it writes to."""

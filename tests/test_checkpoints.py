@@ -163,7 +163,7 @@ def test_a_copy_under_another_number_is_not_that_checkpoint(whole: Path) -> None
     assert "iteration 7" in judgement.why
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_shard_cut_anywhere_is_not_whole(whole: Path, share: float) -> None:
     data = shard(whole).read_bytes()
@@ -176,7 +176,7 @@ def test_a_shard_cut_anywhere_is_not_whole(whole: Path, share: float) -> None:
     assert (judgement.complete, judgement.convertible, judgement.resumable) == (False, False, False)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 @given(data=st.data())
 def test_damage_anywhere_in_a_shard_is_judged_without_an_exception(whole: Path, data: st.DataObject) -> None:
     content = bytearray(shard(whole).read_bytes())

@@ -40,7 +40,7 @@ def content(path: Path, tensor: torchfile.Tensor) -> bytes:
     return path.read_bytes()[tensor.start_bytes : tensor.start_bytes + size]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(
     shape=st.lists(st.integers(0, 5), max_size=4),
     dtype=st.sampled_from(DTYPES),

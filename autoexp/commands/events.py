@@ -15,7 +15,7 @@ from typing import Any
 
 from autoexp import lease, targets
 from autoexp.errors import AutoexpError
-from autoexp.journal import History
+from autoexp.journal import History, segment_files
 
 FOLLOW_S = 0.5
 
@@ -46,12 +46,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _followed(folder: Path) -> Iterator[dict[str, Any]]:
-    seq = 0
+    seq, known = 0, None
     while True:
-        for record in History(folder).records():
+        sizes = {path: path.stat().st_size for path in segment_files(folder).values()}
+        for record in History(folder).records() if sizes != known else ():
             if record["seq"] > seq:
                 seq = record["seq"]
                 yield record
+        known = sizes
         time.sleep(FOLLOW_S)
 
 

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan, write, and say what the study comes to."""
     root = targets.default_root(arguments.root)
     study, text, old = make(arguments, root)
-    difference = studies.compare(old, study.plan, study.dir)
+    difference = studies.compare(old, study)
     if not arguments.dry_run:
         difference = studies.write(study, text, old)
     if arguments.json:
@@ -129,6 +129,8 @@ def describe(study: Study, difference: Difference, *, dry_run: bool) -> list[str
         return [*lines, "nothing was written (--dry-run)"]
     if not difference:
         lines.append("nothing has changed since it was planned")
+    elif difference == Difference(kept=difference.kept, recipe=True):
+        lines.append("its jobs have not changed; what appears for them from now on follows this recipe and machine")
     return [*lines, f"next: autoexp watch {study.root}"]
 
 

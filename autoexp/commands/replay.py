@@ -84,7 +84,8 @@ def _walk(seen: View) -> Iterator[tuple[Mapping[str, Any], Job, Transition]]:
     for record in seen.records:
         move = to_transition(record)
         key = (move.study, move.job)
-        job = jobs.get(key) or Job(spec=_spec(seen, *key))
+        born = move.source is None  # again, if its study was deleted and planned anew
+        job = Job(spec=_spec(seen, *key)) if born or key not in jobs else jobs[key]
         yield record, job, move
         jobs[key] = fold(job, move)
 

@@ -79,13 +79,16 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def outcome(root: Path, var: str | None = None, study: str | None = None) -> int:
-    """List the jobs that did not succeed; 0 if there are none."""
+    """List the jobs that did not succeed, and the studies that cannot be read; 0 if there are none."""
     seen = view(root, var)
-    names = [study] if study else [ledger.study.name for ledger in seen.ledgers()]
+    broken = {name: what for name, what in seen.unreadable.items() if study in (None, name)}
+    for name, what in broken.items():
+        print(f"unreadable: {name}: {what}", file=sys.stderr)
+    names = [ledger.study.name for ledger in seen.ledgers() if study in (None, ledger.study.name)]
     rest = [(name, row) for name in names for row in rows(seen, name) if row.state is not State.SUCCEEDED]
     for name, row in rest:
         print(f"{row.state}: {name}/{row.job}{f' ({row.reason})' if row.reason else ''}", file=sys.stderr)
-    return 1 if rest else 0
+    return 1 if rest or broken else 0
 
 
 def print_moves(moves: list[Transition]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from autoexp import conditions, probe, targets
 from autoexp.commands.events import line
+from autoexp.errors import AutoexpError
 from autoexp.lifecycle import accepted
 from autoexp.model import Condition, Job, State
 from autoexp.registry import Ledger
@@ -42,7 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, ask, and print; safe beside a watcher."""
     target = targets.find(arguments.job, arguments.root)
     seen = view(target.root, arguments.var)
-    ledger = seen.registry.ledgers[target.study]
+    ledger = seen.registry.ledgers.get(target.study)
+    if ledger is None or target.job not in ledger.jobs:
+        why = seen.unreadable.get(target.study, "its directory is there, and neither the plan nor the journal has it")
+        raise AutoexpError(
+            f"nothing is known of {target.study}/{target.job}", why=why, fix="see what there is: autoexp status ROOT"
+        )
     said = explain(seen, ledger, ledger.jobs[target.job])
     print(json.dumps(said) if arguments.json else "\n".join(_text(said)))
     return 0

@@ -59,12 +59,13 @@ class Local:
                 reason=f"it asks for {wanted.nodes} x {wanted.gpus_per_node} GPUs; this computer has {self.gpus}",
                 fix="lower its resources, or plan for another machine: --machine NAME",
             )
-        if order.token not in self.running:
-            self.adopt(order, began=False)
+        self.adopt(order, began=False)
         return Submitted(at=at, attempt=order.attempt)
 
     def adopt(self, order: Order, *, began: bool) -> None:
         """Take over an attempt of an earlier watcher."""
+        if order.token in self.running:
+            return
         if began or (order.attempt_dir / f"run.{order.token}").exists():
             begun = read_json(order.attempt_dir / "started.json") or {}
             gpus = tuple(int(gpu) for gpu in str(begun.get("gpus") or "").split(",") if gpu.isdecimal())
@@ -78,23 +79,28 @@ class Local:
 
     def stop(self, order: Order, grace_s: float) -> None:
         """Signal the program politely; `tend` sees to the rest."""
+        if order.token not in self.running and not self.alive(order):
+            return
         running = self.running.setdefault(order.token, Running(order))
         if running.kill_at is None:
             running.kill_at = time.monotonic() + grace_s
             _ask_to_stop(running)
 
     def alive(self, order: Order) -> bool | None:
-        """Look for the attempt's own process; without it, whatever it left behind is ended."""
+        """Look for the attempt's own process; without it, whatever it left behind is ended.
+
+        Until run.sh has said who it is, whatever carries the token is on its way.
+        """
         if order.token in self.queue:
             return True
         leader = _leader(order)
         if leader is not None and hosts.is_alive(leader):
             return True
-        running = self.running.get(order.token)
-        if leader is None and running is not None and running.child is not None and running.child.poll() is None:
-            return True
-        if not (order.attempt_dir / "exit.json").exists():
-            _end_remains(order)
+        if (order.attempt_dir / "exit.json").exists():
+            return False
+        if leader is None:
+            return any(hosts.carriers("AUTOEXP_TOKEN", order.token))
+        _end_remains(order)
         return False
 
     def forget(self, order: Order) -> None:
@@ -140,24 +146,22 @@ class Local:
         return min(order.resources.cpus, self.cpus)
 
     def _start(self, order: Order, gpus: tuple[int, ...]) -> Iterator[tuple[str, Event]]:
-        log = os.open(order.attempt_dir / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            child = subprocess.Popen(  # noqa: S603 - our own script, no shell
-                ("bash", str(order.job_dir / "run.sh")),
-                cwd=order.job_dir,
-                env=self._environment(order, gpus),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            with (order.attempt_dir / "output.log").open("ab") as log:
+                child = subprocess.Popen(  # noqa: S603 - our own script, no shell
+                    ("bash", str(order.job_dir / "run.sh")),
+                    cwd=order.job_dir,
+                    env=self._environment(order, gpus),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
         except OSError as error:
             reason = f"its process could not be started: {error}"
             yield order.token, SubmitRefused(at=clock.now(), attempt=order.attempt, reason=reason, temporary=True)
         else:
             self.running[order.token] = Running(order, child, gpus)
-        finally:
-            os.close(log)
 
     def _environment(self, order: Order, gpus: tuple[int, ...]) -> dict[str, str]:
         names = (*INHERITED, *self.machine.environment)
@@ -173,24 +177,26 @@ def open_executor(machine: Machine) -> Local:
 
 def _leader(order: Order) -> Process | None:
     """Return the process that runs run.sh, from what it wrote about itself."""
-    begun = read_json(order.attempt_dir / "started.json")
-    if begun is None or begun.get("token") != order.token:
+    begun = read_json(order.attempt_dir / "started.json") or {}
+    pid, began, boot_id = (begun.get(name) for name in ("pid", "start_time", "boot_id"))
+    if begun.get("token") != order.token or not isinstance(pid, int) or not isinstance(began, int):
         return None
-    return Process(pid=begun["pid"], start_time=begun["start_time"], boot_id=begun["boot_id"])
-
-
-def _members(order: Order) -> Iterator[int]:
-    """List the processes of an attempt's group but run.sh itself, which lives to write the exit file."""
-    leader = _leader(order)
-    if leader is not None and hosts.is_alive(leader):
-        yield from (pid for pid in hosts.group_of(leader.pid) if pid != leader.pid)
+    return Process(pid=pid, start_time=began, boot_id=str(boot_id))
 
 
 def _ask_to_stop(running: Running) -> None:
-    """Signal an attempt's program once, as soon as it is there."""
-    for pid in () if running.asked else _members(running.order):
-        hosts.send(pid, signal.SIGTERM)
-        running.asked = True
+    """Signal an attempt's program once, as soon as it is there; what was suspended goes on, to hear of it.
+
+    run.sh itself lives to write the exit file.
+    """
+    leader = _leader(running.order)
+    if running.asked or leader is None or not hosts.is_alive(leader):
+        return
+    for pid in hosts.group_of(leader.pid):
+        if pid != leader.pid:
+            hosts.send(pid, signal.SIGTERM)
+            running.asked = True
+        hosts.send(pid, signal.SIGCONT)
 
 
 def _end_remains(order: Order) -> None:
@@ -198,5 +204,4 @@ def _end_remains(order: Order) -> None:
     leader = _leader(order)
     spared = leader.pid if leader is not None and hosts.is_alive(leader) else None
     for pid in hosts.carriers("AUTOEXP_TOKEN", order.token):
-        if pid != spared:
-            hosts.send(pid, signal.SIGKILL)
+        hosts.send(pid, signal.SIGCONT if pid == spared else signal.SIGKILL)

@@ -87,7 +87,7 @@ RESULTS = VALUES | st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(results=RESULTS)
 def test_whatever_json_stands_there_a_loss_is_finite_or_has_a_reason(maker: Any, results: Any) -> None:
     maker._planned.clear()

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoexp.backends import megatron
@@ -84,7 +84,6 @@ def test_a_short_attempt_keeps_all_its_reports_for_its_speed() -> None:
     assert Attempt(number=1, points=points(1, 2, 3, 4)).settled == points(1, 2, 3, 4)
 
 
-@settings(deadline=None)
 @given(text=st.text(), noise=st.binary())
 def test_no_log_is_too_strange_to_be_read(tmp_path_factory: Any, text: str, noise: bytes) -> None:
     folder = tmp_path_factory.mktemp("attempt")

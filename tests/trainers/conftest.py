@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 import autoexp
 from autoexp.trainers import gpt
@@ -24,10 +23,6 @@ TINY = (
     "--seq-length 32 --global-batch-size 8 --micro-batch-size 4 --lr 1e-2 --log-interval 1 --eval-iters 0 "
     f"--data-path {argparse.__file__}"  # a text of a hundred kilobytes that is always there
 )
-
-
-settings.register_profile("autoexp", deadline=None)  # a busy machine is no failure
-settings.load_profile("autoexp")
 
 
 @dataclass(frozen=True)

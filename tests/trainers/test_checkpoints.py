@@ -71,7 +71,7 @@ def test_a_missing_checkpoint_is_named_with_its_fix(tmp_path: Path) -> None:
         read(tmp_path, 9)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(data=st.data())
 def test_a_checkpoint_cut_anywhere_is_refused(tmp_path: Path, data: st.DataObject) -> None:
     write(tmp_path, 1, content(1))
@@ -82,7 +82,7 @@ def test_a_checkpoint_cut_anywhere_is_refused(tmp_path: Path, data: st.DataObjec
         read(tmp_path, 1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_flipped_byte_is_refused_or_changes_nothing(tmp_path: Path, place: float, flip: int) -> None:
     write(tmp_path, 1, content(1))

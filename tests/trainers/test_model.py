@@ -149,7 +149,7 @@ def test_what_writes_to_the_residual_stream_starts_narrower() -> None:
     assert spread["decoder.layers.1.self_attention.linear_proj.weight"] == pytest.approx(0.01, rel=0.05)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.builds(
         Shape,

@@ -1,0 +1,670 @@
+"""The engine, in this process where something has to be seen from inside, otherwise as the program itself."""
+
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from autoexp import lease
+from autoexp.engine import Engine
+from autoexp.errors import AlreadyWatched
+from autoexp.model import Transition
+from autoexp.registry import Key
+from autoexp.view import view
+from autoexp.watch import Hint
+from autoexp.watching import until_done, watching
+
+if TYPE_CHECKING:
+    from tests.conftest import Room
+
+
+@contextmanager
+def engine_of(room: "Room", *moves: Callable[[list[Transition]], None]) -> Iterator[Engine]:
+    """Watch a room in this process."""
+    listener = moves[0] if moves else lambda _: None
+    with watching(room.root, lease.var_of(room.root), "inotify", logging.getLogger("test"), listener) as engine:
+        yield engine
+
+
+def shape(folder: Path) -> dict[str, tuple[int, int]]:
+    found = {}
+    for path in folder.rglob("*"):
+        status = path.lstat()
+        found[str(path)] = (status.st_ino, status.st_mtime_ns)
+    return found
+
+
+# The journal comes first, and is all there is
+
+
+EVENTFUL = """
+one: {command: 'true'}
+retried: {retry: {backoff: 0.1s}, command: 'test -e again || { touch again; false; }'}
+lost: {retry: {max_attempts: 1}, command: echo words; exit 3}
+skipped: {needs: lost, command: 'true'}
+after: {needs: [one, retried], command: 'true'}
+eval: {each: {job: [one, after]}, command: [echo, '${job}']}
+gated: {gate: quick, command: 'true'}
+held: {command: 'true'}
+"""
+GATE = """
+import json, sys; from pathlib import Path
+Path(sys.argv[sys.argv.index("--output") + 1]).write_text(json.dumps({"code": 0, "busbw_gbps": 200.5}))
+"""
+STATES = {
+    "one": "succeeded",
+    "retried": "succeeded",
+    "lost": "failed",
+    "skipped": "skipped",
+    "after": "succeeded",
+    "eval-one": "succeeded",
+    "eval-after": "succeeded",
+    "gated": "succeeded",
+    "held": "held",
+}
+
+
+def test_replaying_the_journal_yields_the_very_jobs_that_were_in_memory(room: "Room") -> None:
+    room.write("hooks/quick.py", GATE)
+    room.plan(EVENTFUL)
+    room.touch("held", "hold")
+
+    with engine_of(room) as engine:
+        engine.run(until_done())
+        in_memory = dict(engine.registry.all_jobs())
+    replayed = dict(view(room.root).registry.all_jobs())
+
+    assert {key.job: job.state for key, job in in_memory.items()} == STATES
+    assert replayed == in_memory
+
+
+def test_replaying_the_journal_does_nothing(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\ntwo: {needs: one, command: 'true'}\n")
+    room.run("watch", room.root, "--once")
+    before = shape(room.home)
+
+    view(room.root)
+
+    assert shape(room.home) == before
+
+
+def test_nothing_is_done_before_its_line_is_in_the_journal(room: "Room") -> None:
+    room.write(
+        "hooks/witness.py",
+        """
+        from autoexp.journal import records
+        def prepare(folder, journal):
+            lines = [(r["job"], r["trigger"], tuple(r["actions"])) for r in records(journal_of(journal))]
+            (folder / "witness").write_text(repr(lines[-1]))
+            return {}
+        def journal_of(text):
+            from pathlib import Path
+            return Path(text)
+        """,
+    )
+    room.plan(f"one: {{prepare: {{witness: {{journal: {room.var / 'journal'}}}}}, command: 'true'}}\n")
+
+    room.run("watch", room.root, "--until-done")
+
+    witnessed = (room.job_dir("one") / "witness").read_text()
+    assert witnessed == repr(("one", "conditions_met", ("submit one attempt 1",)))
+
+
+def test_who_loses_the_lease_in_the_middle_finishes_only_the_action_it_is_at(room: "Room") -> None:
+    room.write(
+        "hooks/usurp.py",
+        """
+        import json
+        def prepare(folder, lease):
+            with open(lease) as file:
+                record = json.load(file)
+            record.update(nonce="another", host="elsewhere", pid=77)
+            with open(lease + ".new", "w") as file:
+                json.dump(record, file)
+            import os
+            os.replace(lease + ".new", lease)
+            return {}
+        """,
+    )
+    prepare = f"prepare: {{usurp: {{lease: {room.root / '.autoexp' / 'lease.json'}}}}}"
+    room.plan(f"one: {{{prepare}, command: 'true'}}\ntwo: {{{prepare}, command: 'true'}}\n")
+
+    with pytest.raises(AlreadyWatched, match="by pid 77 on elsewhere"), engine_of(room) as engine:
+        engine.run(until_done())
+
+    assert (room.job_dir("one") / "current.log").is_symlink()
+    assert not (room.job_dir("two") / "attempts").exists()
+    assert not (room.attempt_dir("one") / "started.json").exists()
+    assert json.loads((room.root / ".autoexp" / "lease.json").read_text())["nonce"] == "another"
+
+
+class Deaf:
+    """An observer that loses every notification."""
+
+    name = "deaf"
+
+    def add(self, folder: Path, hint: Hint) -> None:
+        pass
+
+    def remove(self, folder: Path) -> None:
+        pass
+
+    def wait(self, timeout_s: float) -> set[Hint]:
+        time.sleep(timeout_s)
+        return set()
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_lost_notification_costs_a_sweep_and_no_event(room: "Room") -> None:
+    room.machine(sweep="0.2s")
+    room.plan(EVENTFUL.replace("gate: quick, ", ""))
+    room.touch("held", "hold")
+
+    with engine_of(room) as engine:
+        engine.observer.close()
+        engine.observer = Deaf()
+        engine.run(until_done())
+
+    assert room.states() == STATES
+
+
+def test_looking_often_leaves_one_alarm_a_job(room: "Room") -> None:
+    room.plan("one: {stall: {no_progress: 10m}, command: 'for i in $(seq 200); do echo $i; done; sleep 60'}\n")
+
+    with engine_of(room) as engine:
+        engine.run(lambda engine: bool(engine.progress.jobs) or _is(engine, "one", "running"))
+        for _ in range(100):
+            engine.wake({Key("demo", "one")})
+        alarms = len(engine._alarms._queue)
+
+    assert alarms <= 2
+
+
+def _is(engine: Engine, job: str, state: str) -> bool:
+    return engine.registry.job(Key("demo", job)).state == state
+
+
+# Killed at any moment
+
+
+TWELVE = """
+first: {command: echo ran first $AUTOEXP_ATTEMPT}
+second: {needs: first, command: echo ran second $AUTOEXP_ATTEMPT; sleep 0.05}
+flaky: {retry: {backoff: 0.05s}, command: 'echo ran flaky $AUTOEXP_ATTEMPT; test $AUTOEXP_ATTEMPT = 3'}
+after: {needs: [second, flaky], command: echo ran after $AUTOEXP_ATTEMPT}
+hopeless: {retry: {max_attempts: 2, backoff: 0.05s}, command: 'echo ran hopeless $AUTOEXP_ATTEMPT; exit 1'}
+orphan: {needs: hopeless, command: echo ran orphan $AUTOEXP_ATTEMPT}
+wide: {sweep: {params: {n: [1, 2, 3]}}, command: 'echo ran wide $AUTOEXP_ATTEMPT; sleep 0.1'}
+eval: {each: {job: [first, wide]}, command: 'echo ran eval $AUTOEXP_ATTEMPT; sleep 0.05'}
+sum: {each: {job: eval}, needs: first, command: echo ran sum $AUTOEXP_ATTEMPT}
+"""
+ATTEMPTS = {
+    **dict.fromkeys(("first", "second", "after", "wide-n1", "wide-n2", "wide-n3"), 1),
+    **{
+        f"{stage}{parent}": 1
+        for stage in ("eval-", "sum-eval-")
+        for parent in ("first", "wide-n1", "wide-n2", "wide-n3")
+    },
+    "flaky": 3,
+    "hopeless": 2,
+    "orphan": 0,
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_watcher_killed_at_random_moments_loses_nothing_and_runs_nothing_twice(room: "Room", seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - it has to be the same again
+    room.machine(cpus=3)
+    room.plan(TWELVE)
+
+    for _ in range(6):
+        watcher = room.start("watch", room.root, "--until-done")
+        room.wait_until(lambda: lease.holder(room.root) or room.watchers[-1].poll() is not None)
+        moment = chance.uniform(0.0, 0.35)
+        room.wait_until_after(moment)
+        print(f"seed {seed}: killed after {moment:.3f} s")  # noqa: T201 - to see which moment it was
+        room.stop(watcher, signal.SIGKILL)
+    done = room.run("watch", room.root, "--until-done")
+
+    assert done.returncode == 1, done.stderr
+    rows = room.rows()
+    assert {name: row["attempt"] for name, row in rows.items()} == ATTEMPTS
+    states = Counter(row["state"] for row in rows.values())
+    assert states == {"succeeded": len(ATTEMPTS) - 2, "failed": 1, "skipped": 1}
+    for name, attempts in ATTEMPTS.items():
+        folders = sorted(path.name for path in (room.job_dir(name) / "attempts").glob("*"))
+        assert folders == [f"{number:03d}" for number in range(1, attempts + 1)]
+        for number in range(1, attempts + 1):
+            attempt = room.attempt_dir(name, number)
+            stage = rows[name]["stage"]
+            assert (attempt / "output.log").read_text() == f"ran {stage} {number}\n"
+            assert len(list(attempt.glob("run.*"))) == 1
+            assert (attempt / "started.json").exists()
+    checked = room.inside("replay", "--root", room.root, "--check", "--json")
+    assert (checked["breaks"], checked["differences"]) == ([], [])
+
+
+def test_a_watcher_killed_between_a_parents_success_and_its_childs_start_loses_no_child(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\ntwo: {needs: one, command: 'true'}\n")
+    room.run("watch", room.root, "--until-done")
+    path = room.var / "journal" / "1.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    last = next(n for n, line in enumerate(lines) if '"job":"two","attempt":1,"trigger":"conditions_met"' in line)
+    path.write_text("".join(lines[:last]))
+    shutil.rmtree(room.job_dir("two") / "attempts")
+
+    assert room.run("watch", room.root, "--until-done").returncode == 0
+    assert room.states() == {"one": "succeeded", "two": "succeeded"}
+
+
+def test_a_lost_var_runs_nothing_again(room: "Room") -> None:
+    stages = "one: {retry: {backoff: 0.05s}, command: 'echo ran >> runs; test $AUTOEXP_ATTEMPT = 2'}\n"
+    room.plan(f"{stages}eval: {{each: {{job: one}}, command: 'echo ran >> runs'}}\n")
+    room.run("watch", room.root, "--until-done")
+    before = room.states()
+    shutil.rmtree(room.home / "var")
+
+    assert room.run("watch", room.root, "--until-done").returncode == 0
+    assert room.states() == before == {"one": "succeeded", "eval-one": "succeeded"}
+    assert (room.job_dir("one") / "runs").read_text() == "ran\nran\n"
+    assert (room.job_dir("eval-one") / "runs").read_text() == "ran\n"
+
+
+def test_a_job_outlives_its_watcher_and_is_found_again(room: "Room") -> None:
+    room.plan("one: {command: 'until test -e go; do sleep 0.02; done; echo done'}\n")
+    watcher = room.watch()
+    room.wait_for({"one": "running"})
+    pid = room.pid_of("one")
+    room.stop(watcher, signal.SIGKILL)
+    assert pid in room.processes()
+
+    room.watch()
+    room.wait_for({"one": "running"})
+    (room.job_dir("one") / "go").touch()
+
+    room.wait_for({"one": "succeeded"})
+    assert room.rows()["one"]["attempt"] == 1
+    assert room.pid_of("one") == pid
+
+
+def test_a_job_that_ends_while_nobody_watches_is_seen_to_have_ended(room: "Room") -> None:
+    room.plan("one: {retry: {max_attempts: 1}, command: 'until test -e go; do sleep 0.02; done; exit 7'}\n")
+    watcher = room.watch()
+    room.wait_for({"one": "running"})
+    room.stop(watcher, signal.SIGKILL)
+    (room.job_dir("one") / "go").touch()
+    room.wait_until((room.attempt_dir("one") / "exit.json").exists)
+
+    room.run("watch", room.root, "--once")
+
+    assert room.rows()["one"]["reason"] == "exit code 7"
+
+
+def test_a_job_whose_run_sh_is_killed_has_crashed_and_nothing_of_it_stays(room: "Room") -> None:
+    room.machine(sweep="0.5s")
+    room.plan("one: {retry: {max_attempts: 1}, command: 'setsid sleep 60 & sleep 60'}\n")
+    room.watch()
+    room.wait_for({"one": "running"})
+    room.wait_until(lambda: len(room.processes()) == 4)
+    room.wait_until(lambda: room.pid_of("one"))
+
+    _kill(room.pid_of("one"))
+
+    room.wait_for({"one": "failed"})
+    assert room.processes() == []
+    assert room.rows()["one"]["reason"].startswith("its processes are gone, and it left no exit file")
+    assert [r["evidence"]["ending"] for r in room.journal() if r["trigger"] == "ended"] == ["crashed"]
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_cancel_is_polite_to_the_group_and_leaves_nothing_behind(room: "Room") -> None:
+    room.machine(stop_grace="0.7s")
+    polite = "trap 'echo bye; exit 0' TERM; touch ready; while :; do sleep 0.02; done"
+    stubborn = "setsid sh -c 'trap \"\" TERM; touch ready; while :; do sleep 0.02; done' & trap '' TERM; wait; sleep 60"
+    room.plan(f'polite: {{command: "{polite}"}}\nstubborn: {{command: [sh, -c, {json.dumps(stubborn)}]}}\n')
+    room.watch()
+    for job in ("polite", "stubborn"):
+        room.wait_until((room.job_dir(job) / "ready").exists)
+
+    room.run("mark", "demo", "cancel")
+
+    room.wait_for({"polite": "cancelled", "stubborn": "cancelled"})
+    assert room.processes() == []
+    exits = {job: json.loads((room.attempt_dir(job) / "exit.json").read_text()) for job in ("polite", "stubborn")}
+    assert (exits["polite"]["code"], exits["stubborn"]["signal"]) == (0, 9)
+    assert (room.attempt_dir("polite") / "output.log").read_text() == "bye\n"
+
+
+def test_a_cancel_that_comes_with_the_end_occupies_no_slot(room: "Room") -> None:
+    room.machine(cpus=1)
+    wait = "until test -e go; do sleep 0.02; done"
+    room.plan(f"one: {{command: {wait}}}\ntwo: {{command: 'true'}}\n")
+    watcher = room.watch()
+    room.wait_for({"one": "running", "two": "queued"})
+
+    watcher.send_signal(signal.SIGSTOP)
+    room.touch("one", "cancel")
+    (room.job_dir("one") / "go").touch()
+    room.wait_until((room.attempt_dir("one") / "exit.json").exists)
+    watcher.send_signal(signal.SIGCONT)
+
+    room.wait_for({"one": "cancelled", "two": "succeeded"})
+
+
+def test_after_a_restart_who_was_submitted_first_still_starts_first(room: "Room") -> None:
+    room.machine(cpus=1)
+    room.plan(
+        "a: {start: {file_exists: {path: never}}, command: echo a}\nb: {command: sleep 60}\nc: {command: echo c}\n"
+    )
+    watcher = room.watch()
+    room.wait_for({"b": "running", "c": "queued"})
+    room.touch("a", "start")
+    room.wait_for({"a": "queued"})
+    room.stop(watcher, signal.SIGKILL)
+
+    room.watch()
+    room.touch("b", "cancel")
+
+    room.wait_for({"a": "succeeded", "c": "succeeded"})
+    begun = [r["job"] for r in room.journal() if r["trigger"] == "started"]
+    assert begun == ["b", "c", "a"]
+
+
+# Plans that change while they are watched
+
+
+def test_a_plan_that_changes_under_a_watcher_adds_and_retires_jobs(room: "Room") -> None:
+    waiting = "{start: {file_exists: {path: x}}, command: 'true'}"
+    room.plan(f"keep: {{command: sleep 60}}\nrun: {{command: sleep 60}}\nidle: {waiting}\n")
+    room.watch()
+    room.wait_for({"keep": "running", "run": "running", "idle": "waiting"})
+
+    planned = room.plan("keep: {command: sleep 60}\nnew: {command: 'true'}\n")
+
+    assert "added: new" in planned.stdout
+    assert "retired: run, idle" in planned.stdout
+    room.wait_for({"keep": "running", "new": "succeeded", "run": "running"})
+    room.wait_until(lambda: "idle" not in room.states(), "the end of a retired job's row")
+    assert [move for move in room.moves("idle") if move[0] == "retired"] == [("retired", "waiting", "cancelled")]
+
+
+def test_a_retired_job_that_runs_is_carried_to_its_end_by_whoever_watches_and_not_tried_again(room: "Room") -> None:
+    other = "other: {start: {file_exists: {path: x}}, command: 'true'}\n"
+    room.plan(f"one: {{command: 'until test -e go; do sleep 0.02; done; exit 1'}}\n{other}")
+    watcher = room.watch()
+    room.wait_for({"one": "running"})
+    room.plan(other)
+    room.wait_until(lambda: any(move[0] == "retired" for move in room.moves("one")))
+    room.stop(watcher, signal.SIGKILL)
+
+    room.watch()
+    room.wait_for({"one": "running"})
+    (room.job_dir("one") / "go").touch()
+
+    room.wait_for({"one": "failed"})
+    assert room.rows()["one"]["attempt"] == 1
+
+
+def test_a_retired_job_that_is_planned_again_goes_on_where_it_was(room: "Room") -> None:
+    one, two = "one: {command: 'echo ran >> runs'}\n", "two: {start: {file_exists: {path: x}}, command: 'true'}\n"
+    room.plan(one + two)
+    watcher = room.watch()
+    room.wait_for({"one": "succeeded", "two": "waiting"})
+    room.plan(one)
+    room.wait_until(lambda: "two" not in room.states())
+    room.stop(watcher)
+    room.plan(one + two)
+
+    room.watch()
+
+    room.wait_for({"one": "succeeded", "two": "waiting"})
+    assert [move[2] for move in room.moves("two")] == ["waiting", "cancelled", "waiting"]
+    assert (room.job_dir("one") / "runs").read_text() == "ran\n"
+
+
+def test_a_new_each_stage_brings_about_jobs_for_those_that_are_there(room: "Room") -> None:
+    one = "one: {command: 'true'}\n"
+    room.plan(one)
+    room.watch()
+    room.wait_for({"one": "succeeded"})
+
+    room.plan(f"{one}eval: {{each: {{job: one}}, command: 'true'}}\n")
+
+    room.wait_for({"eval-one": "succeeded"})
+
+
+def test_a_dropped_each_stage_retires_what_appeared_for_it_and_brings_it_back(room: "Room") -> None:
+    one, waits = "one: {command: 'true'}\n", "{file_exists: {path: never}}"
+    both = f"{one}eval: {{each: {{job: one}}, start: {waits}, command: 'true'}}\n"
+    room.plan(both)
+    room.watch()
+    room.wait_for({"eval-one": "waiting"})
+
+    room.plan(one)
+    room.wait_until(lambda: "eval-one" not in room.states())
+    room.plan(both)
+
+    room.wait_for({"eval-one": "waiting"})
+
+
+def test_a_waiting_job_that_has_nothing_to_wait_for_any_more_starts(room: "Room") -> None:
+    room.plan("one: {start: {file_exists: {path: never}}, command: 'true'}\n")
+    room.watch()
+    room.wait_for({"one": "waiting"})
+
+    room.plan("one: {command: 'true'}\n")
+
+    room.wait_for({"one": "succeeded"})
+
+
+def test_a_study_planned_while_its_root_is_watched_begins_at_once(room: "Room") -> None:
+    room.machine(sweep="1h")
+    room.plan("one: {command: 'true'}\n")
+    room.watch()
+    room.wait_for({"one": "succeeded"})
+
+    room.plan("two: {command: 'true'}\n", study="second")
+
+    room.wait_for({"two": "succeeded"}, study="second")
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["under a watcher", "while nobody watches"])
+def test_a_study_that_was_deleted_and_planned_anew_begins_anew(room: "Room", *, watched: bool) -> None:
+    one, other = "one: {command: 'echo ran >> runs'}\n", "other: {needs: bad, command: 'true'}\n"
+    room.plan(f"{one}bad: {{retry: {{max_attempts: 1}}, command: 'false'}}\n{other}")
+    if watched:
+        room.watch()
+        room.wait_for({"one": "succeeded", "bad": "failed", "other": "skipped"})
+    else:
+        room.run("watch", room.root, "--until-done")
+    shutil.rmtree(room.root / "demo")
+    room.plan(f"{one}bad: {{command: 'true'}}\n{other}")
+
+    if not watched:
+        room.watch()
+
+    room.wait_for({"one": "succeeded", "bad": "succeeded", "other": "succeeded"})
+    assert (room.job_dir("one") / "runs").read_text() == "ran\n"
+
+
+# What one study cannot do does not disturb another
+
+
+def problems(room: "Room") -> Mapping[str, str]:
+    found: Mapping[str, str] = room.inside("status", room.root, "--json")["problems"]
+    return found
+
+
+def test_a_plan_that_cannot_be_read_is_a_problem_of_its_study_alone(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\n")
+    room.touch("one", "hold")
+    room.run("watch", room.root, "--once")
+    room.plan("two: {command: 'true'}\n", study="second")
+    plan = room.root / "demo" / "plan.json"
+    text = plan.read_text()
+    plan.write_text("{")
+
+    room.watch()
+    room.wait_for({"two": "succeeded"}, study="second")
+    assert "plan.json cannot be read" in problems(room)["demo"]
+    plan.with_suffix(".draft").write_text(text)
+    plan.with_suffix(".draft").replace(plan)
+
+    room.wait_for({"one": "held"})
+    room.touch("one", "release")
+    room.wait_for({"one": "succeeded"})
+    assert [move[0] for move in room.moves("one")].count("planned") == 1
+    room.wait_until(lambda: "demo" not in problems(room), "the end of the problem")
+
+
+def test_a_study_for_an_unknown_executor_is_a_problem_of_its_own(room: "Room") -> None:
+    room.write("machines/cloud.yaml", "executor: kubernetes\n")
+    room.plan("one: {command: 'true'}\n", "--machine", "cloud")
+    room.plan("two: {command: 'true'}\n", study="second")
+    room.touch("one", "cancel")
+
+    room.watch()
+
+    room.wait_for({"two": "succeeded"}, study="second")
+    room.wait_until(lambda: "demo" in problems(room))
+    assert "unknown executor 'kubernetes'" in problems(room)["demo"]
+    assert room.states() == {"one": "waiting"}
+
+
+def test_what_could_not_be_done_is_told_and_done_once_it_can_be(room: "Room") -> None:
+    room.machine(sweep="0.3s")
+    room.plan("one: {command: 'true'}\neval: {each: {job: one}, command: 'true'}\n")
+    recipe = room.root / "demo" / "recipe.yaml"
+    text = recipe.read_text()
+    recipe.write_text(f"{text}# a remark\n")
+    room.watch()
+    room.wait_until(lambda: "demo: appear eval-one" in problems(room))
+    assert "is not the recipe that was planned" in problems(room)["demo: appear eval-one"]
+
+    recipe.write_text(text)
+
+    room.wait_for({"eval-one": "succeeded"})
+    room.wait_until(lambda: problems(room) == {}, "the end of the problem")
+
+
+def test_a_broken_hook_fails_its_job_and_no_other(room: "Room") -> None:
+    room.write("hooks/broken.py", "def prepare(folder):\n    return 1 / 0\n")
+    room.plan("one: {prepare: {broken: {}}, command: 'true'}\ntwo: {command: 'true'}\n")
+
+    room.run("watch", room.root, "--until-done")
+
+    assert room.states() == {"one": "failed", "two": "succeeded"}
+    assert "the hook 'broken' broke: " in room.rows()["one"]["reason"]
+    assert ":2: ZeroDivisionError" in room.rows()["one"]["reason"]
+
+
+def test_a_study_that_vanishes_is_told_and_not_made_again(room: "Room") -> None:
+    room.machine(sweep="0.3s")
+    room.plan("one: {start: {file_exists: {path: /no/such}}, command: 'true'}\n")
+    room.plan("two: {command: 'true'}\n", study="second")
+    room.watch()
+    room.wait_for({"one": "waiting"})
+    room.wait_for({"two": "succeeded"}, study="second")
+
+    shutil.rmtree(room.root / "demo")
+
+    room.wait_until(lambda: "its folder is gone" in problems(room).get("demo", ""))
+    assert not (room.root / "demo").exists()
+
+
+def test_an_unreadable_root_is_a_problem_and_no_end(room: "Room", humble: tuple[str, ...]) -> None:
+    room.machine(sweep="0.3s")
+    room.plan("one: {start: {file_exists: {path: go}}, command: 'true'}\n")
+    room.prefix = humble
+    watcher = room.watch()
+    room.wait_for({"one": "waiting"})
+    room.root.chmod(0o300)
+    told = room.var / "progress.json"
+    room.wait_until(lambda: "cannot be read" in json.loads(told.read_text())["problems"].get("root", ""))
+    room.root.chmod(0o755)
+
+    (room.job_dir("one") / "go").touch()
+
+    room.wait_for({"one": "succeeded"})
+    assert watcher.poll() is None
+
+
+# Stalls and what conditions wait for
+
+
+def test_a_silent_job_is_stalled_and_runs_again_once_it_speaks(room: "Room") -> None:
+    room.plan(
+        "one: {stall: {no_progress: 0.3s}, command: 'until test -e go; do sleep 0.02; done; echo on; sleep 60'}\n"
+    )
+    room.watch()
+    room.wait_for({"one": "stalled"})
+
+    (room.job_dir("one") / "go").touch()
+
+    room.wait_until(lambda: ("progressed", "stalled", "running") in room.moves("one"))
+
+
+def test_a_stall_is_seen_by_one_who_looks_only_now_and_then(room: "Room") -> None:
+    room.plan("one: {stall: {no_progress: 0.5s}, command: echo; sleep 60}\n")
+    room.run("watch", room.root, "--once")
+    room.wait_until((room.attempt_dir("one") / "started.json").exists)
+    room.wait_until_after(0.8)
+
+    for _ in range(2):
+        room.run("watch", room.root, "--once")
+
+    assert room.moves("one")[-1] == ("stalled", "running", "stalled")
+
+
+def test_a_stalled_job_may_be_tried_again(room: "Room") -> None:
+    room.plan("one: {stall: {no_progress: 0.2s}, retry: {backoff: 0.01s, when: {hung: retry}}, command: sleep 60}\n")
+    room.watch()
+
+    room.wait_until(lambda: room.rows()["one"]["attempt"] == 2)
+
+    ended = next(r for r in room.journal() if r["trigger"] == "ended")
+    assert (ended["evidence"]["ending"], ended["set"]["ending"]) == ("cancelled", "hung")
+
+
+def test_a_cooldown_starts_when_its_parents_checkpoint_is_whole_and_is_told_apart_from_a_link(
+    room: "Room", save_checkpoint: Callable[..., Path]
+) -> None:
+    room.write("train.py", "import time\ntime.sleep(60)\n")
+    room.plan(
+        f"""
+        pretrain: {{backend: megatron, params: {{program: {room.home}/train.py}}, args: {{train-iters: 40}}}}
+        cooldown:
+          start: {{checkpoint_reached: {{stage: pretrain, iteration: 20}}}}
+          command: [echo, "${{sibling.pretrain.checkpoints}}"]
+        eval: {{each: {{checkpoint: pretrain, from: 10, every: 10}}, command: [echo, "${{checkpoint}}"]}}
+        """
+    )
+    room.watch()
+    room.wait_for({"pretrain": "running", "cooldown": "waiting"})
+    checkpoints = room.job_dir("pretrain") / "checkpoints"
+    save_checkpoint(checkpoints, 10)
+    room.wait_for({"eval-pretrain@0000010": "succeeded", "cooldown": "waiting"})
+    save_checkpoint(checkpoints, 20, whole=False)
+    (checkpoints / "iter_0000030").symlink_to("iter_0000010")
+
+    save_checkpoint(checkpoints, 20)
+
+    room.wait_for({"cooldown": "succeeded", "eval-pretrain@0000020": "succeeded"})
+    saved = [r["evidence"]["iteration"] for r in room.journal() if r["trigger"] == "checkpoint_saved"]
+    assert saved == [10, 20]
+    assert room.rows()["pretrain"]["iteration"] == 20

@@ -1,0 +1,133 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoexp import backends
+from autoexp.logs import LogFacts
+from autoexp.model import EndingClass
+from autoexp.tail import CHUNK_BYTES, read_on
+
+COMMAND, MEGATRON = backends.find("command"), backends.find("megatron")
+REPORT = " iteration {0:8d}/      40 | lm loss: 2.5E+00 | number of nan iterations:   0 |\n"
+LINES = [REPORT.format(1), REPORT.format(2), "  successfully saved checkpoint from iteration 2 to x\n", "\n", "ä\n"]
+LINES += [
+    "CUDA out of memory. Tried to allocate\n",
+    "10%\r20%\r\n",
+    "  loading checkpoint from x at iteration 7\n",
+    "\xff tail\n",
+]
+
+
+def test_a_log_that_is_not_there_tells_nothing(tmp_path: Path) -> None:
+    assert read_on(tmp_path / "log", LogFacts(), COMMAND) == LogFacts()
+
+
+def test_what_a_log_tells_is_read_from_its_lines(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(REPORT.format(3) + "torch.OutOfMemoryError: CUDA out of memory.\n\n")
+
+    facts = read_on(log, LogFacts(), MEGATRON)
+
+    assert (facts.iteration, facts.train_iters, facts.loss) == (3, 40, 2.5)
+    assert (facts.symptom, facts.last_line) == (EndingClass.GPU_OOM, "torch.OutOfMemoryError: CUDA out of memory.")
+    assert (facts.inode, facts.offset) == (log.stat().st_ino, log.stat().st_size)
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=12).map("".join), st.lists(st.integers(0, 400), max_size=8))
+def test_a_log_read_in_pieces_tells_what_it_tells_at_once(
+    tmp_path_factory: pytest.TempPathFactory, text: str, cuts: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("logs")
+    data = text.encode(errors="surrogatepass")
+    growing = LogFacts()
+    for cut in sorted(cuts):
+        (folder / "log").write_bytes(data[:cut]) if not (folder / "log").exists() else _extend(
+            folder / "log", data[:cut]
+        )
+        growing = read_on(folder / "log", growing, MEGATRON)
+    _extend(folder / "log", data)
+    growing = read_on(folder / "log", growing, MEGATRON, ended=True)
+
+    assert growing == read_on(folder / "log", LogFacts(), MEGATRON, ended=True)
+
+
+def _extend(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data[file.tell() :])
+
+
+def test_a_line_is_read_once_its_end_is_there(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("first\nsec")
+    first = read_on(log, LogFacts(), COMMAND)
+    with log.open("a") as file:
+        file.write("ond\n")
+
+    assert (first.last_line, first.offset) == ("first", 6)
+    assert read_on(log, first, COMMAND).last_line == "second"
+
+
+@pytest.mark.parametrize("end", ["", "\r"], ids=["nothing", "a carriage return"])
+def test_a_programs_last_words_count_without_a_line_end_once_it_has_ended(tmp_path: Path, end: str) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"first\nCUDA out of memory{end}")
+
+    facts = read_on(log, LogFacts(), COMMAND, ended=True)
+
+    assert (facts.symptom, facts.last_line) == (EndingClass.GPU_OOM, "CUDA out of memory")
+    assert facts.offset == log.stat().st_size
+
+
+def test_reading_an_ended_log_again_changes_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("words")
+    facts = read_on(log, LogFacts(), COMMAND, ended=True)
+
+    assert read_on(log, facts, COMMAND, ended=True) == facts
+
+
+def test_a_shortened_log_is_read_anew(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("a long first line\n")
+    facts = read_on(log, LogFacts(), COMMAND)
+
+    log.write_text("short\n")
+
+    assert read_on(log, facts, COMMAND).last_line == "short"
+
+
+def test_another_file_in_its_place_is_read_anew(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(REPORT.format(7))
+    facts = read_on(log, LogFacts(), MEGATRON)
+
+    (tmp_path / "new").write_text(REPORT.format(2) + REPORT.format(3))
+    (tmp_path / "new").replace(log)
+
+    assert read_on(log, facts, MEGATRON).iteration == 3
+
+
+def test_lines_longer_than_a_chunk_do_not_stop_the_reading(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"x" * (3 * CHUNK_BYTES) + b"\nend\n")
+
+    facts = read_on(log, LogFacts(), COMMAND)
+
+    assert (facts.last_line, facts.offset) == ("end", log.stat().st_size)
+
+
+def test_the_last_line_is_shortened(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("y" * 1000 + "\n")
+
+    assert read_on(log, LogFacts(), COMMAND).last_line == "y" * 200
+
+
+def test_a_fifo_in_its_place_is_an_error_that_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")
+
+    with pytest.raises(OSError, match="Illegal seek"):
+        read_on(tmp_path / "log", LogFacts(), COMMAND)

@@ -144,8 +144,8 @@ def jobs_of(study: Study) -> tuple[dict[str, JobSpec], str]:
     found = {spec.id: spec for spec in study.plan.jobs}
     try:
         appeared = {spec.id: spec for spec in studies.appeared(study.dir)}
-    except (OSError, ValueError, TypeError) as error:
-        return found, f"appeared.jsonl is damaged, so evaluations are missing: {error}"
+    except (AutoexpError, OSError) as error:
+        return found, f"appeared.jsonl cannot be read, so evaluations are missing: {error}"
     order = {template.id: number for number, template in enumerate(study.plan.templates)}
     by_plan = sorted(
         appeared.values(), key=lambda spec: (order.get(spec.template or "", len(order)), spec.iteration or 0)

@@ -147,7 +147,7 @@ def test_a_damaged_list_of_appeared_jobs_costs_the_evaluations_only(maker: Any) 
     (study.dir / "appeared.jsonl").write_text('{"id": 3,\n')
     results = read(study)
     assert results.runs[0].final_loss == 3.0
-    assert results.problems[0].startswith("appeared.jsonl is damaged, so evaluations are missing: ")
+    assert results.problems[0].startswith("appeared.jsonl cannot be read, so evaluations are missing: ")
 
 
 def test_reading_leaves_the_study_as_it_was(ladder: Any) -> None:

@@ -1,6 +1,7 @@
 """The command line: parse, dispatch, exit status. A command's module is imported only when it is asked for."""
 
 import argparse
+import errno
 import os
 import sys
 import tempfile
@@ -15,6 +16,13 @@ from autoexp import __version__
 from autoexp.errors import AlreadyWatched, AutoexpError
 
 DONE, FIXABLE, USAGE, BUG, TRY_LATER, INTERRUPTED = 0, 1, 2, 3, 75, 130
+
+REFUSALS = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "see to its permissions, or choose another place"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, then do it again"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "see to its file system, then do it again"),
+}
+"""What the computer may refuse anywhere, and the fix."""
 
 COMMANDS = {
     "plan": "turn a recipe into a study: directories, jobs, what waits for what",
@@ -32,19 +40,31 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None:  # it was closed before we began
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as we run
+    status = _guarded(list(sys.argv[1:] if argv is None else argv))
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would fail by it once more
+        if not isinstance(error, BrokenPipeError):
+            return status or _refused(error)
+    return status
+
+
+def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return DONE if words else USAGE
     if words[0] == "--version":
         print(f"autoexp {__version__}")
         return DONE
-    if words[0] not in COMMANDS:
-        near = get_close_matches(words[0], COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "autoexp --help lists the commands"
-        print(f"autoexp: there is no command {words[0]!r}; {hint}", file=sys.stderr)
-        return USAGE
-    return _guarded(words[0], words[1:])
+    if words[0] in COMMANDS:
+        return _run(words[0], words[1:])
+    near = get_close_matches(words[0], COMMANDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else "autoexp --help lists the commands"
+    print(f"autoexp: there is no command {words[0]!r}; {hint}", file=sys.stderr)
+    return USAGE
 
 
 def _overview() -> str:
@@ -52,11 +72,10 @@ def _overview() -> str:
     return f"usage: autoexp COMMAND ...\n\n{listed}\n\nautoexp COMMAND --help says more. Version {__version__}."
 
 
-def _guarded(name: str, words: list[str]) -> int:
+def _guarded(words: list[str]) -> int:
     """Run a command and turn whatever goes wrong into an exit status."""
     try:
-        status = _run(name, words)
-        sys.stdout.flush()
+        return _dispatch(words)
     except AlreadyWatched as error:
         print(f"autoexp: {error}", file=sys.stderr)
         return TRY_LATER
@@ -66,12 +85,22 @@ def _guarded(name: str, words: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except Exception:  # noqa: BLE001 - a bug of ours: keep what is needed to mend it
-        print(_crash_report(name, words), file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - a bug of ours: keep what is needed to mend it
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            return _refused(error)
+        print(_crash_report(words), file=sys.stderr)
         return BUG
-    return status
+
+
+def _refused(error: OSError) -> int:
+    """Tell what the computer does not let us do."""
+    what = f"{error.filename or 'a file, or the output,'} cannot be read or written"
+    told = AutoexpError(
+        what, why=f"{error.strerror}", fix=REFUSALS.get(error.errno or 0, "see to it, then do it again")
+    )
+    print(f"autoexp: {told}", file=sys.stderr)
+    return FIXABLE
 
 
 def _run(name: str, words: list[str]) -> int:
@@ -84,9 +113,12 @@ def _run(name: str, words: list[str]) -> int:
     return int(module.run(parser.parse_intermixed_args(words)))
 
 
-def _crash_report(name: str, words: list[str]) -> str:
+def _crash_report(words: list[str]) -> str:
+    lines = [f"autoexp {__version__}, Python {sys.version}", f"command: {' '.join(words)}", "", traceback.format_exc()]
+    last = lines[-1].strip().rpartition("\n")[2]
     place = Path(tempfile.gettempdir()) / f"autoexp-crash-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
-    words = [f"autoexp {__version__}, Python {sys.version}", f"command: {name} {' '.join(words)}", ""]
-    place.write_text("\n".join((*words, traceback.format_exc())), encoding="utf-8")
-    last = traceback.format_exc().strip().rpartition("\n")[2]
+    try:
+        place.write_text("\n".join(lines), encoding="utf-8")
+    except OSError:
+        return f"autoexp: this is a bug of ours; please report it with this\n{lines[-1]}"
     return f"autoexp: this is a bug of ours: {last}\n  please report it with the file {place}"

@@ -183,8 +183,9 @@ def _params(raw: dict[str, Any], name: str, override: str) -> list[tuple[KeyPath
     levels = [((*path, "params"), level.get("params") or {}) for path, level in [((), raw), *stages]]
     found: list[tuple[KeyPath, dict[str, Any]]] = [((*path, name), params) for path, params in levels if name in params]
     if not found:
-        known = ", ".join(sorted({known for _, params in levels for known in params})) or "a dotted path"
-        raise _refused(override, f"the recipe has no param and no axis {name!r}", f"use one of {known}")
+        known = sorted({known for _, params in levels for known in params})
+        fix = f"use one of {', '.join(known)}" if known else "use a dotted path"
+        raise _refused(override, f"the recipe has no param and no axis {name!r}", fix)
     return found
 
 

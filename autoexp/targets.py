@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from autoexp import studies
@@ -47,12 +48,14 @@ def find(text: str, root: str | None, *, job: bool = True, study: bool = False) 
     Raises:
         AutoexpError: there is no such thing, or it is not of the kind asked for.
     """
-    target = _by_path(Path(text)) or _by_name(text, default_root(root))
+    place = default_root(root)
+    target = _by_path(Path(text)) or _by_name(text, place)
     if target is None:
+        near = get_close_matches(text, _names(place, jobs=job), n=1)
         raise AutoexpError(
             f"{text!r} names no {_kinds(job=job, study=study)}",
-            why=f"it is no such directory, and {default_root(root)} has nothing of that name",
-            fix="list them: autoexp status ROOT",
+            why=f"it is no such directory, and {place} has nothing of that name",
+            fix=f"did you mean {near[0]}?" if near else "list them: autoexp status ROOT",
         )
     if (target.job and not job) or (not target.job and not study):
         what = "a job" if target.job else "a study"
@@ -63,6 +66,18 @@ def find(text: str, root: str | None, *, job: bool = True, study: bool = False) 
 
 def _kinds(*, job: bool, study: bool) -> str:
     return " or ".join([*(["job"] if job else []), *(["study"] if study else [])])
+
+
+def _names(root: Path, *, jobs: bool) -> list[str]:
+    """List what a root has, as people name it."""
+    try:
+        found = [folder.name for folder in studies.all_in(root)]
+        return [
+            *found,
+            *(f"{study}/{path.name}" for study in found if jobs for path in (root / study / "jobs").iterdir()),
+        ]
+    except (AutoexpError, OSError):  # then there is nothing to propose
+        return []
 
 
 def _by_path(path: Path) -> Target | None:

@@ -7,6 +7,7 @@ This does what `touch jobs/<job>/markers/<verb>` does.
 """
 
 import argparse
+from difflib import get_close_matches
 
 from autoexp import lease, markers, targets
 from autoexp.errors import AutoexpError
@@ -25,8 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Drop the marker."""
     target = targets.find(arguments.target, arguments.root, study=True)
     if arguments.verb not in set(Verb):
-        fix = f"use one of {', '.join(Verb)}"
-        raise AutoexpError(f"{arguments.verb!r} is no verb", why="no job would obey it", fix=fix)
+        near = get_close_matches(arguments.verb, Verb, n=1)
+        fix = f"did you mean {near[0]}?" if near else "use one of those"
+        raise AutoexpError(f"{arguments.verb!r} is no verb", why=f"there are {', '.join(Verb)}", fix=fix)
     try:
         path = markers.drop(target.dir / "markers", Verb(arguments.verb), arguments.reason)
     except OSError as error:

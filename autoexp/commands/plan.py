@@ -60,13 +60,13 @@ def make(arguments: argparse.Namespace, root: Path) -> tuple[Study, str, Study |
     from autoexp.plan import Planner  # noqa: PLC0415 - it loads OmegaConf
     from autoexp.world import World  # noqa: PLC0415 - as above
 
-    _check_root(root)
     path = Path(arguments.recipe)
-    if not path.exists() and path.suffix == "" and "/" not in arguments.recipe:
+    if not os.path.exists(path) and path.suffix == "" and "/" not in arguments.recipe:  # noqa: PTH110 - as below
         path = folders.find("recipes", arguments.recipe, ".yaml")
     recipe = recipes.load(path, arguments.overrides)
     machine = machines.load(arguments.machine or recipe.machine)
     folder = root.resolve() / recipe.study
+    _check_place(root, folder)
     old = studies.load(folder) if studies.exists(folder) else None
     key = old.key if old else studies.new_key()
     world = World(machine=machine, root=str(root.resolve()), hooks=hooks.find, variables=os.environ, key=key)
@@ -81,13 +81,13 @@ def make(arguments: argparse.Namespace, root: Path) -> tuple[Study, str, Study |
     return study, recipe.text, old
 
 
-def _check_root(root: Path) -> None:
-    """Refuse a root that can hold no studies, before anything is planned."""
-    if root.exists() and not root.is_dir():
-        raise AutoexpError(f"{root} cannot hold studies", why="it is a file", fix="choose a folder: --root DIR")
-    place = root
-    while not place.exists():
+def _check_place(root: Path, folder: Path) -> None:
+    """Refuse a place that can hold no study, before anything is written."""
+    place = folder
+    while not os.path.exists(place):  # noqa: PTH110 - Path's own raises where we may not look
         place = place.parent
+    if not place.is_dir():
+        raise AutoexpError(f"{root} cannot hold studies", why=f"{place} is a file", fix="choose a folder: --root DIR")
     if not os.access(place, os.W_OK | os.X_OK):
         fix = "choose a folder you may write to: --root DIR"
         raise AutoexpError(f"{root} cannot hold studies", why=f"{place} may not be written to", fix=fix)
@@ -118,11 +118,9 @@ def describe(study: Study, difference: Difference, *, dry_run: bool) -> list[str
     jobs = Counter(job.stage for job in plan.jobs)
     each = Counter(template.stage for template in plan.templates)
     kinds = {template.stage: template.kind for template in plan.templates}
-    lines = [f"{study.name}: {len(plan.jobs)} jobs on machine {study.machine.name}, in {study.dir}"]
-    lines += [f"  {stage}: {count} job{'s' * (count > 1)}" for stage, count in jobs.items()]
-    lines += [
-        f"  {stage}: one for each {kinds[stage]} of {count} job{'s' * (count > 1)}" for stage, count in each.items()
-    ]
+    lines = [f"{study.name}: {_jobs(len(plan.jobs))} on machine {study.machine.name}, in {study.dir}"]
+    lines += [f"  {stage}: {_jobs(count)}" for stage, count in jobs.items()]
+    lines += [f"  {stage}: one for each {kinds[stage]} of {_jobs(count)}" for stage, count in each.items()]
     for what in ("added", "changed", "retired", "kept"):
         lines += _listed(what, getattr(difference, what))
     if dry_run:
@@ -132,6 +130,10 @@ def describe(study: Study, difference: Difference, *, dry_run: bool) -> list[str
     elif difference == Difference(kept=difference.kept, recipe=True):
         lines.append("its jobs have not changed; what appears for them from now on follows this recipe and machine")
     return [*lines, f"next: autoexp watch {study.root}"]
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"
 
 
 def _listed(what: str, names: tuple[str, ...]) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 
 from autoexp import report, studies, targets
 from autoexp.commands import plan
-from autoexp.commands.watch import outcome, print_moves, watch
+from autoexp.commands.watch import outcome, print_moves, tell, watch
 from autoexp.studies import Study
 from autoexp.watching import until_done
 
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     root = targets.default_root(arguments.root)
     study, text, old = plan.make(arguments, root)
     difference = studies.write(study, text, old)
-    print("\n".join(plan.describe(study, difference, dry_run=False)), flush=True)
+    tell("\n".join(plan.describe(study, difference, dry_run=False)))
     return carry(study, arguments)
 
 

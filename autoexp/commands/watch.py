@@ -11,6 +11,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from autoexp import targets
@@ -95,7 +96,13 @@ def print_moves(moves: list[Transition]) -> None:
     """Print each change of state."""
     for move in moves:
         if move.source is not move.target:
-            print(line(to_record(move, 0, 0)), flush=True)
+            tell(line(to_record(move, 0, 0)))
+
+
+def tell(text: str) -> None:
+    """Print for as long as someone reads; nothing depends on it."""
+    with suppress(BrokenPipeError):
+        print(text, flush=True)
 
 
 def ignore(_: list[Transition]) -> None:

@@ -100,6 +100,14 @@ class Room:
         settings = self.settings(timeout=60, **options)
         return subprocess.run(self.command(*words), capture_output=True, text=True, check=False, **settings)
 
+    def run_into(self, output: int, *words: str | Path) -> "subprocess.CompletedProcess[str]":
+        """Run the program with its output in a file that is open, and closed then."""
+        settings = self.settings(stdout=output, stderr=subprocess.PIPE, timeout=60)
+        try:
+            return subprocess.run(self.command(*words), text=True, check=False, **settings)
+        finally:
+            os.close(output)
+
     def start(self, *words: str | Path, **options: Any) -> "subprocess.Popen[bytes]":
         """Start the program; it is killed at the end if it still runs."""
         with (self.home / "started.log").open("ab") as log:

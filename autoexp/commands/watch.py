@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autoexp import targets
+from autoexp.commands import report
 from autoexp.commands.events import line
 from autoexp.engine import Engine, Listener
 from autoexp.journal import to_record
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     done = until_done() if arguments.until_done else once if arguments.once else never
     listener = print_moves if sys.stdout.isatty() or arguments.debug else ignore
     watch(root, done, listener, arguments)
-    return outcome(root, arguments.var) if arguments.until_done else 0
+    return _conclude(root, arguments.var) if arguments.until_done else 0
 
 
 def watch(
@@ -76,6 +77,13 @@ def watch(
 def _interrupt(_number: int, _frame: object) -> None:
     """Let SIGTERM end us as Ctrl-C does: the lease is given back, and jobs go on."""
     raise KeyboardInterrupt
+
+
+def _conclude(root: Path, var: str | None) -> int:
+    """Show the report of every study that trained, and what did not succeed."""
+    for ledger in view(root, var).ledgers():
+        report.conclude(ledger.study, var)
+    return outcome(root, var)
 
 
 def outcome(root: Path, var: str | None = None, study: str | None = None) -> int:

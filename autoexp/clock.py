@@ -7,5 +7,8 @@ _BOOT_AT_START = time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def now() -> float:
-    """Return seconds since the epoch, by the wall clock of our start and the steady clock since."""
-    return _WALL_AT_START + time.clock_gettime(time.CLOCK_BOOTTIME) - _BOOT_AT_START
+    """Return seconds since the epoch, by the wall clock of our start and the steady clock since.
+
+    They are whole microseconds, as the journal writes them: what is read back is what was decided on.
+    """
+    return round(_WALL_AT_START + time.clock_gettime(time.CLOCK_BOOTTIME) - _BOOT_AT_START, 6)

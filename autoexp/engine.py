@@ -180,6 +180,7 @@ class Engine:
             else:
                 self.progress.problem(folder.name, None)
         for name in self.registry.ledgers.keys() - {folder.name for folder in folders}:
+            self._met.discard(name)
             self.progress.problem(name, "its folder is gone; nothing of it can be done until it is back")
 
     def _look_at_study(self, folder: Path, now: float) -> Iterator[Fact]:

@@ -23,7 +23,7 @@ BEAT_S = 5.0
 """How often a holder changes its heartbeat."""
 PATIENCE_S = 3 * BEAT_S
 """How long a heartbeat from another host must stand still before its holder counts as dead."""
-MOMENT_S = 1.0
+MOMENT_S = 5.0
 """How long a watcher may take from locking the root to writing who it is."""
 
 
@@ -217,7 +217,7 @@ def _named(path: Path) -> dict[str, Any]:
         alive = found.get("held") and (found["host"] != hosts.hostname() or hosts.is_alive(_process(found)))
         if alive or time.monotonic() >= until:
             return found if alive else {}
-        time.sleep(MOMENT_S / 50)
+        time.sleep(0.02)
 
 
 def _refuse_live_holder(root: Path, path: Path) -> None:

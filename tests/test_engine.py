@@ -18,6 +18,7 @@ import pytest
 from autoexp import lease
 from autoexp.engine import Engine
 from autoexp.errors import AlreadyWatched
+from autoexp.files import read_json
 from autoexp.model import Transition
 from autoexp.registry import Key
 from autoexp.view import view
@@ -252,7 +253,7 @@ def test_a_watcher_killed_at_random_moments_loses_nothing_and_runs_nothing_twice
             assert (attempt / "output.log").read_text() == f"ran {stage} {number}\n"
             assert len(list(attempt.glob("run.*"))) == 1
             assert (attempt / "started.json").exists()
-    checked = room.inside("replay", "--root", room.root, "--check", "--json")
+    checked = room.inside("replay", room.root, "--check", "--json")
     assert (checked["breaks"], checked["differences"]) == ([], [])
 
 
@@ -347,7 +348,7 @@ def test_a_cancel_is_polite_to_the_group_and_leaves_nothing_behind(room: "Room")
     assert room.processes() == []
     exits = {job: json.loads((room.attempt_dir(job) / "exit.json").read_text()) for job in ("polite", "stubborn")}
     assert (exits["polite"]["code"], exits["stubborn"]["signal"]) == (0, 9)
-    assert (room.attempt_dir("polite") / "output.log").read_text() == "bye\n"
+    assert (room.attempt_dir("polite") / "output.log").read_text().endswith("bye\n")
 
 
 def test_a_cancel_that_comes_with_the_end_occupies_no_slot(room: "Room") -> None:
@@ -595,7 +596,7 @@ def test_an_unreadable_root_is_a_problem_and_no_end(room: "Room", humble: tuple[
     room.wait_for({"one": "waiting"})
     room.root.chmod(0o300)
     told = room.var / "progress.json"
-    room.wait_until(lambda: "cannot be read" in json.loads(told.read_text())["problems"].get("root", ""))
+    room.wait_until(lambda: "cannot be read" in (read_json(told) or {"problems": {}})["problems"].get("root", ""))
     room.root.chmod(0o755)
 
     (room.job_dir("one") / "go").touch()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from autoexp.files import read_json, sync_directory, write_atomically, write_json, write_new
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+LEAVES = st.none() | st.booleans() | NUMBERS | st.text(max_size=8)
 OBJECTS = st.dictionaries(st.text(max_size=4), LEAVES | st.lists(LEAVES, max_size=3), max_size=4)
 
 

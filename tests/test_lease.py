@@ -220,6 +220,7 @@ for number in range(int(sys.argv[2])):
     try: taken = lease.take(root, lease.var_of(root), 0.0)
     except AlreadyWatched as refusal: print("refused", refusal.why, flush=True)
     else: print("took", flush=True)
+time.sleep(60)  # a holder that is gone has no name to be refused by
 """
 
 

@@ -10,8 +10,7 @@ converted to Hugging Face's format and evaluated on text held out, and a report 
 import argparse
 from importlib.util import find_spec
 
-from autoexp import targets
-from autoexp.commands import report
+from autoexp import studies, targets
 from autoexp.commands import run as runs
 from autoexp.errors import AutoexpError
 
@@ -22,7 +21,7 @@ NEEDED = ("torch", "transformers", "safetensors", "matplotlib")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `autoexp demo`."""
     parser.add_argument("--root", metavar="DIR", help="the experiments folder (else $AUTOEXP_ROOT, else ./experiments)")
-    parser.set_defaults(recipe=RECIPE, overrides=[], machine=None, var=None, html=None, json=False)
+    parser.set_defaults(recipe=RECIPE, overrides=[], machine=None, var=None)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,20 +35,18 @@ def run(arguments: argparse.Namespace) -> int:
         )
     status = runs.run(arguments)
     root = targets.default_root(arguments.root)
-    arguments.study, arguments.root = f"{root}/{RECIPE}", str(root)
-    report.run(arguments)
-    print("\n".join(_next_steps(f"{root}", f"{root}/{RECIPE}")))
+    jobs = studies.load(root / RECIPE).plan.jobs
+    print("\n".join(_next_steps(str(root), jobs[0].id, jobs[-1].id)))
     return status
 
 
-def _next_steps(root: str, study: str) -> list[str]:
-    job = f"{RECIPE}/cooldown-modelsmall-lr0.004-branch200"
+def _next_steps(root: str, first: str, last: str) -> list[str]:
     return [
         "",
         "where to look next:",
         f"  autoexp status {root}",
-        f"  autoexp why {job} --root {root}",
-        f"  autoexp events {root} --job {job}",
-        f"  less {study}/jobs/pretrain-modelsmall-lr0.004/current.log",
-        f"  xdg-open {study}/report/report.html",
+        f"  autoexp why {RECIPE}/{last} --root {root}",
+        f"  autoexp events {root} --job {RECIPE}/{last}",
+        f"  less {root}/{RECIPE}/jobs/{first}/current.log",
+        f"  xdg-open {root}/{RECIPE}/report/report.html",
     ]

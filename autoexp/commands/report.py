@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autoexp import lease, report, studies, targets
+from autoexp.commands import tell
 from autoexp.errors import AutoexpError
 from autoexp.files import write_atomically
 from autoexp.report import Report
 from autoexp.report.spelling import Table, as_lines
+from autoexp.studies import Study
 
 WIDTH = 100
 """Columns to fit into, unless the terminal has more."""
@@ -42,6 +44,14 @@ def run(arguments: argparse.Namespace) -> int:
         _write_page(arguments.html, made.html)
     print(json.dumps(made.json) if arguments.json else "\n".join(_text(made, arguments.html)))
     return 0
+
+
+def conclude(study: Study, var: str | None = None) -> None:
+    """Write and print the report of a study that is done; one without training jobs has nothing to report."""
+    if report.has_training(study):
+        made = report.make(study, var)
+        report.save(made)
+        tell("\n".join(_text(made, None)))
 
 
 def _write_page(path: Path, page: str) -> None:

@@ -7,9 +7,9 @@ autoexp run recipes/demo.yaml --root /scratch/me/experiments lr=1e-3
 import argparse
 import sys
 
-from autoexp import report, studies, targets
-from autoexp.commands import plan
-from autoexp.commands.watch import outcome, print_moves, tell, watch
+from autoexp import studies, targets
+from autoexp.commands import plan, report, tell
+from autoexp.commands.watch import outcome, print_moves, watch
 from autoexp.studies import Study
 from autoexp.watching import until_done
 
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def carry(study: Study, arguments: argparse.Namespace) -> int:
-    """Watch a study until it is done, where people can see it; then write its report."""
+    """Watch a study until it is done, where people can see it; then show its report."""
     done = until_done(study.name)
     if sys.stdout.isatty():
         from autoexp.display import Display  # noqa: PLC0415 - rich is slow to load
@@ -38,5 +38,5 @@ def carry(study: Study, arguments: argparse.Namespace) -> int:
             watch(study.root, done, display.listen, arguments, display.attach)
     else:
         watch(study.root, done, print_moves, arguments)
-    report.write_if_trained(study)
+    report.conclude(study)
     return outcome(study.root, study=study.name)

@@ -11,10 +11,10 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from autoexp import targets
+from autoexp.commands import report, tell
 from autoexp.commands.events import line
 from autoexp.engine import Engine, Listener
 from autoexp.journal import to_record
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     done = until_done() if arguments.until_done else once if arguments.once else never
     listener = print_moves if sys.stdout.isatty() or arguments.debug else ignore
     watch(root, done, listener, arguments)
-    return outcome(root, arguments.var) if arguments.until_done else 0
+    return _conclude(root, arguments.var) if arguments.until_done else 0
 
 
 def watch(
@@ -79,6 +79,13 @@ def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _conclude(root: Path, var: str | None) -> int:
+    """Show the report of every study that trained, and what did not succeed."""
+    for ledger in view(root, var).ledgers():
+        report.conclude(ledger.study, var)
+    return outcome(root, var)
+
+
 def outcome(root: Path, var: str | None = None, study: str | None = None) -> int:
     """List the jobs that did not succeed, and the studies that cannot be read; 0 if there are none."""
     seen = view(root, var)
@@ -97,12 +104,6 @@ def print_moves(moves: list[Transition]) -> None:
     for move in moves:
         if move.source is not move.target:
             tell(line(to_record(move, 0, 0)))
-
-
-def tell(text: str) -> None:
-    """Print for as long as someone reads; nothing depends on it."""
-    with suppress(BrokenPipeError):
-        print(text, flush=True)
 
 
 def ignore(_: list[Transition]) -> None:

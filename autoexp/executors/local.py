@@ -29,7 +29,8 @@ class Running:
     """An attempt that was started, here or by an earlier watcher."""
 
     order: Order
-    child: "subprocess.Popen[bytes] | None" = None
+    child: int | None = None
+    """The process we started, to be reaped."""
     gpus: tuple[int, ...] = ()
     kill_at: float | None = None
     """When a stopping attempt is ended for good, on the monotonic clock."""
@@ -46,7 +47,7 @@ class Local:
     gpus: int
     queue: dict[str, Order] = field(default_factory=dict)
     running: dict[str, Running] = field(default_factory=dict)
-    _leaving: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+    _leaving: list[int] = field(default_factory=list)
     """Children whose attempts are over, to be reaped."""
 
     def submit(self, order: Order, at: float) -> Event:
@@ -114,7 +115,7 @@ class Local:
 
     def tend(self) -> list[tuple[str, Event]]:
         """End what was asked to stop and did not, and start what fits."""
-        self._leaving = [child for child in self._leaving if child.poll() is None]
+        self._leaving = [child for child in self._leaving if os.waitpid(child, os.WNOHANG) == (0, 0)]
         for running in self.running.values():
             if running.kill_at is not None:
                 _ask_to_stop(running)
@@ -161,7 +162,8 @@ class Local:
             reason = f"its process could not be started: {error}"
             yield order.token, SubmitRefused(at=clock.now(), attempt=order.attempt, reason=reason, temporary=True)
         else:
-            self.running[order.token] = Running(order, child, gpus)
+            child.returncode = 0  # it may outlive us, and that is no cause for a warning
+            self.running[order.token] = Running(order, child.pid, gpus)
 
     def _environment(self, order: Order, gpus: tuple[int, ...]) -> dict[str, str]:
         names = (*INHERITED, *self.machine.environment)

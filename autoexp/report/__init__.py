@@ -1,6 +1,6 @@
 """The report of a study: tables, plots, and one page with both.
 
-`write` leaves this in the study's report/ folder, each file whole or as it was:
+`save` leaves this in the study's report/ folder, each file whole or as it was:
 
     runs.md runs.csv checkpoints.md checkpoints.csv cooldowns.md cooldowns.csv   the tables
     report.json                                                                  all of them, for programs
@@ -44,19 +44,10 @@ class Report:
     json: dict[str, JSON]
 
 
-def write(study: Study, var: str | None = None) -> Path:
-    """Write a study's report; return its page.
-
-    Raises:
-        AutoexpError: the folder cannot be written to.
-    """
-    return save(make(study, var))
-
-
-def write_if_trained(study: Study, var: str | None = None) -> Path | None:
-    """Write the report of a study that has training jobs; others have nothing to report."""
+def has_training(study: Study) -> bool:
+    """Say whether a study has training jobs; without them there is nothing to report."""
     jobs, _ = jobs_of(study)
-    return write(study, var) if any(map(is_training, jobs.values())) else None
+    return any(map(is_training, jobs.values()))
 
 
 def make(study: Study, var: str | None = None) -> Report:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from autoexp import cli, studies
+from autoexp.commands.report import conclude
 from autoexp.model import JobSpec, Machine
 from autoexp.outline import Plan
 from autoexp.studies import Study
@@ -105,3 +106,15 @@ def test_a_study_without_training_jobs_is_no_error(tmp_path: Path, capsys: pytes
     studies.write(study, "study: plain\n", None)
     assert cli.main(["report", str(folder)]) == 0
     assert capsys.readouterr().out.startswith("No training runs.")
+
+
+def test_a_study_that_is_done_shows_its_report_if_it_trained(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    conclude(studies.load(root / "ladder"))
+    assert (root / "ladder" / "report" / "report.html").exists()
+    assert "page: experiments/ladder/report/report.html" in capsys.readouterr().out
+
+    plain = Study(dir=root / "plain", plan=Plan(study="plain"), machine=Machine(name="local"), key="0badcafe")
+    studies.write(plain, "study: plain\n", None)
+    conclude(plain)
+    assert not (root / "plain" / "report").exists()
+    assert capsys.readouterr().out == ""

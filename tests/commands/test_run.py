@@ -46,7 +46,7 @@ def test_a_study_runs_to_its_end_with_what_appears_for_its_jobs(room: "Room") ->
     assert logs["score-lr2-modeltiny"] == "2\n"
     assert logs["check-train-lr2-modeltiny"] == "checked train-lr2-modeltiny\n"
     assert logs["tell-check-train-lr2-modeltiny"] == "told check-train-lr2-modeltiny\n"
-    checked = room.inside("replay", "--root", room.root, "--check", "--json")
+    checked = room.inside("replay", room.root, "--check", "--json")
     assert (checked["breaks"], checked["differences"]) == ([], [])
 
 
@@ -69,7 +69,7 @@ def test_a_study_that_fails_is_status_1_with_a_list_of_the_rest(room: "Room") ->
     done = room.run("run", "demo.yaml")
 
     assert done.returncode == 1
-    assert done.stderr == "failed: demo/bad (exit code 3)\nskipped: demo/after (bad is failed)\n"
+    assert done.stderr == "failed: demo/bad (exit code 3: oh no)\nskipped: demo/after (bad is failed)\n"
 
 
 def test_a_recipe_that_cannot_be_planned_runs_nothing(room: "Room") -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,7 +153,7 @@ def child(folder: Path) -> int:
 
 
 def test_a_tool_that_hangs_is_ended_with_its_children(
-    gate: Gate, program: Callable[[str], None], tmp_path: Path
+    gate: Gate, program: Callable[[str], None], tmp_path: Path, wait: Callable[..., Any]
 ) -> None:
     program(f"cat {tmp_path}/table; sleep 60 & echo $! > {tmp_path}/child; wait")
 
@@ -160,11 +161,12 @@ def test_a_tool_that_hangs_is_ended_with_its_children(
 
     assert done.returncode == 47
     assert "Avg bus bandwidth" in done.stdout
-    assert not alive(child(tmp_path))
+    pid = child(tmp_path)
+    wait(lambda: not alive(pid))
 
 
 def test_a_gate_that_is_ended_takes_its_tool_along(
-    program: Callable[[str], None], tmp_path: Path, environment: dict[str, str]
+    program: Callable[[str], None], tmp_path: Path, environment: dict[str, str], wait: Callable[..., Any]
 ) -> None:
     program(f"sleep 60 & echo $! > {tmp_path}/child; wait")
     paths = {**environment, "PATH": f"{tmp_path}:{environment['PATH']}"}
@@ -174,7 +176,7 @@ def test_a_gate_that_is_ended_takes_its_tool_along(
     process.send_signal(signal.SIGTERM)
 
     assert process.wait(timeout=20) == 128 + signal.SIGTERM
-    assert not alive(pid)
+    wait(lambda: not alive(pid))
 
 
 def test_a_log_that_is_there_is_judged_without_running_anything(gate: Gate, tmp_path: Path) -> None:

@@ -10,10 +10,15 @@ import pytest
 
 from autoexp import report
 from autoexp.errors import AutoexpError
+from autoexp.studies import Study
 
 TABLES = ["runs", "checkpoints", "cooldowns"]
 PLOTS = {"loss.png", "loss.svg", "throughput.png", "throughput.svg"}
 TEXTS = {"report.html", "report.json", *(f"{table}.{kind}" for table in TABLES for kind in ("md", "csv"))}
+
+
+def write(study: Study) -> Path:
+    return report.save(report.make(study))
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def page(shared_ladder: Any) -> Path:
     """A report for tests that only read it."""
-    return report.write(shared_ladder)
+    return write(shared_ladder)
 
 
 def names(page: Path) -> set[str]:
@@ -68,7 +73,7 @@ def test_csv_and_json_tell_the_same(page: Path) -> None:
 
 def test_without_matplotlib_there_are_tables_and_the_way_to_plots(ladder: Any, without_matplotlib: None) -> None:
     del without_matplotlib
-    page = report.write(ladder)
+    page = write(ladder)
     assert names(page) == TEXTS
     text = page.read_text(encoding="utf-8")
     assert "<svg" not in text
@@ -83,31 +88,26 @@ def test_plots_of_an_earlier_report_do_not_stay_beside_newer_tables(
     for name in PLOTS:
         (folder / name).write_text("old")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert not names(report.write(ladder)) & PLOTS
+    assert not names(write(ladder)) & PLOTS
 
 
-def test_a_study_without_training_jobs_gets_no_report_unasked(maker: Any) -> None:
-    study = maker.study()
-    assert report.write_if_trained(study) is None
-    assert not (study.dir / "report").exists()
-
-
-def test_a_study_with_training_jobs_gets_one(ladder: Any, without_matplotlib: None) -> None:
-    del without_matplotlib
-    assert report.write_if_trained(ladder) == ladder.dir / "report" / "report.html"
+def test_only_a_study_with_training_jobs_has_something_to_report(maker: Any) -> None:
+    assert not report.has_training(maker.study())
+    maker.train("pretrain")
+    assert report.has_training(maker.study())
 
 
 def test_a_study_that_has_only_just_been_planned_has_a_report_too(maker: Any, without_matplotlib: None) -> None:
     del without_matplotlib
     maker.cooldown("cooldown", maker.train("pretrain"), 600, linked=False)
-    assert "waiting: nothing to wait for" in report.write(maker.study()).read_text(encoding="utf-8")
+    assert "waiting: nothing to wait for" in write(maker.study()).read_text(encoding="utf-8")
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_with_its_fix(ladder: Any, without_matplotlib: None) -> None:
     del without_matplotlib
     (ladder.dir / "report").write_text("in the way")
     with pytest.raises(AutoexpError, match="the report cannot be written to") as caught:
-        report.write(ladder)
+        write(ladder)
     assert caught.value.fix
 
 
@@ -115,7 +115,7 @@ def test_a_failed_write_leaves_the_page_as_it_was(
     ladder: Any, without_matplotlib: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del without_matplotlib
-    page = report.write(ladder)
+    page = write(ladder)
     before = page.read_bytes()
 
     def fail(*_: object) -> None:
@@ -123,7 +123,7 @@ def test_a_failed_write_leaves_the_page_as_it_was(
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(AutoexpError, match="no space left"):
-        report.write(ladder)
+        write(ladder)
     assert page.read_bytes() == before
 
 

@@ -192,6 +192,16 @@ def test_a_reader_who_has_seen_enough_is_no_error(planned: "Room", words: list[s
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_reader_who_leaves_in_the_middle_is_no_error(planned: "Room") -> None:
+    planned.run("watch", planned.root, "--once")
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = planned.run_into(writing, "events", planned.root, "--follow")
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("words", PRINTING, ids=" ".join)
 def test_a_closed_output_is_no_error(planned: "Room", words: list[str]) -> None:
     planned.prefix = ("sh", "-c", 'exec "$@" >&-', "sh")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autoexp import clock, conditions, probe, studies
+from autoexp import answers, clock, conditions, probe, studies
 from autoexp.actions import Action
 from autoexp.alarms import Alarms
 from autoexp.errors import AlreadyWatched, AutoexpError
@@ -393,7 +393,7 @@ class Engine:
         job = ledger.jobs.get(key.job)
         if job is None or job.state is not State.WAITING:
             return
-        files = probe.answer(conditions.questions(job.spec.start), ledger.dir_of(key.job))
+        files = answers.answer(conditions.questions(job.spec.start), ledger.dir_of(key.job))
         verdict = conditions.ask(job.spec.start, ledger.facts(job, {}, files))
         if verdict.holds:
             yield Fact(key, ConditionsMet(at=now, reason=verdict.reason))

@@ -273,14 +273,14 @@ def test_how_it_ended_is_said_even_if_what_says_it_is_killed_once(tmp_path: Path
     tools = tmp_path / "tools"
     tools.mkdir()
     mv = tools / "mv"
-    mv.write_text('#!/bin/sh\ncase "$*" in *exit.json*) rm "$0"; kill -9 $$;; *) exec /bin/mv "$@";; esac\n')
+    mv.write_text('#!/bin/sh\ncase "$*" in *exit.json*) mkdir "$0.hit" && kill -9 $$;; esac\nexec /bin/mv "$@"\n')
     mv.chmod(0o755)
 
     code, _, _ = run(folder, token="t", PATH=f"{tools}:{os.environ['PATH']}")
 
     assert code == 3
     assert said(folder, "exit.json")["code"] == 3
-    assert not mv.exists()
+    assert (tools / "mv.hit").exists()
 
 
 # job.yaml

@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/autoexp demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 lint: $(READY)
 	$(BIN)/ruff check .

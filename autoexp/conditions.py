@@ -7,7 +7,6 @@ One function each, by the name that recipes use. What a function needs to know o
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from autoexp.effects import children_of
 from autoexp.model import JSON, OVER, Condition, Job, State, Verdict
 
 
@@ -249,7 +248,7 @@ def _has_appeared(template: str, facts: Facts) -> Verdict:
 def _children(job: Job, template: str) -> Iterator[str]:
     """Name the jobs of a template that a job and its checkpoints bring about."""
     for iteration in (None, *job.checkpoints):
-        yield from (action.job for action in children_of(job, iteration) if action.template == template)
+        yield from (child.child(job.id, iteration) for child in job.templates_for(iteration) if child.id == template)
 
 
 def _in_state(name: str, wanted: State, facts: Facts) -> Verdict:

@@ -185,8 +185,6 @@ def appear_for_checkpoint(job: Job, event: Any) -> Iterator[Effect]:
 
 def children_of(job: Job, iteration: int | None) -> Iterator[AppearJob]:
     """List what stands for a checkpoint of this iteration, or (None) for the job itself."""
-    for template in job.spec.children:
-        fits = template.kind == "job" if iteration is None else template.wants(iteration)
-        if fits and (template.kind == "checkpoint") is (iteration is not None):
-            name = template.child(job.id, iteration)
-            yield AppearJob(job=name, template=template.id, parent=job.id, iteration=iteration)
+    for template in job.templates_for(iteration):
+        name = template.child(job.id, iteration)
+        yield AppearJob(job=name, template=template.id, parent=job.id, iteration=iteration)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autoexp import clock, conditions, probe, studies
+from autoexp import answers, clock, conditions, probe, studies
 from autoexp.actions import Action
 from autoexp.alarms import Alarms
 from autoexp.errors import AlreadyWatched, AutoexpError
@@ -335,6 +335,8 @@ class Engine:
         if job.state in ACTIVE:
             self._orders[key] = order_of(job, self.registry.ledgers[key.study])
             self._watch_attempt(key, job)
+            if before is None or before.token != job.token:
+                self._alarms.set(key, clock.now())  # an earlier watcher may have started it, and its files be there
         if before is not None and (job.state not in ACTIVE or before.token != job.token):
             self._leave_attempt(key, before)
 
@@ -393,7 +395,7 @@ class Engine:
         job = ledger.jobs.get(key.job)
         if job is None or job.state is not State.WAITING:
             return
-        files = probe.answer(conditions.questions(job.spec.start), ledger.dir_of(key.job))
+        files = answers.answer(conditions.questions(job.spec.start), ledger.dir_of(key.job))
         verdict = conditions.ask(job.spec.start, ledger.facts(job, {}, files))
         if verdict.holds:
             yield Fact(key, ConditionsMet(at=now, reason=verdict.reason))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autoexp import executors, hooks, studies
+from autoexp import executors, hooks, study_files
 from autoexp.actions import Action, AppearJob, StopJob, SubmitJob, WithdrawJob
 from autoexp.errors import AutoexpError, HookRefused
 from autoexp.events import Appeared, Ended, Event, SubmitRefused
@@ -81,7 +81,7 @@ def carry_out(action: Action, ledger: Ledger, executor: Executor, at: float) -> 
             executor.stop(order_of(job, ledger), machine.save_grace_s if action.save else machine.stop_grace_s)
         case AppearJob():
             spec = ledger.appear(action.template, action.parent, action.iteration)
-            studies.add_appeared(ledger.study, [spec])
+            study_files.add_appeared(ledger.study, [spec])
             yield Outcome(Appeared(at=at, parent=action.parent, iteration=action.iteration), spec.id, spec)
 
 

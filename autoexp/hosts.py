@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ def boot_id() -> str:
 @cache
 def hostname() -> str:
     """Name this host."""
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 def start_time(pid: int) -> int | None:

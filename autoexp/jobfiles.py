@@ -48,7 +48,10 @@ finish() {
   local code=$$1
   printf '{"v":1,"token":"%s","code":%d,"signal":%s,"asked":"%s","at":%s}\\n' \\
     "$$AUTOEXP_TOKEN" "$$code" "$$((code > 128 ? code - 128 : 0))" "$$asked" "$${EPOCHREALTIME/,/.}" \\
-    > "$$attempt/exit.json.tmp" && mv -f -- "$$attempt/exit.json.tmp" "$$attempt/exit.json"
+    > "$$attempt/exit.json.tmp"
+  for try in 1 2 3; do  # whoever ends all that the program left behind may hit our own mv
+    mv -f -- "$$attempt/exit.json.tmp" "$$attempt/exit.json" && break
+  done
   exit "$$code"
 }
 pass_on() { asked=$$1; [[ -z $${child:-} ]] || kill -s "$$1" "$$child" 2>/dev/null; }

@@ -9,7 +9,7 @@ Rule 4: `fold` is the only way a job changes, in memory and in replay alike.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -18,6 +18,7 @@ from transitions import EventData, Machine, MachineError
 from autoexp import effects as do
 from autoexp.actions import Action, StopJob, SubmitJob, WithdrawJob
 from autoexp.events import Event, Requested, requested
+from autoexp.fold import fold
 from autoexp.model import EndingClass, Job, Remedy, State, Transition, Verb
 
 W, H, S, Q = State.WAITING, State.HELD, State.SUBMITTING, State.QUEUED
@@ -325,24 +326,6 @@ def _reason(event: Event) -> str:
     if not isinstance(event, Requested):
         return said
     return f"{event.verb}: {said}" if said else f"{event.verb} was asked"
-
-
-_DECODE: Mapping[str, Callable[[Any], Any]] = {
-    "pending": Verb,
-    "ending": EndingClass,
-    "checkpoints": tuple,
-}
-
-
-def fold(job: Job, transition: Transition) -> Job:
-    """Apply a journaled move to a job. Replay trusts it, so a later change of the table rewrites no history."""
-    changes: dict[str, Any] = {
-        name: _DECODE[name](value) if name in _DECODE and value is not None else value
-        for name, value in transition.changes.items()
-    }
-    if transition.target is not transition.source:
-        changes["since"] = transition.at
-    return replace(job, state=transition.target, attempt=transition.attempt, **changes)
 
 
 def accepted(state: State) -> tuple[Verb, ...]:

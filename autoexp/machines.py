@@ -2,13 +2,12 @@
 
 import os
 import re
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoexp import folders, quantities
+from autoexp import folders, hosts, quantities
 from autoexp.model import Machine
 from autoexp.places import Places
 from autoexp.recipes import load_yaml
@@ -119,7 +118,7 @@ def _is_here(name: str) -> bool:
     variables = rule.get("environment") or {}
     fits = [os.environ.get(variable) == str(value) for variable, value in variables.items()]
     if "hostname" in rule:
-        fits.append(re.fullmatch(str(rule["hostname"]), socket.gethostname()) is not None)
+        fits.append(re.fullmatch(str(rule["hostname"]), hosts.hostname()) is not None)
     return bool(fits) and all(fits)
 
 

@@ -3,7 +3,7 @@
 `JobSpec` is what planning decided and never changes; `Job` is where it stands now, folded from the journal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import TypeAlias
@@ -279,6 +279,13 @@ class Job:
     def iteration(self) -> int:
         """The newest whole checkpoint's iteration; 0 without one."""
         return max(self.checkpoints, default=0)
+
+    def templates_for(self, iteration: int | None) -> Iterator[Template]:
+        """List what stands for a checkpoint of this iteration, or (None) for the job itself."""
+        for template in self.spec.children:
+            kind = "job" if iteration is None else "checkpoint"
+            if template.kind == kind and (iteration is None or template.wants(iteration)):
+                yield template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

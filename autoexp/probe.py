@@ -3,14 +3,11 @@
 The order matters: the exit file is read first, so whatever was written before it is seen by the rest of the look.
 """
 
-import glob
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoexp import backends, checkpoints, hosts
-from autoexp.conditions import Question
 from autoexp.endings import Exit
 from autoexp.files import read_json
 from autoexp.logs import LogFacts
@@ -127,26 +124,3 @@ def _checkpoints(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, en
         else:
             unsettled[iteration] = since
     return Checkpoints(own=tuple(sorted(own)), linked=tuple(sorted(linked)), tracker=number, unsettled=unsettled)
-
-
-def answer(questions: Iterable[Question], job_dir: Path) -> dict[Question, int]:
-    """Look at the files that conditions ask about; relative paths start in the job's directory."""
-    found: dict[Question, int] = {}
-    for question in questions:
-        path = os.path.join(job_dir, question.path)  # noqa: PTH118 - an absolute path stands for itself
-        if question.kind == "exists":
-            try:
-                found[question] = _exists(path)
-            except OSError:  # nobody knows: the question stays unanswered
-                continue
-        else:
-            found[question] = sum(1 for _ in glob.iglob(path))  # noqa: PTH207 - patterns may be absolute
-    return found
-
-
-def _exists(path: str) -> int:
-    try:
-        os.stat(path)  # noqa: PTH116 - a path as text, of any kind
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-    return 1

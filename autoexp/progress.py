@@ -1,11 +1,10 @@
 """progress.json: how far running jobs have come, and what the watcher cannot do. For people to read; moves nothing."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoexp.files import read_json, write_json
+from autoexp.files import write_json
 from autoexp.snapshot import Snapshot
 
 SHORTEST_INTERVAL_S = 1.0
@@ -62,8 +61,3 @@ class Progress:
     def due_in_s(self, now: float) -> float | None:
         """Say when `write` has something to do; None if it has nothing."""
         return max(self._written_at + SHORTEST_INTERVAL_S - now, 0.0) if self._changed else None
-
-
-def read(var: Path) -> Mapping[str, Any]:
-    """Read what a watcher last wrote; empty if none did."""
-    return read_json(var / "progress.json") or {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from autoexp import conditions, studies
 from autoexp.conditions import Facts, Question
-from autoexp.lifecycle import fold
+from autoexp.fold import fold
 from autoexp.model import Job, JobSpec, Template, Transition
 from autoexp.studies import Study
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from autoexp import recipes, studies
+from autoexp import recipes, study_files
 from autoexp.errors import AutoexpError
 from autoexp.hooks import find
 from autoexp.model import JobSpec
@@ -19,7 +19,7 @@ def planner_of(study: Study, jobs: Iterable[JobSpec]) -> Planner:
     """
     path = study.dir / "recipe.yaml"
     recipe = recipes.load(path)
-    if studies.sha256_of(recipe.text) != study.recipe_sha256:
+    if study_files.sha256_of(recipe.text) != study.recipe_sha256:
         raise AutoexpError(
             f"{path} is not the recipe that was planned",
             why="it was changed since, and jobs appear from the planned one",

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from autoexp import conditions, probe
+from autoexp import answers, conditions
 from autoexp.journal import stamp
 from autoexp.model import Job, State, Verdict
 from autoexp.registry import Ledger
@@ -38,6 +38,6 @@ def reason(view: View, ledger: Ledger, job: Job) -> str:
 
 def verdict(view: View, ledger: Ledger, job: Job) -> Verdict:
     """Ask a job's start conditions."""
-    files = probe.answer(conditions.questions(job.spec.start), ledger.dir_of(job.id))
+    files = answers.answer(conditions.questions(job.spec.start), ledger.dir_of(job.id))
     facts = ledger.facts(job, view.iterations(ledger.study.name), files)
     return conditions.ask(job.spec.start, facts)

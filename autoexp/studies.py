@@ -1,20 +1,14 @@
-"""A study on disk: its plan, and the directories of its jobs."""
+"""A study on disk: its plan, and the jobs that have appeared since. `study_files` writes what is read here."""
 
-import hashlib
 import json
 import os
-import secrets
-import subprocess
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoexp import __version__
-from autoexp.codec import decode, encode
+from autoexp.codec import decode
 from autoexp.errors import AutoexpError
-from autoexp.files import write_atomically
-from autoexp.jobfiles import job_yaml, run_script
 from autoexp.model import JSON, JobSpec, Machine, Template
 from autoexp.outline import Plan, attach
 
@@ -47,27 +41,6 @@ class Study:
     def job_dir(self, job: str) -> Path:
         """A job's directory."""
         return self.dir / "jobs" / job
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """What planning again changed."""
-
-    added: tuple[str, ...] = ()
-    retired: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-    """Jobs that the recipe changed, and that stay as they were because they have run."""
-    recipe: bool = False
-    """The recipe or the machine is another one: what appears from now on follows it."""
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.retired or self.changed or self.recipe)
-
-
-def new_key() -> str:
-    """Draw a study's own random mark."""
-    return secrets.token_hex(4)
 
 
 def load(folder: Path) -> Study:
@@ -157,148 +130,3 @@ def appeared(folder: Path) -> Iterator[JobSpec]:
             raise AutoexpError(
                 f"{path}:{number}: the line is damaged", why=str(error), fix="delete the line: its job appears again"
             ) from error
-
-
-def compare(old: Study | None, new: Study) -> Difference:
-    """Say what a new plan changes of an old one; what appears for a job is no part of the job."""
-    planned = {job.id for job in old.plan.jobs} if old else set()
-    before, after = _by_id(_known(old)), _by_id(new.plan.jobs)
-    differing = {name for name in before.keys() & after.keys() if before[name] != after[name]}
-    kept = {name for name in differing if _has_run(new.dir, name)}
-    return Difference(
-        added=tuple(name for name in after if name not in planned),
-        retired=tuple(name for name in before if name in planned and name not in after),
-        changed=tuple(sorted((differing & planned) - kept)),
-        kept=tuple(sorted(kept)),
-        recipe=old is not None and _rest(old) != _rest(new),
-    )
-
-
-def _known(old: Study | None) -> tuple[JobSpec, ...]:
-    return (*old.retired, *old.plan.jobs) if old else ()
-
-
-def _by_id(jobs: Iterable[JobSpec]) -> dict[str, JobSpec]:
-    return {job.id: replace(job, children=()) for job in jobs}
-
-
-def write(study: Study, recipe_text: str, old: Study | None) -> Difference:
-    """Write a study's directory; what has not changed is not touched, and plan.json comes last.
-
-    Raises:
-        AutoexpError: the directory cannot be written.
-    """
-    difference = compare(old, study)
-    if old is not None and not difference:
-        return difference
-    before = _by_id(_known(old))
-    jobs = tuple(before[job.id] if job.id in difference.kept else job for job in study.plan.jobs)
-    planned = {job.id for job in jobs}
-    written = replace(
-        study,
-        plan=replace(study.plan, jobs=jobs),
-        retired=tuple(job for name, job in before.items() if name not in planned),
-    )
-    try:
-        (study.dir / "markers").mkdir(parents=True, exist_ok=True)
-        touched = {*difference.added, *difference.changed}
-        for job in jobs:
-            if job.id in touched or (old is not None and old.machine != study.machine):
-                write_job(study, job)
-        write_atomically(study.dir / "recipe.yaml", recipe_text)
-        write_atomically(study.dir / "plan.json", _encode(written))
-    except OSError as error:
-        raise AutoexpError(
-            f"the study cannot be written to {study.dir}",
-            why=str(error),
-            fix="choose a folder you may write to: --root DIR",
-        ) from error
-    return difference
-
-
-def _rest(study: Study) -> tuple[Plan, Machine, str]:
-    """Return what a plan says besides its jobs."""
-    return replace(study.plan, jobs=()), study.machine, study.recipe_sha256
-
-
-def write_job(study: Study, job: JobSpec) -> None:
-    """Write a job's directory."""
-    folder = study.job_dir(job.id)
-    (folder / "markers").mkdir(parents=True, exist_ok=True)
-    root = str(study.root)
-    write_atomically(folder / "job.yaml", job_yaml(job, root), durable=False)
-    bin_folder = str(Path(study.machine.python).parent) if study.machine.python else ""
-    write_atomically(folder / "run.sh", run_script(job, root, bin_folder), durable=False)
-
-
-def add_appeared(study: Study, jobs: Iterable[JobSpec]) -> None:
-    """Write the directories of jobs that appeared, and remember them durably; called before the journal does."""
-    lines = []
-    for job in jobs:
-        write_job(study, job)
-        lines.append(json.dumps(encode(job), separators=(",", ":")))
-    mend(study.dir)
-    with (study.dir / "appeared.jsonl").open("a", encoding="utf-8") as file:
-        file.write("".join(f"{line}\n" for line in lines))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def mend(folder: Path) -> None:
-    """Drop what a crash, or a full disk, left behind the last complete line; for the one writer only."""
-    try:
-        file = (folder / "appeared.jsonl").open("rb+")
-    except FileNotFoundError:
-        return
-    with file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(end - 1, 0))
-        if end == 0 or file.read(1) == b"\n":
-            return
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def _encode(study: Study) -> str:
-    plan = study.plan
-    head = {
-        "v": VERSION,
-        "study": study.name,
-        "key": study.key,
-        "machine": encode(study.machine),
-        "recipe_sha256": study.recipe_sha256,
-        "environment": dict(plan.environment),
-        "provenance": study.provenance,
-        "warnings": list(plan.warnings),
-    }
-    lists = {
-        "jobs": [encode(replace(job, children=())) for job in plan.jobs],
-        "retired": [encode(job) for job in study.retired],
-        "templates": [encode(template) for template in plan.templates],
-        "previews": [encode(preview) for preview in plan.previews],
-    }
-    return json.dumps({**head, **lists}, separators=(",", ":")) + "\n"
-
-
-def _has_run(folder: Path, job: str) -> bool:
-    return any((folder / "jobs" / job / "attempts").glob("[0-9]*"))
-
-
-def sha256_of(text: str) -> str:
-    """Fingerprint a recipe."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def provenance(recipe: Path) -> dict[str, JSON]:
-    """Say what a plan was made with: the recipe's file, its code revision, and our version."""
-    return {"recipe": str(recipe.resolve()), "revision": _revision(recipe.resolve().parent), "autoexp": __version__}
-
-
-def _revision(folder: Path) -> str | None:
-    """Ask git for the commit of a folder, with a + if something is not committed."""
-    command = ("git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*")
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - our argv
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return asked.stdout.strip() or None

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoexp import lease, progress, studies
+from autoexp import lease, studies
 from autoexp.errors import AutoexpError
+from autoexp.files import read_json
 from autoexp.journal import History, to_transition, unstamp
 from autoexp.model import Job, State
 from autoexp.registry import Ledger, Registry
@@ -67,5 +68,5 @@ def view(root: Path, var: str | None = None, *, until: float | None = None) -> V
             if spec.id not in ledger.jobs:
                 ledger.put(Job(spec=spec, state=State.WAITING))
     watched = lease.holder(root)
-    said = progress.read(runtime) if watched else {}
+    said = (read_json(runtime / "progress.json") if watched else None) or {}
     return View(root, runtime, registry, watched, said, records, unreadable)

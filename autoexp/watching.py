@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autoexp import clock, hosts, studies
+from autoexp import clock, hosts, studies, study_files
 from autoexp import lease as leases
 from autoexp.engine import Engine, Listener
 from autoexp.errors import AlreadyWatched, AutoexpError
@@ -86,7 +86,7 @@ def _load_studies(root: Path) -> tuple[Registry, dict[str, str]]:
     registry, problems = Registry(root), {}
     for folder in studies.all_in(root):
         try:
-            studies.mend(folder)
+            study_files.mend(folder)
             registry.load(folder)
         except (AutoexpError, OSError) as error:
             problems[folder.name] = str(error)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autoexp import studies
+from autoexp import studies, study_files
 from autoexp.actions import Action, AppearJob, StopJob, SubmitJob, WithdrawJob
 from autoexp.errors import AutoexpError
 from autoexp.events import Appeared, Ended, Event, SubmitRefused, Submitted
@@ -35,7 +35,7 @@ def submitting(make_ledger: Callable[..., Ledger], make_spec: Specs) -> Callable
     def make(**fields: Any) -> Ledger:
         job = Job(spec=make_spec("one", **fields), state=State.SUBMITTING, attempt=1, token="one.1.0000")
         ledger = make_ledger(job)
-        studies.write(ledger.study, "", None)
+        study_files.write(ledger.study, "", None)
         return ledger
 
     return make

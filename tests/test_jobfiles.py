@@ -267,6 +267,22 @@ def test_by_hand_there_is_no_gate(tmp_path: Path) -> None:
     assert run(folder) == (0, "ran\n", "")
 
 
+def test_how_it_ended_is_said_even_if_what_says_it_is_killed_once(tmp_path: Path) -> None:
+    """Whoever ends all that a program left behind may hit run.sh's own mv."""
+    folder = prepare(tmp_path, replace(SPEC, argv=("sh", "-c", "exit 3")))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    mv = tools / "mv"
+    mv.write_text('#!/bin/sh\ncase "$*" in *exit.json*) mkdir "$0.hit" && kill -9 $$;; esac\nexec /bin/mv "$@"\n')
+    mv.chmod(0o755)
+
+    code, _, _ = run(folder, token="t", PATH=f"{tools}:{os.environ['PATH']}")
+
+    assert code == 3
+    assert said(folder, "exit.json")["code"] == 3
+    assert (tools / "mv.hit").exists()
+
+
 # job.yaml
 
 TEXTS = st.text(max_size=12) | st.text("ab'\"\\:#-{}[],&*!|>%@ \n\t\x7f\x85\u2028\ufeff😀é", max_size=12)

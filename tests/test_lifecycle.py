@@ -35,7 +35,8 @@ from autoexp.events import (
     Submitted,
     requested,
 )
-from autoexp.lifecycle import TABLE, UNBORN, accepted, fold, owed, step
+from autoexp.fold import fold
+from autoexp.lifecycle import TABLE, UNBORN, accepted, owed, step
 from autoexp.model import (
     ACTIVE,
     OVER,

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
+from typing import Any
 
-from autoexp import progress
 from autoexp.logs import LogFacts
 from autoexp.progress import Progress
 from autoexp.snapshot import Snapshot
@@ -15,6 +15,10 @@ def started(folder: Path) -> Progress:
     return Progress(folder / "progress.json", "inotify")
 
 
+def read(folder: Path) -> Any:
+    return json.loads((folder / "progress.json").read_text())
+
+
 def test_it_says_how_far_each_running_job_has_come(tmp_path: Path) -> None:
     told = started(tmp_path)
     told.saw("demo/one", seen(7, train_iters=40, loss=2.5))
@@ -22,7 +26,7 @@ def test_it_says_how_far_each_running_job_has_come(tmp_path: Path) -> None:
 
     told.write(10.0)
 
-    assert progress.read(tmp_path) == {
+    assert read(tmp_path) == {
         "v": 1,
         "at": 10.0,
         "observer": "inotify",
@@ -37,7 +41,7 @@ def test_it_is_written_at_most_once_a_second(tmp_path: Path) -> None:
     for tenth in range(31):
         told.saw("demo/one", seen(tenth))
         told.write(10.0 + tenth / 10)
-        written.append(progress.read(tmp_path)["jobs"]["demo/one"]["iteration"])
+        written.append(read(tmp_path)["jobs"]["demo/one"]["iteration"])
 
     assert sorted(set(written)) == [0, 10, 20, 30]
 
@@ -75,7 +79,7 @@ def test_at_the_end_it_is_written_at_once_as_json_that_others_read(tmp_path: Pat
     told.write(10.1, at_once=True)
 
     assert json.loads((tmp_path / "progress.json").read_text())["at"] == 10.1
-    assert "demo/one" in progress.read(tmp_path)["jobs"]
+    assert "demo/one" in read(tmp_path)["jobs"]
 
 
 def test_an_attempt_that_is_over_is_forgotten(tmp_path: Path) -> None:
@@ -84,22 +88,16 @@ def test_an_attempt_that_is_over_is_forgotten(tmp_path: Path) -> None:
     told.over("demo/one")
     told.write(10.0)
 
-    assert progress.read(tmp_path)["jobs"] == {}
+    assert read(tmp_path)["jobs"] == {}
 
 
 def test_a_problem_stands_until_it_is_solved(tmp_path: Path) -> None:
     told = started(tmp_path)
     told.problem("demo", "its folder is gone")
     told.write(10.0)
-    assert progress.read(tmp_path)["problems"] == {"demo": "its folder is gone"}
+    assert read(tmp_path)["problems"] == {"demo": "its folder is gone"}
 
     told.problem("demo", None)
     told.write(20.0)
 
-    assert progress.read(tmp_path)["problems"] == {}
-
-
-def test_where_nobody_watched_there_is_nothing_to_read(tmp_path: Path) -> None:
-    assert progress.read(tmp_path) == {}
-    (tmp_path / "progress.json").write_text("{")
-    assert progress.read(tmp_path) == {}
+    assert read(tmp_path)["problems"] == {}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from autoexp import studies
+from autoexp import studies, study_files
 from autoexp.errors import AutoexpError
 from autoexp.events import ConditionsMet, Ended, Event, Planned, Retired, Started, Submitted
 from autoexp.lifecycle import step
@@ -21,7 +21,7 @@ TEMPLATE = Template(id="eval-one", stage="eval", parent="one", kind="job")
 def planned(root: Path, *jobs: JobSpec, key: str = "0000", **plan: Any) -> Study:
     """Write a study; return it."""
     made = Study(dir=root / "demo", plan=Plan(study="demo", jobs=jobs, **plan), machine=Machine(name="bench"), key=key)
-    studies.write(made, "", studies.load(made.dir) if studies.exists(made.dir) else None)
+    study_files.write(made, "", studies.load(made.dir) if studies.exists(made.dir) else None)
     return made
 
 
@@ -100,7 +100,7 @@ def test_a_job_that_appeared_is_replayed_with_its_children(tmp_path: Path, make_
     child = Template(id="sum-eval-one", stage="sum", parent="eval-one", kind="job")
     made = planned(tmp_path, make_spec("one"), templates=(TEMPLATE, child), previews=(make_spec("a"), make_spec("b")))
     spec = make_spec("eval-one", template="eval-one", parent="one")
-    studies.add_appeared(made, [spec])
+    study_files.add_appeared(made, [spec])
     ledger = loaded(tmp_path)
 
     ledger.replay(life(spec))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from autoexp import studies, targets
+from autoexp import study_files, targets
 from autoexp.errors import AutoexpError
 from autoexp.model import JobSpec, Machine
 from autoexp.outline import Plan
@@ -19,7 +19,7 @@ def root(tmp_path: Path, make_spec: Callable[..., JobSpec], monkeypatch: pytest.
     jobs = (make_spec("train-lr0.1"), make_spec("score-lr0.1"))
     folder = tmp_path / "experiments" / "demo"
     study = Study(dir=folder, plan=Plan(study="demo", jobs=jobs), machine=Machine(name="local"), key="0badcafe")
-    studies.write(study, "study: demo\n", None)
+    study_files.write(study, "study: demo\n", None)
     return folder.parent
 
 

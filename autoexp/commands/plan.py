@@ -14,11 +14,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from autoexp import folders, studies, targets
+from autoexp import folders, studies, study_files, targets
 from autoexp.errors import AutoexpError
 from autoexp.model import JobSpec
 from autoexp.outline import Plan
-from autoexp.studies import Difference, Study
+from autoexp.studies import Study
+from autoexp.study_files import Difference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan, write, and say what the study comes to."""
     root = targets.default_root(arguments.root)
     study, text, old = make(arguments, root)
-    difference = studies.compare(old, study)
+    difference = study_files.compare(old, study)
     if not arguments.dry_run:
-        difference = studies.write(study, text, old)
+        difference = study_files.write(study, text, old)
     if arguments.json:
         print(json.dumps(as_json(study.plan)))
     else:
@@ -68,15 +69,15 @@ def make(arguments: argparse.Namespace, root: Path) -> tuple[Study, str, Study |
     folder = root.resolve() / recipe.study
     _check_place(root, folder)
     old = studies.load(folder) if studies.exists(folder) else None
-    key = old.key if old else studies.new_key()
+    key = old.key if old else study_files.new_key()
     world = World(machine=machine, root=str(root.resolve()), hooks=hooks.find, variables=os.environ, key=key)
     study = Study(
         dir=folder,
         plan=Planner(recipe, world).plan(),
         machine=machine,
         key=key,
-        recipe_sha256=studies.sha256_of(recipe.text),
-        provenance=studies.provenance(path),
+        recipe_sha256=study_files.sha256_of(recipe.text),
+        provenance=study_files.provenance(path),
     )
     return study, recipe.text, old
 

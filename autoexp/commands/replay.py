@@ -17,8 +17,9 @@ from autoexp.codec import decode
 from autoexp.commands.events import moment
 from autoexp.commands.status import as_json
 from autoexp.events import EVENTS
+from autoexp.fold import fold
 from autoexp.journal import to_transition, unstamp
-from autoexp.lifecycle import fold, step
+from autoexp.lifecycle import step
 from autoexp.model import Job, JobSpec, Transition
 from autoexp.view import View, view
 

@@ -7,7 +7,7 @@ autoexp run recipes/demo.yaml --root /scratch/me/experiments lr=1e-3
 import argparse
 import sys
 
-from autoexp import studies, targets
+from autoexp import study_files, targets
 from autoexp.commands import plan, report, tell
 from autoexp.commands.watch import outcome, print_moves, watch
 from autoexp.studies import Study
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan, watch, and say what became of it."""
     root = targets.default_root(arguments.root)
     study, text, old = plan.make(arguments, root)
-    difference = studies.write(study, text, old)
+    difference = study_files.write(study, text, old)
     tell("\n".join(plan.describe(study, difference, dry_run=False)))
     return carry(study, arguments)
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from autoexp import conditions, probe, targets
+from autoexp import answers, conditions, probe, targets
 from autoexp.commands.events import line
 from autoexp.errors import AutoexpError
 from autoexp.lifecycle import accepted
@@ -84,7 +84,7 @@ def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
 def _conditions(seen: View, ledger: Ledger, job: Job, condition: Condition) -> Iterator[dict[str, Any]]:
     """Answer each part of the start conditions by itself."""
     for part in condition.parts if condition.name == "all" else (condition,):
-        files = probe.answer(conditions.questions(part), ledger.dir_of(job.id))
+        files = answers.answer(conditions.questions(part), ledger.dir_of(job.id))
         facts = ledger.facts(job, seen.iterations(ledger.study.name), files)
         verdict = conditions.ask(part, facts)
         yield {"condition": part.name, "holds": verdict.holds, "reason": verdict.reason, "dead": verdict.dead}

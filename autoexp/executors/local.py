@@ -205,5 +205,5 @@ def _end_remains(order: Order) -> None:
     """Kill every process that carries the attempt's token, but run.sh itself while it has something to write."""
     leader = _leader(order)
     spared = leader.pid if leader is not None and hosts.is_alive(leader) else None
-    for pid in hosts.carriers("AUTOEXP_TOKEN", order.token):
+    for pid in list(hosts.carriers("AUTOEXP_TOKEN", order.token)):  # not those that come while we kill
         hosts.send(pid, signal.SIGCONT if pid == spared else signal.SIGKILL)

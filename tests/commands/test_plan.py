@@ -274,7 +274,7 @@ def test_a_plan_killed_before_its_end_is_no_study_and_the_next_one_is_whole(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("autoexp.studies._encode", die)
+        patched.setattr("autoexp.study_files._encode", die)
         assert say("plan", "good.yaml").status == 130
     assert json.loads(say("status", "experiments", "--json").out)["studies"] == []
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autoexp import cli, studies
+from autoexp import cli, studies, study_files
 from autoexp.commands.report import conclude
 from autoexp.model import JobSpec, Machine
 from autoexp.outline import Plan
@@ -28,7 +28,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     folder = tmp_path / "experiments" / "ladder"
     study = Study(dir=folder, plan=Plan(study="ladder", jobs=jobs), machine=Machine(name="local"), key="0badcafe")
-    studies.write(study, "study: ladder\n", None)
+    study_files.write(study, "study: ladder\n", None)
     for name, loss in (("pretrain", "3.0"), ("cooldown", "2.0")):
         log = folder / "jobs" / name / "attempts" / "001" / "output.log"
         log.parent.mkdir(parents=True)
@@ -103,7 +103,7 @@ def test_a_study_without_training_jobs_is_no_error(tmp_path: Path, capsys: pytes
     folder = tmp_path / "experiments" / "plain"
     job = JobSpec(id="greet", study="plain", stage="greet", backend="command", argv=("echo", "hi"))
     study = Study(dir=folder, plan=Plan(study="plain", jobs=(job,)), machine=Machine(name="local"), key="0badcafe")
-    studies.write(study, "study: plain\n", None)
+    study_files.write(study, "study: plain\n", None)
     assert cli.main(["report", str(folder)]) == 0
     assert capsys.readouterr().out.startswith("No training runs.")
 
@@ -114,7 +114,7 @@ def test_a_study_that_is_done_shows_its_report_if_it_trained(root: Path, capsys:
     assert "page: experiments/ladder/report/report.html" in capsys.readouterr().out
 
     plain = Study(dir=root / "plain", plan=Plan(study="plain"), machine=Machine(name="local"), key="0badcafe")
-    studies.write(plain, "study: plain\n", None)
+    study_files.write(plain, "study: plain\n", None)
     conclude(plain)
     assert not (root / "plain" / "report").exists()
     assert capsys.readouterr().out == ""

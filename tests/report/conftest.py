@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from autoexp import studies
+from autoexp import studies, study_files
 from autoexp.model import HookCall, JobSpec, Machine
 from autoexp.outline import Plan
 from autoexp.studies import Study
@@ -114,8 +114,8 @@ class Maker:
             recipe_sha256="ab" * 32,
             provenance={"recipe": "/recipes/ladder.yaml", "revision": "c0ffee", "autoexp": "0.1.0"},
         )
-        studies.write(made, "study: ladder\n", None)
-        studies.add_appeared(made, self._appeared)
+        study_files.write(made, "study: ladder\n", None)
+        study_files.add_appeared(made, self._appeared)
         return studies.load(self.dir)
 
 

@@ -1,16 +1,10 @@
 """The command line: parse, dispatch, exit status. A command's module is imported only when it is asked for."""
 
-import argparse
 import errno
 import os
 import sys
-import tempfile
-import time
-import traceback
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
-from pathlib import Path
 
 from autoexp import __version__
 from autoexp.errors import AlreadyWatched, AutoexpError
@@ -61,6 +55,8 @@ def _dispatch(words: list[str]) -> int:
         return DONE
     if words[0] in COMMANDS:
         return _run(words[0], words[1:])
+    from difflib import get_close_matches  # noqa: PLC0415 - few need it
+
     near = get_close_matches(words[0], COMMANDS, n=1)
     hint = f"did you mean {near[0]}?" if near else "autoexp --help lists the commands"
     print(f"autoexp: there is no command {words[0]!r}; {hint}", file=sys.stderr)
@@ -89,7 +85,9 @@ def _guarded(words: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - a bug of ours: keep what is needed to mend it
         if isinstance(error, OSError) and error.errno in REFUSALS:
             return _refused(error)
-        print(_crash_report(words), file=sys.stderr)
+        from autoexp import crash  # noqa: PLC0415 - nobody should need it
+
+        print(crash.report(words), file=sys.stderr)
         return BUG
 
 
@@ -104,6 +102,8 @@ def _refused(error: OSError) -> int:
 
 
 def _run(name: str, words: list[str]) -> int:
+    import argparse  # noqa: PLC0415 - `autoexp --help` does without
+
     module = import_module(f"autoexp.commands.{name}")
     parser = argparse.ArgumentParser(
         prog=f"autoexp {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -111,14 +111,3 @@ def _run(name: str, words: list[str]) -> int:
     parser.add_argument("-v", "--debug", action="store_true", help="say more on the terminal")
     module.add_arguments(parser)
     return int(module.run(parser.parse_intermixed_args(words)))
-
-
-def _crash_report(words: list[str]) -> str:
-    lines = [f"autoexp {__version__}, Python {sys.version}", f"command: {' '.join(words)}", "", traceback.format_exc()]
-    last = lines[-1].strip().rpartition("\n")[2]
-    place = Path(tempfile.gettempdir()) / f"autoexp-crash-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
-    try:
-        place.write_text("\n".join(lines), encoding="utf-8")
-    except OSError:
-        return f"autoexp: this is a bug of ours; please report it with this\n{lines[-1]}"
-    return f"autoexp: this is a bug of ours: {last}\n  please report it with the file {place}"

@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -116,37 +115,6 @@ def test_an_interruption_is_status_130(
 ) -> None:
     assert broken(KeyboardInterrupt()) == 130
     assert capsys.readouterr() == ("", "")
-
-
-def test_a_bug_of_ours_is_status_3_with_a_file_to_attach(
-    broken: Callable[[BaseException], int],
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-
-    assert broken(ZeroDivisionError("too bad")) == 3
-
-    first, second = capsys.readouterr().err.splitlines()
-    (report,) = tmp_path.iterdir()
-    assert first == "autoexp: this is a bug of ours: ZeroDivisionError: too bad"
-    assert second == f"  please report it with the file {report}"
-    text = report.read_text()
-    assert text.startswith(f"autoexp {__version__}, Python {sys.version}\ncommand: status somewhere\n\nTraceback")
-    assert text.endswith("ZeroDivisionError: too bad\n")
-
-
-def test_a_bug_of_ours_is_told_whole_where_no_file_can_be_written(
-    broken: Callable[[BaseException], int],
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-
-    assert broken(ZeroDivisionError("too bad")) == 3
-    assert capsys.readouterr().err.endswith("ZeroDivisionError: too bad\n\n")
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS, errno.ESTALE])

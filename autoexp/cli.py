@@ -106,7 +106,10 @@ def _run(name: str, words: list[str]) -> int:
 
     module = import_module(f"autoexp.commands.{name}")
     parser = argparse.ArgumentParser(
-        prog=f"autoexp {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"autoexp {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # what is short for one option today may be short for two tomorrow
     )
     parser.add_argument("-v", "--debug", action="store_true", help="say more on the terminal")
     module.add_arguments(parser)

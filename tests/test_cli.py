@@ -78,6 +78,7 @@ def test_an_unknown_command_is_a_usage_error_with_a_hint(
         pytest.param(["status", "--nonsense"], id="an unknown option"),
         pytest.param(["watch", "root", "--once", "--until-done"], id="two options that exclude each other"),
         pytest.param(["watch", "root", "--observer", "crystal"], id="a choice that there is not"),
+        pytest.param(["status", "--js"], id="half an option"),
         pytest.param(["mark", "demo"], id="no verb"),
     ],
 )

@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what every planning command takes."""
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's path, or the name of one in recipes/")
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="a param, an axis to pin, or a dotted path")
+    words = "a param, an axis to pin, or a dotted path"
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", default=[], help=words)
     parser.add_argument("--root", metavar="DIR", help="the experiments folder (else $AUTOEXP_ROOT, else ./experiments)")
     parser.add_argument("--machine", metavar="NAME", help="plan for this machine instead of the recipe's")
 
@@ -40,7 +41,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Plan, write, and say what the study comes to."""
     root = targets.default_root(arguments.root)
-    study, text, old = make(arguments, root)
+    study, text, old = make(arguments, root, dry_run=arguments.dry_run)
     difference = study_files.compare(old, study)
     if not arguments.dry_run:
         difference = study_files.write(study, text, old)
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def make(arguments: argparse.Namespace, root: Path) -> tuple[Study, str, Study | None]:
+def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) -> tuple[Study, str, Study | None]:
     """Plan a recipe; return the study, the recipe's text, and the study that stands there already.
 
     Raises:
@@ -67,7 +68,7 @@ def make(arguments: argparse.Namespace, root: Path) -> tuple[Study, str, Study |
     recipe = recipes.load(path, arguments.overrides)
     machine = machines.load(arguments.machine or recipe.machine)
     folder = root.resolve() / recipe.study
-    _check_place(root, folder)
+    _check_place(root, folder, dry_run=dry_run)
     old = studies.load(folder) if studies.exists(folder) else None
     key = old.key if old else study_files.new_key()
     world = World(machine=machine, root=str(root.resolve()), hooks=hooks.find, variables=os.environ, key=key)
@@ -82,14 +83,14 @@ def make(arguments: argparse.Namespace, root: Path) -> tuple[Study, str, Study |
     return study, recipe.text, old
 
 
-def _check_place(root: Path, folder: Path) -> None:
+def _check_place(root: Path, folder: Path, *, dry_run: bool) -> None:
     """Refuse a place that can hold no study, before anything is written."""
     place = folder
     while not os.path.exists(place):  # noqa: PTH110 - Path's own raises where we may not look
         place = place.parent
     if not place.is_dir():
         raise AutoexpError(f"{root} cannot hold studies", why=f"{place} is a file", fix="choose a folder: --root DIR")
-    if not os.access(place, os.W_OK | os.X_OK):
+    if not dry_run and not os.access(place, os.W_OK | os.X_OK):
         fix = "choose a folder you may write to: --root DIR"
         raise AutoexpError(f"{root} cannot hold studies", why=f"{place} may not be written to", fix=fix)
 

@@ -149,10 +149,12 @@ def test_what_may_not_be_written_to_stays_as_it_was(here: "Room", humble: tuple[
     before = tree(here.home)
 
     refused = here.run("plan", "more.yaml")
+    only_shown = here.run("plan", "more.yaml", "--dry-run")
     after = tree(here.home)
     folder.chmod(0o755)
 
     assert (refused.returncode, refused.stdout) == (1, "")
+    assert only_shown.returncode == 0
     assert len(refused.stderr.splitlines()) == 3
     assert "choose a folder you may write to: --root DIR" in refused.stderr
     assert after == before

@@ -35,12 +35,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import autoexp
-from autoexp import files, inert, torchfile
+from autoexp import files, inert, safetensorsfile, torchfile
 from autoexp.checkpoints import MODEL_FILE, judge
 from autoexp.errors import HookRefused
+from autoexp.safetensorsfile import DTYPES, Cut
 from autoexp.torchfile import Tensor
 
 OUTPUT = "hf"
@@ -48,12 +48,8 @@ OUTPUT = "hf"
 SHARD = f"mp_rank_00/{MODEL_FILE}"
 EMBEDDING = "embedding.word_embeddings.weight"
 WEIGHTS, MANIFEST = "model.safetensors", "conversion.json"
-SAFETENSORS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-"""Number types that are copied, by torch's name and by the format's."""
 NO_TOKENS: dict[str, object] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 """A checkpoint knows no tokenizer; without these, a Llama would get tokens 1 and 2."""
-CHUNK_BYTES = 1 << 23
-
 Rule = tuple[str, tuple[str, ...], tuple[int, ...], tuple[range, ...]]
 
 LLAMA: dict[str, tuple[object, ...]] = {
@@ -118,16 +114,6 @@ class Llama:
     rms_norm_eps: float
     rope_theta: float
     tie_word_embeddings: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """A tensor of the result: some rows of one tensor of the source, in this order."""
-
-    name: str
-    source: str
-    rows: tuple[range, ...]
-    shape: tuple[int, ...]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -317,9 +303,9 @@ def _check_options(args: Mapping[str, object]) -> None:
 def _check_weight(name: str, tensor: Tensor | None) -> None:
     if tensor is None:
         raise _unknown(f"{name} is no tensor", "weights are plain tensors of numbers")
-    if tensor.dtype not in SAFETENSORS or not tensor.contiguous:
+    if tensor.dtype not in DTYPES or not tensor.contiguous:
         kind = tensor.dtype if tensor.contiguous else "not laid out in rows"
-        raise _unknown(f"{name} is {kind}", f"weights in rows of {', '.join(SAFETENSORS)} are copied")
+        raise _unknown(f"{name} is {kind}", f"weights in rows of {', '.join(DTYPES)} are copied")
 
 
 def read_llama(args: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Llama:
@@ -455,7 +441,7 @@ def _write_files(
     weights = ((cut, tensors[cut.source]) for cut in cuts)
     config = _config(llama, tensors[EMBEDDING].dtype)
     texts = {"config.json": config, "generation_config.json": NO_TOKENS}
-    chunks: dict[str, Iterable[bytes]] = {WEIGHTS: _safetensors(file, list(weights))}
+    chunks: dict[str, Iterable[bytes]] = {WEIGHTS: safetensorsfile.contents(file, list(weights))}
     chunks |= {name: [f"{json.dumps(value, indent=2)}\n".encode()] for name, value in texts.items()}
     return {name: _write(folder / name, data) for name, data in chunks.items()}
 
@@ -486,38 +472,6 @@ def _config(llama: Llama, dtype: str) -> dict[str, object]:
         "torch_dtype": dtype,
         "dtype": dtype,
     }
-
-
-def _safetensors(file: Path, weights: Sequence[tuple[Cut, Tensor]]) -> Iterator[bytes]:
-    """Yield the file: the header's length in 8 bytes, the header in JSON, and the tensors end to end."""
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for cut, tensor in weights:
-        start, end = end, end + math.prod(cut.shape) * tensor.item_bytes
-        header[cut.name] = {
-            "dtype": SAFETENSORS[tensor.dtype],
-            "shape": cut.shape,
-            "data_offsets": (start, end),
-        }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that the data is aligned
-    yield len(text).to_bytes(8, "little") + text
-    with file.open("rb") as source:
-        for cut, tensor in weights:
-            yield from _rows(source, cut, tensor)
-
-
-def _rows(source: BinaryIO, cut: Cut, tensor: Tensor) -> Iterator[bytes]:
-    row_bytes = math.prod(tensor.shape[1:]) * tensor.item_bytes
-    for rows in cut.rows:
-        source.seek(tensor.start_bytes + rows.start * row_bytes)
-        left = len(rows) * row_bytes
-        while left:
-            chunk = source.read(min(left, CHUNK_BYTES))
-            if not chunk:
-                raise inert.NotWholeError(f"{source.name} was cut while it was read, at {cut.source}")
-            left -= len(chunk)
-            yield chunk
 
 
 if __name__ == "__main__":

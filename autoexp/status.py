@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autoexp.model import OVER, Job, State
+from autoexp.model import Job, State
 
 ORDER = (
     *(State.FAILED, State.STALLED, State.HELD, State.BACKOFF, State.STOPPING, State.RUNNING, State.GATING),
@@ -118,8 +118,3 @@ def counts(rows: Iterable[Row]) -> dict[State, int]:
 def summary(rows: Sequence[Row]) -> str:
     """Say in one line how many jobs are in which state."""
     return ", ".join(f"{count} {state}" for state, count in counts(rows).items()) or "no jobs"
-
-
-def is_settled(rows: Iterable[Row]) -> bool:
-    """Say whether every job is over or held."""
-    return all(row.state in OVER or row.state is State.HELD for row in rows)

@@ -2,11 +2,9 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from autoexp.model import OVER, Job, JobSpec, State
-from autoexp.status import COLORS, ORDER, Row, age, as_json, counts, is_settled, lines, progress_of, row, sort, summary
+from autoexp.model import Job, JobSpec, State
+from autoexp.status import COLORS, ORDER, Row, age, as_json, counts, lines, progress_of, row, sort, summary
 
 
 def a_row(state: State, job: str = "a", **fields: Any) -> Row:
@@ -121,8 +119,3 @@ def test_a_summary_counts_by_state() -> None:
     assert counts(rows) == {State.FAILED: 1, State.SUCCEEDED: 2}
     assert {summary(order) for order in permutations(rows)} == {"1 failed, 2 succeeded"}
     assert summary([]) == "no jobs"
-
-
-@given(st.lists(st.sampled_from(State), max_size=5))
-def test_a_study_is_settled_when_every_job_is_over_or_held(states: list[State]) -> None:
-    assert is_settled([a_row(state) for state in states]) is (set(states) <= OVER | {State.HELD})

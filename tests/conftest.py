@@ -26,9 +26,10 @@ from autoexp.registry import Ledger
 from autoexp.studies import Study
 from autoexp.world import HookInfo, World
 
-# A busy computer is no failure.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+# A busy computer is no failure, and the same commit has the same tests; `--hypothesis-profile explore` looks further.
+settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=2000)
+settings.load_profile("same")
 
 REPOSITORY = Path(__file__).parent.parent
 POLL_S = 0.01

@@ -244,8 +244,10 @@ def _symlink(place: Path) -> None:
 
 
 def _directory(place: Path) -> None:
-    place.mkdir()
-    (place / "inside").touch()
+    aside = place.parent.parent / "aside"
+    aside.mkdir()
+    (aside / "inside").touch()
+    aside.rename(place)
 
 
 def _socket(place: Path) -> None:

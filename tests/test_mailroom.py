@@ -305,6 +305,11 @@ def odd_room(tmp_path_factory: pytest.TempPathFactory, make_room: Any) -> Iterat
 
 
 def test_what_a_symlink_names_is_left_as_it_is(odd_room: "Room") -> None:
+    earlier = len(odd_room.answers("one"))
+
+    _symlink(odd_room.job_dir("one") / "markers" / "hold")
+    odd_room.wait_answer("one", earlier + 1)
+
     assert (odd_room.job_dir("one") / "treasure").read_text() == "dear"
 
 

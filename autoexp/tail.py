@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoexp.backends import Backend
-from autoexp.logs import LogFacts, complete_lines, symptom
+from autoexp.logs import LONGEST_LINE_BYTES, LogFacts, complete_lines, may_tell, symptom
 
 CHUNK_BYTES = 1 << 20
 LONGEST_LAST_LINE = 200
@@ -37,12 +37,14 @@ def read_on(path: Path, facts: LogFacts, backend: Backend, *, ended: bool = Fals
 
 
 def _read_lines(lines: list[bytes], facts: LogFacts, backend: Backend) -> LogFacts:
-    for raw in lines:
+    shortened = [raw[:LONGEST_LINE_BYTES] for raw in lines]
+    telling = may_tell(b"\n".join(shortened))
+    for raw in shortened:
         line = raw.decode(errors="replace")
         facts = backend.read(facts, line)
-        if facts.symptom is None and (found := symptom(line)):
+        if telling and facts.symptom is None and (found := symptom(line)):
             facts = replace(facts, symptom=found, symptom_line=line.strip()[:LONGEST_LAST_LINE])
-    last = next((line for line in reversed(lines) if line.strip()), None)
+    last = next((line for line in reversed(shortened) if line.strip()), None)
     if last is None:
         return facts
     return replace(facts, last_line=last.decode(errors="replace").strip()[:LONGEST_LAST_LINE])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from autoexp.logs import LONGEST_LINE_BYTES, complete_lines, symptom
+from autoexp.logs import LONGEST_LINE_BYTES, complete_lines, may_tell, symptom
 from autoexp.model import EndingClass
 
 
@@ -87,6 +87,7 @@ def test_however_a_log_grows_its_lines_are_the_same(log: bytes, steps: list[int]
 )
 def test_an_error_line_points_at_a_class_of_ending(line: str, kind: EndingClass) -> None:
     assert symptom(line) is kind
+    assert may_tell(line.encode())
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from autoexp.view import View, view
 
 LAST_MOVES = 8
 HINTS = {
+    State.SUCCEEDED: "nothing needs to; restart runs it again",
     State.FAILED: "retry gives it a fresh attempt budget, once the cause is mended",
     State.SKIPPED: "retry makes it wait again, once the jobs it needs can succeed",
     State.CANCELLED: "retry makes it wait again",

@@ -68,13 +68,12 @@ def test_a_program_may_be_named_so_that_its_stat_line_misleads(tmp_path: Path) -
 
 
 def test_a_group_is_listed_without_those_who_left_it_or_ended(wait: Callable[..., Any]) -> None:
-    script = "sleep 60 & setsid sleep 61 & (exit 0) & echo ready; wait"
+    mine, other = f"sleep 1{os.getpid()}", f"sleep 2{os.getpid()}"
+    script = f"{mine} & setsid {other} & (exit 0) & echo ready; wait"
     with subprocess.Popen(["sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE) as leader:
         assert leader.stdout is not None
         leader.stdout.readline()
-        sleepers = wait(
-            lambda: (found := _children("sleep 60")) and (other := _children("sleep 61")) and [*found, *other]
-        )
+        sleepers = wait(lambda: (found := _children(mine)) and (left := _children(other)) and [*found, *left])
         group = wait(lambda: len(members := set(hosts.group_of(leader.pid))) == 2 and members)
         for pid in (*sleepers, leader.pid):
             os.kill(pid, signal.SIGKILL)

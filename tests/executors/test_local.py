@@ -347,6 +347,7 @@ def test_a_second_start_that_lost_does_not_make_the_first_one_dead(bench: Bench,
     """A watcher killed right after a start starts again; the loser ends before the winner has said who it is."""
     order = bench.order("one")
     with subprocess.Popen(["sleep", "60"], env=order.environment, start_new_session=True) as winner:
+        wait(lambda: winner.pid in set(hosts.carriers("AUTOEXP_TOKEN", order.token)))  # it may be about to exec
         (order.attempt_dir / f"run.{order.token}").write_text(f"{winner.pid}\n")
         bench.begin(order)
         wait(lambda: not _runs_loser(bench, order))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoexp import folders, studies, study_files, targets
-from autoexp.errors import AutoexpError
+from autoexp.errors import AutoexpError, RecipeError
 from autoexp.model import JobSpec
 from autoexp.outline import Plan
 from autoexp.studies import Study
@@ -66,7 +66,12 @@ def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) ->
     if not os.path.exists(path) and path.suffix == "" and "/" not in arguments.recipe:  # noqa: PTH110 - as below
         path = folders.find("recipes", arguments.recipe, ".yaml")
     recipe = recipes.load(path, arguments.overrides)
-    machine = machines.load(arguments.machine or recipe.machine)
+    try:
+        machine = machines.load(arguments.machine or recipe.machine)
+    except AutoexpError as error:
+        if arguments.machine or isinstance(error, RecipeError):  # its own file says where
+            raise
+        raise recipe.places.error(("machine",), error.what, why=error.why, fix=error.fix) from error
     folder = root.resolve() / recipe.study
     _check_place(root, folder, dry_run=dry_run)
     old = studies.load(folder) if studies.exists(folder) else None

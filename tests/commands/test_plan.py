@@ -128,6 +128,12 @@ def test_what_the_command_line_gets_wrong_is_refused_and_writes_nothing(
     assert tree(here.home) == before
 
 
+def test_a_recipe_that_names_an_unknown_machine_is_told_where(here: "Room", say: "Say") -> None:
+    here.write("broken.yaml", "study: broken\nmachine: lumi\nstages:\n  one: {command: 'true'}\n")
+
+    assert say("plan", "broken.yaml").err.startswith("autoexp: broken.yaml:2: machine: unknown machine 'lumi'\n")
+
+
 @pytest.mark.parametrize("recipe", ["nothing.yaml", "nothing", "machines"])
 def test_a_recipe_that_is_not_there_is_the_users_to_fix(say: "Say", recipe: str) -> None:
     said = say("plan", recipe)

@@ -324,7 +324,7 @@ def test_a_job_whose_run_sh_is_killed_has_crashed_and_nothing_of_it_stays(room: 
     _kill(room.pid_of("one"))
 
     room.wait_for({"one": "failed"})
-    assert room.processes() == []
+    room.wait_until(lambda: room.processes() == [], "the end of every process")
     assert room.rows()["one"]["reason"].startswith("its processes are gone, and it left no exit file")
     assert [r["evidence"]["ending"] for r in room.journal() if r["trigger"] == "ended"] == ["crashed"]
 
@@ -345,7 +345,7 @@ def test_a_cancel_is_polite_to_the_group_and_leaves_nothing_behind(room: "Room")
     room.run("mark", "demo", "cancel")
 
     room.wait_for({"polite": "cancelled", "stubborn": "cancelled"})
-    assert room.processes() == []
+    room.wait_until(lambda: room.processes() == [], "the end of every process")
     exits = {job: json.loads((room.attempt_dir(job) / "exit.json").read_text()) for job in ("polite", "stubborn")}
     assert (exits["polite"]["code"], exits["stubborn"]["signal"]) == (0, 9)
     assert (room.attempt_dir("polite") / "output.log").read_text().endswith("bye\n")

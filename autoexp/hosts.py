@@ -2,23 +2,37 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One process of one boot of one host."""
+    """One process of one boot of one host, by the number it has in its PID namespace."""
 
     pid: int
     start_time: int
     """Clock ticks from boot to its start, field 22 of /proc/<pid>/stat."""
     boot_id: str
+    host: str
+    pid_namespace: str
+    """Containers of one host count their processes apart."""
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> "Process":
+        """Take it from a lease, or from what run.sh wrote about itself."""
+        values: dict[str, Any] = {field.name: record.get(field.name) for field in fields(cls)}
+        return cls(**values)
+
+    def to_record(self) -> dict[str, Any]:
+        """Spell it for a lease."""
+        return asdict(self)
 
 
 @cache
@@ -33,10 +47,16 @@ def hostname() -> str:
     return os.uname().nodename
 
 
+@cache
+def pid_namespace() -> str:
+    """Name what numbers our processes."""
+    return str((_PROC / "self/ns/pid").readlink())
+
+
 def start_time(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot; None if it is gone or only a zombie."""
-    fields = _stat(pid)
-    return None if fields is None or fields[0] == "Z" else int(fields[19])
+    stat = _stat(pid)
+    return None if stat is None or stat[0] == "Z" else int(stat[19])
 
 
 def this_process() -> Process:
@@ -44,19 +64,31 @@ def this_process() -> Process:
     began = start_time(os.getpid())
     if began is None:
         raise ProcessLookupError(f"/proc has nothing about ourselves, pid {os.getpid()}")
-    return Process(pid=os.getpid(), start_time=began, boot_id=boot_id())
+    return Process(pid=os.getpid(), start_time=began, boot_id=boot_id(), host=hostname(), pid_namespace=pid_namespace())
 
 
-def is_alive(process: Process) -> bool:
-    """Say whether this very process still runs on this host."""
-    return process.boot_id == boot_id() and start_time(process.pid) == process.start_time
+def is_alive(process: Process) -> bool | None:
+    """Say whether this very process still runs; None if it cannot be seen from this host, or this container."""
+    if process.host != hostname():
+        return None
+    if process.boot_id != boot_id():
+        return False
+    if process.pid_namespace != pid_namespace():
+        return None
+    return start_time(process.pid) == process.start_time
+
+
+def is_suspended(pid: int) -> bool:
+    """Say whether a process was stopped, as Ctrl-Z does it."""
+    stat = _stat(pid)
+    return stat is not None and stat[0] in "Tt"
 
 
 def group_of(leader: int) -> Iterator[int]:
     """List the living members of a process group."""
     for pid in _pids():
-        fields = _stat(pid)
-        if fields is not None and fields[0] != "Z" and int(fields[2]) == leader:
+        stat = _stat(pid)
+        if stat is not None and stat[0] != "Z" and int(stat[2]) == leader:
             yield pid
 
 

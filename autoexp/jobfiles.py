@@ -39,9 +39,10 @@ fi
 set +o noclobber
 read -r stat < /proc/$$$$/stat; stat=($${stat##*) }); read -r boot < /proc/sys/kernel/random/boot_id
 now=$${EPOCHREALTIME/,/.}  # some locales write a comma
-printf '{"v":1,"token":"%s","id":"%s","pid":%d,"start_time":%d,"boot_id":"%s","host":"%s","gpus":"%s","at":%s}\\n' \\
-  "$$AUTOEXP_TOKEN" "$$me" $$$$ "$${stat[19]}" "$$boot" "$$HOSTNAME" "$${CUDA_VISIBLE_DEVICES:-}" "$$now" \\
-  > "$$attempt/started.json.tmp" && mv -f -- "$$attempt/started.json.tmp" "$$attempt/started.json"
+printf '{"v":1,"token":"%s","id":"%s","pid":%d,"start_time":%d,"boot_id":"%s","pid_namespace":"%s",' \\
+  "$$AUTOEXP_TOKEN" "$$me" $$$$ "$${stat[19]}" "$$boot" "$$(readlink /proc/$$$$/ns/pid)" > "$$attempt/started.json.tmp"
+printf '"host":"%s","gpus":"%s","at":%s}\\n' "$$(uname -n)" "$${CUDA_VISIBLE_DEVICES:-}" "$$now" \\
+  >> "$$attempt/started.json.tmp" && mv -f -- "$$attempt/started.json.tmp" "$$attempt/started.json"
 
 finish() {
   trap '' TERM INT HUP USR1

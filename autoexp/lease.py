@@ -1,12 +1,14 @@
 """One writer a root: who watches it is written in the root itself, so two var folders are still one root.
 
-On one host a dead holder is recognised by its pid, start time and boot; one on another host by whether its heartbeat
-changes on our own clock. A lock file keeps two takers on one host apart; the journal's exclusive files keep all apart.
+A dead holder is recognised by its pid, start time and boot. One that cannot be seen (on another host, in another
+container) or was suspended is judged by whether its heartbeat changes, on our own clock. A lock file keeps two takers
+on one host apart; the journal's exclusive files keep all apart.
 """
 
 import fcntl
 import json
 import os
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from autoexp.journal import stamp
 BEAT_S = 5.0
 """How often a holder changes its heartbeat."""
 PATIENCE_S = 3 * BEAT_S
-"""How long a heartbeat from another host must stand still before its holder counts as dead."""
+"""How long the heartbeat of a holder that cannot be seen, or is suspended, must stand still before it is replaced."""
 MOMENT_S = 5.0
 """How long a watcher may take from locking the root to writing who it is."""
 
@@ -59,9 +61,7 @@ def holder(root: Path) -> dict[str, Any] | None:
     lease = _read(folder_of(root) / "lease.json")
     if not lease.get("held"):
         return None
-    if lease["host"] == hosts.hostname() and not hosts.is_alive(_process(lease)):
-        return None
-    return lease
+    return None if hosts.is_alive(Process.read(lease)) is False else lease
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -145,6 +145,10 @@ class Lease:
         """Write the lease for the first time."""
         self._write(self.record)
 
+    def name_epoch(self, epoch: int) -> None:
+        """Say which of the journal's files is ours."""
+        self._write(self.record | {"epoch": epoch})
+
     def _write(self, record: dict[str, Any]) -> None:
         self.record = record
         write_json(self.path, record, durable=not record["beat"])
@@ -159,18 +163,16 @@ def take(root: Path, var: Path, now: float) -> Lease:
         AutoexpError: the root cannot be written to.
     """
     folder = folder_of(root)
-    lock = _lock(root, folder)
+    lock, outlasted = _lock(root, folder)
     try:
-        _refuse_live_holder(root, folder / "lease.json")
+        known = _read(folder / "lease.json")
+        if known != outlasted and Process.read(known) != hosts.this_process():
+            _outlast(root, folder / "lease.json", known)
         write_json(folder / "root.json", {"v": 1, "var": os.path.relpath(var, root.resolve())})
-        me = hosts.this_process()
         record = {
             "v": 1,
             "held": True,
-            "host": hosts.hostname(),
-            "pid": me.pid,
-            "start_time": me.start_time,
-            "boot_id": me.boot_id,
+            **hosts.this_process().to_record(),
             "since": stamp(now),
             "nonce": os.urandom(8).hex(),
             "beat": 0,
@@ -183,19 +185,27 @@ def take(root: Path, var: Path, now: float) -> Lease:
     return lease
 
 
-def _lock(root: Path, folder: Path) -> int:
-    """Keep other takers on this host out until we are done; the lock goes with the process."""
+def _lock(root: Path, folder: Path) -> tuple[int, dict[str, Any]]:
+    """Keep other takers on this host out until we are done; return the lock, and whom we outlasted for it."""
+    path, outlasted = folder / "lock", dict[str, Any]()
+    while _is_locked(lock := _open(root, path)):
+        inode = os.fstat(lock).st_ino
+        os.close(lock)  # it goes with the last process that has it open
+        outlasted = _named(folder / "lease.json")
+        _outlast(root, folder / "lease.json", outlasted)
+        if path.stat().st_ino == inode:
+            path.unlink()  # only the one that we outlasted can still have it
+    return lock, outlasted
+
+
+def _open(root: Path, path: Path) -> int:
     try:
-        folder.mkdir(exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        path.parent.mkdir(exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise AutoexpError(
             f"{root} cannot be watched", why=str(error), fix="choose a folder that you may write to"
         ) from error
-    if _is_locked(lock):
-        os.close(lock)
-        raise _refusal(root, _named(folder / "lease.json"))
-    return lock
 
 
 def _is_locked(descriptor: int) -> bool:
@@ -214,30 +224,52 @@ def _named(path: Path) -> dict[str, Any]:
     until = time.monotonic() + MOMENT_S
     while True:
         found = read_json(path) or {}
-        alive = found.get("held") and (found["host"] != hosts.hostname() or hosts.is_alive(_process(found)))
-        if alive or time.monotonic() >= until:
-            return found if alive else {}
+        if found.get("held") and hosts.is_alive(Process.read(found)) is not False:
+            return found
+        if time.monotonic() >= until:
+            return {"held": True}
         time.sleep(0.02)
 
 
-def _refuse_live_holder(root: Path, path: Path) -> None:
-    lease = _read(path)
+def _outlast(root: Path, path: Path, lease: dict[str, Any]) -> None:
+    """Make sure that a lease's holder does nothing any more.
+
+    Raises:
+        AlreadyWatched: it lives.
+    """
     if not lease.get("held"):
         return
-    if lease["host"] == hosts.hostname() and lease["boot_id"] == hosts.boot_id():
-        if hosts.is_alive(_process(lease)) and lease["pid"] != os.getpid():
-            raise _refusal(root, lease)
+    if "pid" not in lease:
+        raise _refusal(root, lease)
+    process = Process.read(lease)
+    alive = hosts.is_alive(process)
+    if alive is False and lease["boot_id"] == hosts.boot_id():
         return
-    beat, until = lease["beat"], time.monotonic() + PATIENCE_S
+    if alive and not hosts.is_suspended(process.pid):
+        raise _refusal(root, lease)
+    _wait_for_a_beat(root, path, lease)
+    if alive:
+        _end(root, process, lease)
+
+
+def _wait_for_a_beat(root: Path, path: Path, lease: dict[str, Any]) -> None:
+    """Give a holder time to show that it lives; it is refused by then, or is no more."""
+    until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         time.sleep(BEAT_S / 5)
         seen = read_json(path) or lease
-        if seen["beat"] != beat or seen["nonce"] != lease["nonce"]:
+        if seen["beat"] != lease["beat"] or seen["nonce"] != lease["nonce"]:
             raise _refusal(root, seen)
 
 
-def _process(lease: Mapping[str, Any]) -> Process:
-    return Process(pid=lease["pid"], start_time=lease["start_time"], boot_id=lease["boot_id"])
+def _end(root: Path, process: Process, lease: Mapping[str, Any]) -> None:
+    """End a suspended holder for good, before it wakes up and goes on with what it was doing."""
+    until = time.monotonic() + MOMENT_S
+    while hosts.is_alive(process):
+        hosts.send(process.pid, signal.SIGKILL)
+        if time.monotonic() >= until:  # another user's, or it hangs in its file system
+            raise _refusal(root, lease)
+        time.sleep(0.02)
 
 
 def _refusal(root: Path, lease: Mapping[str, Any]) -> AlreadyWatched:

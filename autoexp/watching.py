@@ -39,6 +39,7 @@ def watching(root: Path, var: Path, observer: str | None, logger: Any, listener:
             logger.warning("torn_tail_cut", path=str(segment.path), bytes=segment.torn)
         holder = {"host": hosts.hostname(), "pid": lease.record["pid"]}
         journal = _begin_journal(root, var / "journal", history, holder)
+        lease.name_epoch(journal.epoch)
     except BaseException:
         lease.release()
         raise

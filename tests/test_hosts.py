@@ -25,7 +25,7 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
 def described(pid: int) -> Process:
     began = hosts.start_time(pid)
     assert began is not None
-    return Process(pid=pid, start_time=began, boot_id=hosts.boot_id())
+    return replace(hosts.this_process(), pid=pid, start_time=began)
 
 
 def test_we_are_alive() -> None:

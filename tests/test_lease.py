@@ -60,8 +60,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forge(root: Path, **fields: Any) -> Path:
     """Write a lease that somebody holds."""
-    me = hosts.this_process()
-    usual = {"held": True, "host": hosts.hostname(), "pid": me.pid, "start_time": me.start_time, "boot_id": me.boot_id}
+    usual = {"held": True, **hosts.this_process().to_record()}
     path = root / ".autoexp" / "lease.json"
     path.parent.mkdir(exist_ok=True)
     record = {"v": 1, **usual, "since": "2026-11-20T21:40:00Z", "nonce": "another", "beat": 5, **fields}
@@ -147,6 +146,7 @@ def test_a_pid_that_another_process_has_by_now_is_no_holder(
     [
         pytest.param({"host": "elsewhere"}, id="on another host"),
         pytest.param({"boot_id": "another"}, id="of another boot, or of another host of the same name"),
+        pytest.param({"pid_namespace": "pid:[1]"}, id="in another container"),
     ],
 )
 class TestAHolderThatCannotBeSeen:
@@ -180,6 +180,64 @@ class TestAHolderThatCannotBeSeen:
         finally:
             over.set()
             heart.join()
+
+
+@pytest.mark.usefixtures("quick")
+class TestASuspendedHolder:
+    @pytest.fixture
+    def suspended(self, stranger: "subprocess.Popen[bytes]", wait: Callable[..., Any]) -> dict[str, Any]:
+        stranger.send_signal(signal.SIGSTOP)
+        wait(lambda: hosts.is_suspended(stranger.pid))
+        return {"pid": stranger.pid, "start_time": hosts.start_time(stranger.pid)}
+
+    def test_it_is_ended_before_it_is_replaced(
+        self, root: Path, take: Callable[[], Lease], stranger: "subprocess.Popen[bytes]", suspended: dict[str, Any]
+    ) -> None:
+        forge(root, **suspended)
+
+        began = time.monotonic()
+        take()
+
+        assert time.monotonic() - began >= lease.PATIENCE_S
+        assert stranger.wait(5) == -signal.SIGKILL
+
+    def test_it_lives_if_it_goes_on_in_time(
+        self, root: Path, take: Callable[[], Lease], stranger: "subprocess.Popen[bytes]", suspended: dict[str, Any]
+    ) -> None:
+        forge(root, **suspended)
+        beat = threading.Timer(0.15, forge, (root,), {**suspended, "beat": 6})
+        beat.start()
+
+        with pytest.raises(AlreadyWatched, match=f"by pid {stranger.pid}"):
+            take()
+
+        beat.join()
+        assert stranger.poll() is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_lock_outlives_no_holder_that_cannot_be_seen(root: Path, take: Callable[[], Lease]) -> None:
+    """A suspended holder in another container of this host keeps its lock as long as it likes."""
+    first = take()
+    forge(root, pid_namespace="pid:[1]")
+
+    second = take()
+
+    assert not first.is_ours()
+    assert second.is_ours()
+
+
+def test_a_lock_without_a_name_is_respected(
+    root: Path, take: Callable[[], Lease], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "MOMENT_S", 0.1)
+    take()
+    (root / ".autoexp" / "lease.json").unlink()
+
+    with pytest.raises(AlreadyWatched) as refused:
+        take()
+
+    assert refused.value.why == "by another process"
 
 
 def test_a_file_system_without_locks_is_done_without(tmp_path: Path) -> None:
@@ -225,14 +283,14 @@ time.sleep(60)  # a holder that is gone has no name to be refused by
 
 
 def test_of_two_takers_at_the_same_instant_one_wins_and_the_other_names_it(tmp_path: Path) -> None:
-    for number in range(20):
+    for number in range(100):
         (tmp_path / str(number)).mkdir()
-    command = [sys.executable, "-c", RIVAL, str(tmp_path), "20"]
+    command = [sys.executable, "-c", RIVAL, str(tmp_path), "100"]
     with ExitStack() as stack:
         rivals = [stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) for _ in range(2)]
         for rival in rivals:
             stack.callback(rival.kill)
-        for number in range(20):
+        for number in range(100):
             (tmp_path / str(number) / "go").touch()
             said = [rival.stdout.readline().strip() for rival in rivals if rival.stdout]
             winner = rivals[said.index("took")]
@@ -404,6 +462,84 @@ def test_a_watcher_that_was_suspended_and_replaced_does_nothing_more(room: "Room
     assert "by pid 77 on elsewhere" in room.said()
     assert (room.root / ".autoexp" / "lease.json").read_text() == theirs
     assert not room.attempt_dir("two").exists()
+
+
+SUSPEND = """
+import os, pathlib, signal
+
+def prepare(folder):
+    with open("prepared", "a") as file:
+        file.write("once\\n")
+    if not pathlib.Path("suspended").exists():
+        pathlib.Path("suspended").touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return {}
+"""
+CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def suspended_within_an_action(room: "Room") -> "subprocess.Popen[bytes]":
+    """Start a watcher that is suspended between deciding to submit and submitting."""
+    room.write("hooks/suspend.py", SUSPEND)
+    room.plan("one: {prepare: {suspend: {}}, command: 'echo ran >> ran'}\n")
+    watcher = room.watch()
+    room.wait_until(lambda: hosts.is_suspended(watcher.pid))
+    return watcher
+
+
+def runs_of(room: "Room") -> list[str]:
+    return (room.job_dir("one") / "ran").read_text().splitlines()
+
+
+def test_a_watcher_suspended_on_this_host_is_ended_by_the_next_one(room: "Room") -> None:
+    first = suspended_within_an_action(room)
+
+    assert room.run("watch", room.root, "--until-done").returncode == 0
+
+    assert first.wait(5) == -signal.SIGKILL
+    assert runs_of(room) == ["ran"]
+    assert room.run("replay", room.root, "--check").returncode == 0
+
+
+def test_a_watcher_suspended_in_another_container_finishes_its_action_and_no_more(room: "Room") -> None:
+    """Neither can see or end the other: what the first still writes is ignored, and its submission has no effect."""
+    first = suspended_within_an_action(room)
+    room.prefix = CONTAINER
+
+    assert room.run("watch", room.root, "--until-done").returncode == 0
+    after = len(room.journal())
+    first.send_signal(signal.SIGCONT)
+
+    assert first.wait(30) == 75
+    assert f"autoexp: {room.root} is already being watched" in room.said()
+    assert runs_of(room) == ["ran"]
+    assert [path.name for path in room.attempt_dir("one").parent.iterdir()] == ["001"]
+    assert len(room.journal()) > after, "it wrote down what came of its action"
+    room.prefix = ()
+    assert room.run("replay", room.root, "--check").returncode == 0
+    assert room.states() == {"one": "succeeded"}
+
+
+def test_what_another_container_started_is_unknown_here_until_it_says_how_it_ended(room: "Room") -> None:
+    room.plan("one: {command: 'until test -e go; do sleep 0.02; done; echo ran >> ran'}\n")
+    room.prefix = CONTAINER
+    room.start("watch", room.root, "--observer", "poll")
+    room.wait_for({"one": "running"})
+    (container,) = room.watchers
+    os.kill(children_of(container.pid)[0], signal.SIGSTOP)
+    room.prefix = ()
+
+    room.watch("--until-done")
+    room.wait_until_after(3.0)  # three times as long as an exit file may take to be seen
+    assert room.states() == {"one": "running"}
+    (room.job_dir("one") / "go").touch()
+    room.wait_for({"one": "succeeded"})
+
+    assert runs_of(room) == ["ran"]
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_an_idle_watcher_keeps_its_heart_beating(room: "Room", wait: Callable[..., Any]) -> None:

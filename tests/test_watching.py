@@ -68,6 +68,7 @@ def test_the_lease_is_held_as_long_as_it_is_watched(room: "Room") -> None:
     with opened(room) as engine:
         assert is_held(room)
         assert engine.journal.epoch == 1
+        assert json.loads((room.root / ".autoexp" / "lease.json").read_bytes())["epoch"] == 1
 
     assert not is_held(room)
 

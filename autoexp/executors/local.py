@@ -90,19 +90,20 @@ class Local:
     def alive(self, order: Order) -> bool | None:
         """Look for the attempt's own process; without it, whatever it left behind is ended.
 
-        Until run.sh has said who it is, whatever carries the token is on its way.
+        Until run.sh has said who it is, whatever carries the token is on its way. An attempt of another host's, or
+        another container's watcher cannot be seen from here.
         """
         if order.token in self.queue:
             return True
         leader = _leader(order)
-        if leader is not None and hosts.is_alive(leader):
-            return True
-        if (order.attempt_dir / "exit.json").exists():
-            return False
+        lives = leader is not None and hosts.is_alive(leader)
+        if lives or (order.attempt_dir / "exit.json").exists():
+            return bool(lives)
         if leader is None:
             return any(hosts.carriers("AUTOEXP_TOKEN", order.token))
-        _end_remains(order)
-        return False
+        if lives is False:
+            _end_remains(order)
+        return lives
 
     def forget(self, order: Order) -> None:
         """Free an attempt's slots; if it was stopped, nothing of it stays behind."""
@@ -180,10 +181,8 @@ def open_executor(machine: Machine) -> Local:
 def _leader(order: Order) -> Process | None:
     """Return the process that runs run.sh, from what it wrote about itself."""
     begun = read_json(order.attempt_dir / "started.json") or {}
-    pid, began, boot_id = (begun.get(name) for name in ("pid", "start_time", "boot_id"))
-    if begun.get("token") != order.token or not isinstance(pid, int) or not isinstance(began, int):
-        return None
-    return Process(pid=pid, start_time=began, boot_id=str(boot_id))
+    whole = all(isinstance(begun.get(name), int) for name in ("pid", "start_time"))
+    return Process.read(begun) if whole and begun.get("token") == order.token else None
 
 
 def _ask_to_stop(running: Running) -> None:

@@ -5,12 +5,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint diagram clean
+.PHONY: demo test lint tools diagram clean
 
 demo: $(READY)
 	$(BIN)/autoexp demo
 
-test: lint
+test: lint tools
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 lint: $(READY)
@@ -18,6 +18,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+tools:
+	.ci/tools
 
 diagram: $(READY)
 	$(BIN)/python -m autoexp.diagram

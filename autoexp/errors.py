@@ -35,3 +35,7 @@ class HookRefused(AutoexpError):
 
 class AlreadyWatched(AutoexpError):
     """The root has a live watcher; try again later (exit status 75)."""
+
+
+class TakenOver(AlreadyWatched):
+    """The root was ours to watch, and is no more."""

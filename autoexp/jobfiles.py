@@ -38,10 +38,11 @@ if ! { printf '%s\\n' "$$me" > "$$attempt/run.$$AUTOEXP_TOKEN"; } 2>/dev/null; t
 fi
 set +o noclobber
 read -r stat < /proc/$$$$/stat; stat=($${stat##*) }); read -r boot < /proc/sys/kernel/random/boot_id
+read -r host < /proc/sys/kernel/hostname
 now=$${EPOCHREALTIME/,/.}  # some locales write a comma
 printf '{"v":1,"token":"%s","id":"%s","pid":%d,"start_time":%d,"boot_id":"%s","pid_namespace":"%s",' \\
   "$$AUTOEXP_TOKEN" "$$me" $$$$ "$${stat[19]}" "$$boot" "$$(readlink /proc/$$$$/ns/pid)" > "$$attempt/started.json.tmp"
-printf '"host":"%s","gpus":"%s","at":%s}\\n' "$$(uname -n)" "$${CUDA_VISIBLE_DEVICES:-}" "$$now" \\
+printf '"host":"%s","gpus":"%s","at":%s}\\n' "$$host" "$${CUDA_VISIBLE_DEVICES:-}" "$$now" \\
   >> "$$attempt/started.json.tmp" && mv -f -- "$$attempt/started.json.tmp" "$$attempt/started.json"
 
 finish() {

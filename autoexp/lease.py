@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from autoexp import hosts
-from autoexp.errors import AlreadyWatched, AutoexpError
+from autoexp.errors import AlreadyWatched, AutoexpError, TakenOver
 from autoexp.files import read_json, write_json
 from autoexp.hosts import Process
 from autoexp.journal import stamp
@@ -100,7 +100,7 @@ class Lease:
         """Change the heartbeat, if it is time to.
 
         Raises:
-            AlreadyWatched: the lease has another holder now.
+            TakenOver: the lease has another holder now.
         """
         self.check()
         if self.due_in_s(now) <= 0:
@@ -115,15 +115,14 @@ class Lease:
         """Make sure that the lease is still ours.
 
         Raises:
-            AlreadyWatched: it has another holder now, or is gone.
+            TakenOver: it has another holder now, or is gone.
         """
         if self.is_ours():
             return
         root, found = self.path.parent.parent, read_json(self.path)
-        if found is not None:
-            raise _refusal(root, found)
-        fix = f"watch it again: autoexp watch {root}"
-        raise AlreadyWatched(f"{root} is no longer ours to watch", why=f"{self.path} is gone", fix=fix)
+        why = f"it was taken over by {_named_as(found)}" if found else f"{self.path} is gone"
+        fix = "leave it to that one" if found else f"watch it again: autoexp watch {root}"
+        raise TakenOver(f"{root} is no longer ours to watch", why=why, fix=fix)
 
     def is_ours(self) -> bool:
         """Say whether nobody took the lease over."""
@@ -273,9 +272,12 @@ def _end(root: Path, process: Process, lease: Mapping[str, Any]) -> None:
 
 
 def _refusal(root: Path, lease: Mapping[str, Any]) -> AlreadyWatched:
-    who = f"pid {lease['pid']} on {lease['host']} since {lease['since']}" if "pid" in lease else "another process"
     return AlreadyWatched(
         f"{root} is already being watched",
-        why=f"by {who}",
+        why=f"by {_named_as(lease)}",
         fix="leave it to that one, or end it first; markers and status work beside it",
     )
+
+
+def _named_as(lease: Mapping[str, Any]) -> str:
+    return f"pid {lease['pid']} on {lease['host']} since {lease['since']}" if "pid" in lease else "another process"

@@ -240,8 +240,10 @@ class Room:
                 os.kill(pid, signal.SIGKILL)
 
     def pid_of(self, job: str, attempt: int = 1, study: str = "demo") -> int:
-        """The process of run.sh."""
-        return int(json.loads((self.attempt_dir(job, attempt, study) / "started.json").read_text())["pid"])
+        """The process of run.sh, which claims its attempt before it says who it is."""
+        begun = self.attempt_dir(job, attempt, study) / "started.json"
+        wait_until(begun.exists, str(begun))
+        return int(json.loads(begun.read_text())["pid"])
 
     def close(self) -> None:
         """Kill every watcher, then every process of every job."""

@@ -511,7 +511,7 @@ def test_a_watcher_suspended_in_another_container_finishes_its_action_and_no_mor
     first.send_signal(signal.SIGCONT)
 
     assert first.wait(30) == 75
-    assert f"autoexp: {room.root} is already being watched" in room.said()
+    assert f"autoexp: {room.root} is no longer ours to watch\n  why: it was taken over by pid " in room.said()
     assert runs_of(room) == ["ran"]
     assert [path.name for path in room.attempt_dir("one").parent.iterdir()] == ["001"]
     assert len(room.journal()) > after, "it wrote down what came of its action"

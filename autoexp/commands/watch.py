@@ -5,9 +5,12 @@ One watcher a folder; jobs outlive it. Killed at any moment and started again, i
   autoexp watch experiments/                 until interrupted
   autoexp watch experiments/ --until-done    until every job is over or held; 0 if all succeeded
   autoexp watch experiments/ --once          one look, for sites that forbid daemons: call it from cron
+  autoexp watch experiments/ --ensure        nothing if a watcher runs, otherwise this becomes it; for cron, with
+                                             --daemon in the background (autoexp cron writes the line)
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -16,7 +19,9 @@ from pathlib import Path
 from autoexp import targets
 from autoexp.commands import report, tell
 from autoexp.commands.events import line
+from autoexp.daemon import detach
 from autoexp.engine import Engine, Listener
+from autoexp.errors import AlreadyWatched, AutoexpError, TakenOver
 from autoexp.journal import to_record
 from autoexp.lease import var_of
 from autoexp.model import State, Transition
@@ -31,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--until-done", action="store_true", help="end when every job is over or held")
     how.add_argument("--once", action="store_true", help="look once, do what follows, and end")
+    how.add_argument("--ensure", action="store_true", help="end with 0 at once if a watcher runs already")
+    parser.add_argument("--daemon", action="store_true", help="with --ensure: go on in the background")
     parser.add_argument("--observer", choices=("auto", "inotify", "poll"), help="how to notice changes")
     parser.add_argument("--var", metavar="DIR", help="where to keep the runtime state, if not beside the root")
 
@@ -39,9 +46,37 @@ def run(arguments: argparse.Namespace) -> int:
     """Watch; print every move when someone looks on."""
     root = targets.existing_root(targets.default_root(arguments.root))
     done = until_done() if arguments.until_done else once if arguments.once else never
-    listener = print_moves if sys.stdout.isatty() or arguments.debug else ignore
+    looked_at = sys.stdout.isatty() and not arguments.daemon
+    listener = print_moves if looked_at or arguments.debug else ignore
+    if arguments.ensure:
+        return _ensure(root, listener, arguments)
+    if arguments.daemon:
+        raise AutoexpError(
+            "--daemon goes with --ensure",
+            why="what runs in the background is started by cron, again and again",
+            fix=f"autoexp watch {root} --ensure --daemon",
+        )
     watch(root, done, listener, arguments)
     return _conclude(root, arguments.var) if arguments.until_done else 0
+
+
+def _ensure(root: Path, listener: Listener, arguments: argparse.Namespace) -> int:
+    """Become the watcher, in the background if that is asked for, unless there is one."""
+    settled = detach().settle if arguments.daemon else None
+
+    def ready(_: Engine) -> None:
+        if settled is not None:
+            if sys.stdout.isatty():  # cron would mail it
+                tell(f"watching {root} in the background: process {os.getpid()}")
+            settled(var_of(root, arguments.var) / "watch.out")
+
+    try:
+        watch(root, never, listener, arguments, ready)
+    except TakenOver:
+        raise
+    except AlreadyWatched:
+        return 0
+    return 0
 
 
 def watch(

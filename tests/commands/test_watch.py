@@ -1,9 +1,12 @@
 import json
+import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
+from autoexp import hosts
 
 if TYPE_CHECKING:
     from tests.conftest import Room
@@ -108,6 +111,75 @@ def test_a_second_watcher_is_status_75_names_the_first_and_disturbs_nothing(
     assert len(room.journal()) == lines
     (room.job_dir("one") / "go").touch()
     room.wait_for({"one": "succeeded"})
+
+
+# Keeping it watched
+
+
+def test_ensure_is_done_at_once_where_a_watcher_runs(room: "Room") -> None:
+    room.plan(SLOW)
+    first = room.watch()
+
+    for more in ((), ("--daemon",)):
+        second = room.run("watch", room.root, "--ensure", *more)
+        assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+
+    assert first.poll() is None
+    assert json.loads((room.root / ".autoexp" / "lease.json").read_bytes())["pid"] == first.pid
+
+
+def test_ensure_becomes_the_watcher_where_none_runs(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\n")
+
+    watcher = room.watch("--ensure")
+    room.wait_for({"one": "succeeded"})
+
+    assert room.stop(watcher) == 130
+
+
+def test_ensure_in_the_background_returns_when_it_watches(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\n")
+
+    done = room.run("watch", room.root, "--ensure", "--daemon")
+    pid = json.loads((room.root / ".autoexp" / "lease.json").read_bytes())["pid"]
+    try:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert os.getsid(pid) == pid
+        room.wait_for({"one": "succeeded"})
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    room.wait_until(lambda: hosts.start_time(pid) is None)
+    assert "stopped watching" in (room.var / "watch.out").read_text()
+
+
+def test_what_keeps_a_background_watcher_from_beginning_is_said_where_it_was_called(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\n")
+    (room.home / "var").touch()
+
+    done = room.run("watch", room.root, "--ensure", "--daemon")
+
+    assert done.returncode == 1
+    assert "cannot be used for the runtime state" in done.stderr
+
+
+def test_a_watcher_that_was_taken_over_says_so_even_if_it_only_ensured(room: "Room") -> None:
+    room.plan(SLOW)
+    watcher = room.watch("--ensure")
+    path = room.root / ".autoexp" / "lease.json"
+    (path.parent / "theirs").write_text(path.read_text().replace('"nonce":"', '"nonce":"x'))
+    (path.parent / "theirs").replace(path)
+
+    assert watcher.wait(30) == 75
+    assert "is no longer ours to watch" in room.said()
+
+
+def test_the_background_is_for_cron(room: "Room") -> None:
+    room.plan(SLOW)
+
+    done = room.run("watch", room.root, "--daemon")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("autoexp: --daemon goes with --ensure\n  why: ")
 
 
 @pytest.mark.parametrize(("name", "why"), [("nowhere", "there is no such folder"), ("demo.yaml", "it is a file")])

@@ -96,6 +96,7 @@ class Engine:
             self._settle(facts)
         for name, problem in self.mailroom.problems.items():
             self.progress.problem(name, problem)
+        self.progress.watched_by(self.observer.name)
         self.progress.write(now)
         self.listener([])
 
@@ -285,7 +286,7 @@ class Engine:
                 continue
             if job.state is not State.BACKOFF or job.wake_at is None:
                 hints.add(key)
-            elif job.wake_at <= now:
+            elif job.wake_at <= now or now < job.since:  # a clock set back prolongs nothing
                 yield Fact(key, BackoffElapsed(at=now))
             else:
                 self._alarms.set(key, job.wake_at)
@@ -330,7 +331,7 @@ class Engine:
         (self._unfinished.discard if finished else self._unfinished.add)(key)
         self._watch_markers(key)
         if job.state is State.BACKOFF and job.wake_at is not None:
-            self._alarms.set(key, job.wake_at)
+            self._alarms.set(key, min(job.wake_at, clock.now() + job.wake_at - job.since))
         before = self._orders.pop(key, None)
         if job.state in ACTIVE:
             self._orders[key] = order_of(job, self.registry.ledgers[key.study])

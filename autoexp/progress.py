@@ -38,6 +38,11 @@ class Progress:
             self.jobs[name] = entry
             self._changed = True
 
+    def watched_by(self, observer: str) -> None:
+        """Note how changes are noticed; that changes when a limit is reached."""
+        self._changed |= observer != self.observer
+        self.observer = observer
+
     def over(self, name: str) -> None:
         """Forget a job's attempt."""
         self._changed |= self.jobs.pop(name, None) is not None

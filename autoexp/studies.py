@@ -96,8 +96,8 @@ def exists(folder: Path) -> bool:
 def folders_in(root: Path) -> list[Path]:
     """List the directories of a root that are studies, or may become some, by name."""
     with os.scandir(root) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    return [root / name for name in names]
+        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    return [root / name for name in names if os.path.isdir(root / name)]  # noqa: PTH112 - as in `exists`
 
 
 def all_in(root: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from autoexp import __version__
 from autoexp.codec import encode
 from autoexp.errors import AutoexpError
-from autoexp.files import write_atomically
+from autoexp.files import sync_directory, sync_file_system, write_atomically
 from autoexp.jobfiles import job_yaml, run_script
 from autoexp.model import JSON, JobSpec, Machine
 from autoexp.outline import Plan
@@ -85,8 +85,9 @@ def write(study: Study, recipe_text: str, old: Study | None) -> Difference:
         touched = {*difference.added, *difference.changed}
         for job in jobs:
             if job.id in touched or (old is not None and old.machine != study.machine):
-                write_job(study, job)
+                write_job(study, job, durable=False)
         write_atomically(study.dir / "recipe.yaml", recipe_text)
+        sync_file_system(study.dir)  # all jobs at once, before plan.json speaks of them
         write_atomically(study.dir / "plan.json", _encode(written))
     except OSError as error:
         raise AutoexpError(
@@ -102,14 +103,14 @@ def _rest(study: Study) -> tuple[Plan, Machine, str]:
     return replace(study.plan, jobs=()), study.machine, study.recipe_sha256
 
 
-def write_job(study: Study, job: JobSpec) -> None:
+def write_job(study: Study, job: JobSpec, *, durable: bool = True) -> None:
     """Write a job's directory."""
     folder = study.job_dir(job.id)
     (folder / "markers").mkdir(parents=True, exist_ok=True)
     root = str(study.root)
-    write_atomically(folder / "job.yaml", job_yaml(job, root), durable=False)
+    write_atomically(folder / "job.yaml", job_yaml(job, root), durable=durable)
     bin_folder = str(Path(study.machine.python).parent) if study.machine.python else ""
-    write_atomically(folder / "run.sh", run_script(job, root, bin_folder), durable=False)
+    write_atomically(folder / "run.sh", run_script(job, root, bin_folder), durable=durable)
 
 
 def add_appeared(study: Study, jobs: Iterable[JobSpec]) -> None:
@@ -118,6 +119,7 @@ def add_appeared(study: Study, jobs: Iterable[JobSpec]) -> None:
     for job in jobs:
         write_job(study, job)
         lines.append(json.dumps(encode(job), separators=(",", ":")))
+    sync_directory(study.dir / "jobs")
     mend(study.dir)
     with (study.dir / "appeared.jsonl").open("a", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in lines))

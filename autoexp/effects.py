@@ -100,6 +100,8 @@ def record_ending(job: Job, event: Ended) -> Iterator[Effect]:
     excused = event.ending is EndingClass.SUCCESS or job.pending is not None or was_taken_back(job, event)
     spent = job.spent if excused else spent_after(job)
     yield {"ending": ending_of(job, event), "spent": spent, "unused": False, "hung": False}
+    if job.hung and event.ending is not EndingClass.SUCCESS:
+        yield {"reason": f"it got no further, and was stopped: {event.reason}"}
 
 
 def settle(job: Job, event: Event) -> Iterator[Effect]:

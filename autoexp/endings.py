@@ -5,14 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autoexp import backends
-from autoexp.logs import Seen
+from autoexp.logs import OF_THE_SCHEDULER, Seen
 from autoexp.model import JSON, EndingClass, JobSpec
 
 COMMAND_CODES = {126: "the program may not be executed", 127: "the program was not found"}
 SIGNALS_OF_A_PERSON = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 USAGE_ERROR = 2
-OF_THE_SCHEDULER = (EndingClass.TIME_LIMIT, EndingClass.PREEMPTED, EndingClass.NODE_FAIL)
-"""Why a scheduler ends a program; one that saves and leaves with exit code 0 then was still ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

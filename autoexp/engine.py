@@ -310,6 +310,7 @@ class Engine:
                     actions += [(fact.key, action) for action in decision.actions]
                     changed[fact.key] = None
             self.journal.append(moves)
+            self.lease.check()  # what a successor does not count must not answer a marker
             self.mailroom.answer(clock.now())
             for key in changed:
                 self._note_state(key, self.registry.job(key))

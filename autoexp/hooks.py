@@ -77,7 +77,6 @@ def _broken(name: str, path: str, error: BaseException) -> AutoexpError:
     return AutoexpError(f"the hook {name!r} broke", why=f"{where}: {error!r}", fix="correct the hook, then mark retry")
 
 
-@cache
 def _load(name: str, path: str) -> object:
     spec = spec_from_file_location(f"autoexp_hook_{name}", path)
     if spec is None or spec.loader is None or not Path(path).is_file():

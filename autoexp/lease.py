@@ -94,6 +94,8 @@ class Lease:
     lock: int
     record: dict[str, Any]
     beaten_at: float = 0.0
+    successor: Path | None = None
+    """The journal's file that only another watcher can begin: where it is, nothing that we write counts."""
     _inode: int = field(default=0)
 
     def beat(self, now: float) -> None:
@@ -120,12 +122,22 @@ class Lease:
         if self.is_ours():
             return
         root, found = self.path.parent.parent, read_json(self.path)
-        why = f"it was taken over by {_named_as(found)}" if found else f"{self.path} is gone"
-        fix = "leave it to that one" if found else f"watch it again: autoexp watch {root}"
+        if found is None:
+            why = f"{self.path} is gone"
+        elif found.get("nonce") == self.record["nonce"]:
+            why = f"another watcher began {self.successor}"
+        else:
+            why = f"it was taken over by {_named_as(found)}"
+        fix = "leave it to the other one" if found else f"watch it again: autoexp watch {root}"
         raise TakenOver(f"{root} is no longer ours to watch", why=why, fix=fix)
 
     def is_ours(self) -> bool:
-        """Say whether nobody took the lease over."""
+        """Say whether nobody took the lease over, nor began the journal's next file.
+
+        A holder that wakes up while it writes its heartbeat writes over its taker's lease: so the lease is not all.
+        """
+        if self.successor is not None and self.successor.exists():
+            return False
         try:
             inode = self.path.stat().st_ino
         except (FileNotFoundError, NotADirectoryError):
@@ -144,8 +156,10 @@ class Lease:
         """Write the lease for the first time."""
         self._write(self.record)
 
-    def name_epoch(self, epoch: int) -> None:
-        """Say which of the journal's files is ours."""
+    def name_epoch(self, epoch: int, successor: Path) -> None:
+        """Say which of the journal's files is ours, and which one is never to be there."""
+        self.check()
+        self.successor = successor
         self._write(self.record | {"epoch": epoch})
 
     def _write(self, record: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ class LogFacts:
     diverged: bool = False
     """The last report has no finite loss."""
     symptom: EndingClass | None = None
-    """What the first telling error line points at."""
+    """What the strongest telling error line points at, of those since the training last got further."""
     symptom_line: str = ""
     last_line: str = ""
     """The last line that is not blank, shortened."""
@@ -55,17 +55,20 @@ def complete_lines(data: bytes) -> tuple[list[bytes], int]:
 
 
 _SYMPTOMS: Mapping[EndingClass, str] = {
-    EndingClass.GPU_OOM: r"(?:CUDA|HIP) out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
-    EndingClass.HOST_OOM: r"oom[-_ ]?kill|Out Of Memory|Cannot allocate memory|DefaultCPUAllocator: can't allocate",
     EndingClass.TIME_LIMIT: r"DUE TO TIME LIMIT",
     EndingClass.PREEMPTED: r"DUE TO PREEMPTION",
     EndingClass.NODE_FAIL: r"DUE TO NODE FAILURE|Node failure on",
+    EndingClass.GPU_OOM: r"(?:CUDA|HIP)(?: error:)? out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
+    EndingClass.HOST_OOM: r"oom[-_ ]?kill|Out Of Memory|Cannot allocate memory|DefaultCPUAllocator: can't allocate",
+    EndingClass.CONFIG: r"error: (?:unrecognized arguments|argument |the following arguments are required)"
+    r"|(?:ModuleNotFoundError|python[\d.]*): No module named",
+    EndingClass.LAUNCH: r"(?<!Call to bind failed: )Address already in use|Unable to create step for job",
     EndingClass.NETWORK: r"NCCL (?:WARN|error).*(?:timeout|unhandled|remote)|ncclRemoteError|ncclSystemError"
     r"|Watchdog caught collective operation timeout|Connection (?:closed|reset) by peer",
-    EndingClass.CONFIG: r"error: (?:unrecognized arguments|argument |the following arguments are required)"
-    r"|No module named",
-    EndingClass.LAUNCH: r"Address already in use|Unable to create step for job",
 }
+"""The strongest first: what the scheduler says, then causes, then what every other rank says when one has died."""
+OF_THE_SCHEDULER = (EndingClass.TIME_LIMIT, EndingClass.PREEMPTED, EndingClass.NODE_FAIL)
+"""Why a scheduler ends a program; it may go on for a while to save, and leave with exit code 0."""
 _SYMPTOM = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _SYMPTOMS.items()))
 
 
@@ -78,6 +81,12 @@ _HINTS = tuple(
 def may_tell(data: bytes) -> bool:
     """Say whether a piece of a log can hold a symptom at all."""
     return any(hint in data for hint in _HINTS)
+
+
+def is_stronger(found: EndingClass, known: EndingClass | None) -> bool:
+    """Say whether an error line tells more than the one that was seen before."""
+    order = list(_SYMPTOMS)
+    return known is None or order.index(found) < order.index(known)
 
 
 def symptom(line: str) -> EndingClass | None:

@@ -34,6 +34,12 @@ class Places:
         """Make the error that says what is wrong at a place."""
         return RecipeError(f"{self.spell(path)}: {what}", why=why, fix=fix)
 
+    def to_come(self, path: KeyPath) -> RecipeError:
+        """Make the error for a key that a later version reads."""
+        return self.error(
+            path, f"{path[-1]} is not supported yet", why="this version does not read it", fix="remove it"
+        )
+
     def unknown(self, path: KeyPath, known: "tuple[str, ...] | list[str]") -> RecipeError:
         """Make the error for a key that nobody reads."""
         near = get_close_matches(str(path[-1]), known, n=1)

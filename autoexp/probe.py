@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autoexp import backends, checkpoints, hosts
 from autoexp.endings import Exit
+from autoexp.executors import WITHDRAWN
 from autoexp.files import read_json
 from autoexp.logs import LogFacts
 from autoexp.model import Job
@@ -63,11 +64,12 @@ def look(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: boo
 
 
 def _claim(folder: Path, token: str | None) -> str | None:
-    """Read who claimed the attempt; a claim that is not written yet is none."""
+    """Read who claimed the attempt; a claim that is not written yet is none, nor is one that keeps it from running."""
     try:
-        return (folder / f"run.{token}").read_text(encoding="utf-8").strip() or None
+        said = (folder / f"run.{token}").read_text(encoding="utf-8").strip()
     except OSError:
         return None
+    return said if said not in ("", WITHDRAWN) else None
 
 
 def _exit(folder: Path) -> Exit | None:
@@ -90,7 +92,7 @@ def _progress_at(old: Snapshot | None, seen: Snapshot, folder: Path) -> float:
     """
     if old is None:
         return min(seen.at, _written_at(folder / "output.log") or seen.at)
-    if old.scheduler_id != seen.scheduler_id:
+    if old.scheduler_id != seen.scheduler_id or (old.gate is None) != (seen.gate is None):
         return seen.at
     tells = seen.log.iteration is not None
     further = seen.log.iteration != old.log.iteration if tells else seen.log.offset != old.log.offset

@@ -1,5 +1,6 @@
 """progress.json: how far running jobs have come, and what the watcher cannot do. For people to read; moves nothing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ class Progress:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     """What could not be looked at or done, by job, study or root."""
+    told: Callable[[str, str], None] = lambda _name, _what: None
+    """Hears of every new problem."""
     _changed: bool = True
     _written_at: float = 0.0
 
@@ -55,6 +58,7 @@ class Progress:
                 del self.problems[name]
             else:
                 self.problems[name] = what
+                self.told(name, what)
 
     def write(self, now: float, *, at_once: bool = False) -> None:
         """Write what changed, if the last time was long enough ago."""

@@ -65,7 +65,8 @@ def _beginning(old: Snapshot | None, new: Snapshot) -> Iterator[Event]:
 
 def _progress(old: Snapshot | None, new: Snapshot, spec: JobSpec) -> Iterator[Event]:
     limit = spec.no_progress_s
-    if limit is None or new.exit is not None:
+    at_the_gate = bool(spec.gate) and new.gate is None
+    if limit is None or new.exit is not None or at_the_gate:
         return
     idle_s = new.at - new.progress_at
     if idle_s > limit:

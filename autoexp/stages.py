@@ -12,6 +12,7 @@ STAGE_KEYS = (
     *("backend", "args", "hook", "with", "command"),
     *("sweep", "params", "each", "needs", "start", "prepare", "gate", "resources", "env", "retry", "stall"),
 )
+RECIPE_KEYS_TO_COME = ("extends", "variants")
 KEYS_TO_COME = ("cancel", "finish", "container", "events", "requires", "priority", "pack", "notify")
 PROGRAMS = ("backend", "hook", "command")
 MAPPINGS = ("args", "with", "params", "sweep", "start", "prepare", "resources", "env", "retry", "stall", "each")
@@ -90,6 +91,8 @@ def read_recipe(raw: Mapping[str, Any], places: Places, text: str) -> Recipe:
         RecipeError: a key is unknown or missing, or has a value of the wrong shape.
     """
     for key in raw:
+        if key in RECIPE_KEYS_TO_COME:
+            raise places.to_come((key,))
         if key not in RECIPE_KEYS:
             raise places.unknown((key,), RECIPE_KEYS)
     study = raw.get("study")
@@ -143,9 +146,7 @@ def _read_stage(name: str, raw: Any, places: Places) -> Stage:
         raise places.error(path, "a stage is written as key: value pairs", why=f"it is {raw!r}", fix="indent its keys")
     for key in raw:
         if key in KEYS_TO_COME:
-            raise places.error(
-                (*path, key), f"{key} is not supported yet", why="this version does not read it", fix="remove it"
-            )
+            raise places.to_come((*path, key))
         if key not in STAGE_KEYS:
             raise places.unknown((*path, key), STAGE_KEYS)
     for key in MAPPINGS:

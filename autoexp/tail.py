@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoexp.backends import Backend
-from autoexp.logs import LONGEST_LINE_BYTES, LogFacts, complete_lines, may_tell, symptom
+from autoexp.logs import LONGEST_LINE_BYTES, OF_THE_SCHEDULER, LogFacts, complete_lines, is_stronger, may_tell, symptom
 
 CHUNK_BYTES = 1 << 20
 LONGEST_LAST_LINE = 200
@@ -41,8 +41,10 @@ def _read_lines(lines: list[bytes], facts: LogFacts, backend: Backend) -> LogFac
     telling = may_tell(b"\n".join(shortened))
     for raw in shortened:
         line = raw.decode(errors="replace")
-        facts = backend.read(facts, line)
-        if telling and facts.symptom is None and (found := symptom(line)):
+        before, facts = facts.iteration, backend.read(facts, line)
+        if facts.symptom is not None and facts.iteration != before and facts.symptom not in OF_THE_SCHEDULER:
+            facts = replace(facts, symptom=None, symptom_line="")  # the training went on after it
+        if telling and (found := symptom(line)) and is_stronger(found, facts.symptom):
             facts = replace(facts, symptom=found, symptom_line=line.strip()[:LONGEST_LAST_LINE])
     last = next((line for line in reversed(shortened) if line.strip()), None)
     if last is None:

@@ -29,7 +29,7 @@ class View:
 
     @property
     def problems(self) -> dict[str, str]:
-        """What cannot be read, and what the watcher cannot do."""
+        """What cannot be read, and what the watcher, or the last one, could not do."""
         return {**self.progress.get("problems", {}), **self.unreadable}
 
     def ledgers(self) -> list[Ledger]:
@@ -68,5 +68,6 @@ def view(root: Path, var: str | None = None, *, until: float | None = None) -> V
             if spec.id not in ledger.jobs:
                 ledger.put(Job(spec=spec, state=State.WAITING))
     watched = lease.holder(root)
-    said = (read_json(runtime / "progress.json") if watched else None) or {}
+    told = read_json(runtime / "progress.json") or {}
+    said = told if watched else {"problems": told.get("problems", {})}
     return View(root, runtime, registry, watched, said, records, unreadable)

@@ -1,11 +1,11 @@
 """Putting an engine together over a root: lease, journal, studies, observer. Everything is given back by `close`."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from autoexp import clock, hosts, studies, study_files
+from autoexp import clock, studies, study_files
 from autoexp import lease as leases
 from autoexp.engine import Engine, Listener
 from autoexp.errors import AlreadyWatched, AutoexpError
@@ -29,24 +29,24 @@ def watching(root: Path, var: Path, observer: str | None, logger: Any, listener:
         AutoexpError: the journal is damaged, or the root or var cannot be used.
     """
     prepare_var(root, var)
-    lease = leases.take(root, var, clock.now())
-    try:
+    with ExitStack() as opened:
+        lease = leases.take(root, var, clock.now())
+        opened.callback(lease.release)
         registry, problems = _load_studies(root)
         history = History(var / "journal")
         obeyed: set[tuple[Key, int, int]] = set()
         registry.replay(_moves(history, obeyed))
         for segment in cut_torn_tails(history):
             logger.warning("torn_tail_cut", path=str(segment.path), bytes=segment.torn)
-        holder = {"host": hosts.hostname(), "pid": lease.record["pid"]}
-        journal = _begin_journal(root, var / "journal", history, holder)
-        lease.name_epoch(journal.epoch)
-    except BaseException:
-        lease.release()
-        raise
-    machine = _machine_of(registry)
-    eyes = make_observer(observer or machine.observer, machine.poll_s)
-    progress = Progress(var / "progress.json", eyes.name, problems=problems)
-    engine = Engine(registry, journal, lease, eyes, progress, Mailroom(obeyed), machine.sweep_s, listener)
+        journal = _begin_journal(root, var / "journal", history, lease)
+        opened.callback(journal.close)
+        machine = _machine_of(registry)
+        eyes = make_observer(observer or machine.observer, machine.poll_s)
+        progress = Progress(var / "progress.json", eyes.name, told=lambda name, what: logger.warning(what, about=name))
+        for name, what in problems.items():
+            progress.problem(name, what)
+        engine = Engine(registry, journal, lease, eyes, progress, Mailroom(obeyed), machine.sweep_s, listener)
+        opened.pop_all()
     try:
         engine.recover()
         yield engine
@@ -54,14 +54,17 @@ def watching(root: Path, var: Path, observer: str | None, logger: Any, listener:
         engine.close()
 
 
-def _begin_journal(root: Path, folder: Path, history: History, holder: Mapping[str, Any]) -> Journal:
+def _begin_journal(root: Path, folder: Path, history: History, lease: leases.Lease) -> Journal:
+    holder = {name: lease.record[name] for name in ("host", "pid")}
     try:
-        return open_journal(folder, history, holder, clock.now())
+        journal = open_journal(folder, history, holder, clock.now())
     except FileExistsError as error:
         why = "another watcher began at the same moment"
         raise AlreadyWatched(f"{root} is already being watched", why=why, fix="leave it to that one") from error
     except OSError as error:
         raise AutoexpError("the journal cannot be begun", why=str(error), fix="see to its file system") from error
+    lease.name_epoch(journal.epoch, folder / f"{journal.epoch + 1}.jsonl")
+    return journal
 
 
 def prepare_var(root: Path, var: Path) -> None:

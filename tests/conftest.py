@@ -129,7 +129,7 @@ class Room:
                 record = json.loads(lease.read_bytes())
             except FileNotFoundError:
                 return False
-            return bool(record["held"] and record["pid"] == watcher.pid)
+            return bool(record["held"] and record["pid"] == watcher.pid and "epoch" in record)
 
         wait_until(holds, "the watcher")
         return watcher

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from autoexp import hosts, lease
-from autoexp.errors import AlreadyWatched, AutoexpError
+from autoexp.errors import AlreadyWatched, AutoexpError, TakenOver
 from autoexp.lease import BEAT_S, Lease
 
 if TYPE_CHECKING:
@@ -336,6 +336,17 @@ def test_a_lease_that_was_deleted_is_lost(root: Path) -> None:
     assert caught.value.why.endswith("lease.json is gone")
     mine.release()
     assert not (root / ".autoexp" / "lease.json").exists()
+
+
+def test_who_wrote_over_its_takers_lease_notices_by_the_journal(root: Path, take: Callable[[], Lease]) -> None:
+    """It was suspended between asking whether the lease is its own and writing its heartbeat."""
+    held = take()
+    held.name_epoch(1, root / "2.jsonl")
+
+    (root / "2.jsonl").touch()
+
+    with pytest.raises(TakenOver, match=r"another watcher began .*/2\.jsonl"):
+        held.check()
 
 
 def test_a_copy_of_the_lease_put_back_in_its_place_is_still_ours(root: Path, take: Callable[[], Lease]) -> None:

@@ -39,7 +39,7 @@ def test_a_study_that_nobody_ever_watched_waits(room: "Room") -> None:
     seen = view(room.root)
 
     assert states(seen) == {"one": State.WAITING, "idle": State.WAITING}
-    assert (seen.watcher, seen.records, dict(seen.progress), seen.problems) == (None, [], {}, {})
+    assert (seen.watcher, seen.records, seen.problems) == (None, [], {})
 
 
 def test_what_the_journal_says_is_folded_over_the_plan(done: "Room") -> None:
@@ -50,12 +50,12 @@ def test_what_the_journal_says_is_folded_over_the_plan(done: "Room") -> None:
 
 
 def test_what_came_later_can_be_left_out(done: "Room") -> None:
-    started = next(record["at"] for record in done.journal() if record["trigger"] == "started")
+    submitted = next(record["at"] for record in done.journal() if record["trigger"] == "submitted")
 
-    seen = view(done.root, until=unstamp(started))
+    seen = view(done.root, until=unstamp(submitted))
 
-    assert states(seen)["one"] is State.RUNNING
-    assert seen.records[-1]["at"] == started
+    assert states(seen)["one"] is State.QUEUED
+    assert seen.records[-1]["at"] == submitted
 
 
 def test_studies_come_by_name_and_one_that_cannot_be_read_is_a_problem(done: "Room") -> None:
@@ -74,7 +74,7 @@ def write_progress(room: "Room") -> None:
     (room.var / "progress.json").write_text(json.dumps({"v": 1, "jobs": jobs, "problems": {"root": "it is odd"}}))
 
 
-def test_what_a_watcher_tells_of_itself_counts_while_it_watches(room: "Room") -> None:
+def test_how_far_jobs_are_counts_while_a_watcher_tells_and_its_problems_until_the_next_one(room: "Room") -> None:
     room.plan("one: {command: 'sleep 60'}\nidle: {command: 'true'}\n")
     watcher = room.watch()
     room.wait_for({"one": "running", "idle": "succeeded"})
@@ -86,7 +86,7 @@ def test_what_a_watcher_tells_of_itself_counts_while_it_watches(room: "Room") ->
 
     watched = view(room.root)
 
-    assert (alone.watcher, alone.problems, alone.iterations("demo")) == (None, {}, {})
+    assert (alone.watcher, alone.problems, alone.iterations("demo")) == (None, {"root": "it is odd"}, {})
     assert watched.watcher is not None
     assert watched.watcher["host"] == "elsewhere"
     assert watched.problems == {"root": "it is odd"}

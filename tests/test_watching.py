@@ -1,11 +1,11 @@
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from autoexp import lease
 from autoexp.engine import Engine
@@ -21,7 +21,7 @@ WAITING = "one: {start: {file_exists: {path: never}}, command: 'true'}\n"
 @contextmanager
 def opened(room: "Room", observer: str | None = None, log: Any = None) -> Iterator[Engine]:
     """Watch a room in this process."""
-    logger = log or logging.getLogger("test")
+    logger = log or structlog.get_logger()
     with watching(room.root, lease.var_of(room.root), observer, logger, lambda _: None) as engine:
         yield engine
 

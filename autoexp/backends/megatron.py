@@ -100,10 +100,12 @@ def finished(args: Mapping[str, Any], seen: Seen) -> Verdict:
     started again; nor does the tracker, which an older run may have written.
     """
     wanted = _whole(str(args.get("train-iters"))) or seen.log.train_iters
+    if wanted is None:
+        return Verdict(holds=False, reason="exit code 0, but neither its flags nor its log say how far it had to train")
     missing = [
         ("its log has no '[after training is done]'", seen.log.done),
-        (f"the tracker says {seen.tracker}, not {wanted}", wanted is None or (seen.tracker or 0) >= wanted),
-        (f"there is no whole checkpoint of iteration {wanted}", wanted is None or wanted in seen.checkpoints),
+        (f"the tracker says {seen.tracker}, not {wanted}", (seen.tracker or 0) >= wanted),
+        (f"there is no whole checkpoint of iteration {wanted}", wanted in seen.checkpoints),
         ("the loss is not a number", not seen.log.diverged),
     ]
     lacking = [what for what, there in missing if not there]

@@ -122,16 +122,21 @@ def _conclude(root: Path, var: str | None) -> int:
 
 
 def outcome(root: Path, var: str | None = None, study: str | None = None) -> int:
-    """List the jobs that did not succeed, and the studies that cannot be read; 0 if there are none."""
+    """List the jobs that did not succeed, and what could not be read or done; 0 if there is none."""
     seen = view(root, var)
-    broken = {name: what for name, what in seen.unreadable.items() if study in (None, name)}
+    broken = {name: what for name, what in seen.problems.items() if study in (None, _study_of(name))}
     for name, what in broken.items():
-        print(f"unreadable: {name}: {what}", file=sys.stderr)
+        print(f"problem: {name}: {what}", file=sys.stderr)
     names = [ledger.study.name for ledger in seen.ledgers() if study in (None, ledger.study.name)]
     rest = [(name, row) for name in names for row in rows(seen, name) if row.state is not State.SUCCEEDED]
     for name, row in rest:
         print(f"{row.state}: {name}/{row.job}{f' ({row.reason})' if row.reason else ''}", file=sys.stderr)
     return 1 if rest or broken else 0
+
+
+def _study_of(problem: str) -> str:
+    """Name the study that a problem is about: it is called `study`, `study/job` or `study: action`."""
+    return problem.partition(":")[0].partition("/")[0]
 
 
 def print_moves(moves: list[Transition]) -> None:

@@ -14,6 +14,9 @@ from autoexp.errors import AutoexpError
 from autoexp.events import Event
 from autoexp.model import Machine, Resources
 
+WITHDRAWN = "withdrawn"
+"""What stands in the claim of an attempt that was taken back: whoever starts it later finds it claimed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:

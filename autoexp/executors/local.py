@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from autoexp import clock, hosts, machines
 from autoexp.events import Event, SubmitRefused, Submitted
-from autoexp.executors import Order
-from autoexp.files import read_json
+from autoexp.executors import WITHDRAWN, Order
+from autoexp.files import read_json, write_new
 from autoexp.hosts import Process
 from autoexp.model import Machine
 
@@ -75,8 +75,14 @@ class Local:
             self.queue[order.token] = order
 
     def withdraw(self, order: Order) -> bool:
-        """Take an attempt out of the queue."""
-        return self.queue.pop(order.token, None) is not None
+        """Claim an attempt before run.sh does: an earlier watcher may have started it a moment ago."""
+        claim = order.attempt_dir / f"run.{order.token}"
+        try:
+            write_new(claim, f"{WITHDRAWN}\n".encode())
+        except FileExistsError:
+            return claim.read_text(encoding="utf-8").strip() == WITHDRAWN
+        self.queue.pop(order.token, None)
+        return True
 
     def stop(self, order: Order, grace_s: float) -> None:
         """Signal the program politely; `tend` sees to the rest."""

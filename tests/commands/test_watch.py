@@ -57,7 +57,7 @@ def test_until_done_is_not_0_while_a_study_cannot_be_read(room: "Room") -> None:
     done = room.run("watch", room.root, "--until-done")
 
     assert done.returncode == 1
-    assert f"unreadable: torn: {room.root}/torn/plan.json cannot be read" in done.stderr
+    assert f"problem: torn: {room.root}/torn/plan.json cannot be read" in done.stderr
     assert room.states() == {"one": "succeeded"}
 
 
@@ -166,6 +166,7 @@ def test_a_watcher_that_was_taken_over_says_so_even_if_it_only_ensured(room: "Ro
     room.plan(SLOW)
     watcher = room.watch("--ensure")
     path = room.root / ".autoexp" / "lease.json"
+    room.wait_until(lambda: json.loads(path.read_bytes())["beat"])
     (path.parent / "theirs").write_text(path.read_text().replace('"nonce":"', '"nonce":"x'))
     (path.parent / "theirs").replace(path)
 

@@ -425,9 +425,21 @@ def test_a_queued_attempt_is_taken_back_for_certain(bench: Bench) -> None:
     orders = [bench.order("first"), bench.order("second")]
     bench.begin(*orders)
 
-    assert bench.executor.withdraw(orders[1]) is True
-    assert bench.executor.withdraw(orders[1]) is False
+    assert [bench.executor.withdraw(orders[1]) for _ in range(2)] == [True, True]
     assert bench.executor.withdraw(orders[0]) is False
+
+
+def test_an_attempt_that_is_taken_back_never_runs_even_if_it_was_started_already(bench: Bench) -> None:
+    """By a watcher that was killed a moment ago, say, so that it has not claimed its attempt yet."""
+    bench.opened(cpus=1)
+    order = bench.order("one")
+    assert bench.executor.withdraw(order) is True
+
+    environment = {"PATH": os.environ["PATH"], **order.environment}
+    late = subprocess.run(["bash", order.job_dir / "run.sh"], env=environment, capture_output=True, check=False)
+
+    assert (late.returncode, late.stdout, late.stderr) == (0, b"", b"")
+    assert [path.name for path in order.attempt_dir.iterdir()] == [f"run.{order.token}"]
 
 
 # Stopping

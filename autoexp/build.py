@@ -17,7 +17,7 @@ from autoexp.model import JSON, Condition, HookCall, JobSpec, Resources, RetryPo
 from autoexp.naming import LONGEST_ID, job_id
 from autoexp.places import KeyPath
 from autoexp.scope import JobScope, compiled
-from autoexp.shell import quoted_pieces
+from autoexp.shell import quoted_pieces, word
 from autoexp.stages import Recipe, Stage
 from autoexp.sweep import Point
 from autoexp.world import HookInfo, World, checkpoint_name, job_dir, result_of
@@ -105,7 +105,7 @@ class Builder:
             output=self._output(),
             prepare=tuple(self._prepare()),
             gate=self._gate(),
-            env={name: str(value) for name, value in self._mapping("env").items()},
+            env={name: self._word((*self.stage.path, "env", name), raw) for name, raw in self._given("env")},
             resources=resources,
             retry=self._policy("retry", policies.read_retry) or RetryPolicy(),
             no_progress_s=self._policy("stall", policies.read_stall),
@@ -199,9 +199,17 @@ class Builder:
         with self.blame.at(path, self.scope, raw):
             return compiled(raw)(self.scope)
 
+    def _word(self, path: KeyPath, raw: Any) -> str:
+        value = self._evaluate(path, raw)
+        with self.blame.at(path, self.scope):
+            return word(value)
+
+    def _given(self, key: str) -> Iterator[tuple[str, Any]]:
+        yield from (self.stage.raw.get(key) or {}).items()
+
     def _mapping(self, key: str) -> dict[str, Any]:
         path = (*self.stage.path, key)
-        return {name: self._evaluate((*path, name), raw) for name, raw in (self.stage.raw.get(key) or {}).items()}
+        return {name: self._evaluate((*path, name), raw) for name, raw in self._given(key)}
 
     def _policy(self, key: str, read: Callable[[Mapping[str, Any]], Any]) -> Any:
         values = self._mapping(key)
@@ -215,7 +223,7 @@ class Builder:
             return self._hook_argv()
         command, path = self.stage.raw["command"], (*self.stage.path, "command")
         if isinstance(command, list | tuple):
-            return tuple(str(self._evaluate((*path, number), word)) for number, word in enumerate(command))
+            return tuple(self._word((*path, number), raw) for number, raw in enumerate(command))
         with self.blame.at(path, self.scope):
             return (*STRICT_BASH, str(compile_value(str(command), quoted_pieces)(self.scope)))
 

@@ -73,7 +73,7 @@ def all_of(condition: Condition, facts: Facts) -> Verdict:
 def any_of(condition: Condition, facts: Facts) -> Verdict:
     """Hold when one part holds."""
     verdicts = [ask(part, facts) for part in condition.parts]
-    holding = [verdict for verdict in verdicts if verdict.holds]
+    holding = sorted((verdict for verdict in verdicts if verdict.holds), key=lambda verdict: not verdict.stays)
     if holding:
         return holding[0]
     reason = " and ".join(verdict.reason for verdict in verdicts)
@@ -83,7 +83,7 @@ def any_of(condition: Condition, facts: Facts) -> Verdict:
 def not_(condition: Condition, facts: Facts) -> Verdict:
     """Hold when the part does not."""
     verdict = ask(condition.parts[0], facts)
-    return Verdict(holds=not verdict.holds, reason=verdict.reason)
+    return Verdict(holds=not verdict.holds, reason=verdict.reason, dead=verdict.stays, stays=verdict.dead)
 
 
 def job_succeeded(condition: Condition, facts: Facts) -> Verdict:
@@ -214,14 +214,15 @@ def _known() -> str:
 
 def _all(verdicts: list[Verdict]) -> Verdict:
     if not verdicts:
-        return Verdict(holds=True, reason="nothing to wait for")
+        return Verdict(holds=True, reason="nothing to wait for", stays=True)
     open_ones = [verdict for verdict in verdicts if not verdict.holds]
     dead = [verdict for verdict in open_ones if verdict.dead]
     shown = dead or open_ones or verdicts
     reasons = "; ".join(verdict.reason for verdict in (shown[:1] if open_ones else shown[:REASONS]))
     more = len(shown) - (1 if open_ones else REASONS)
     reason = f"{reasons} (and {more} more)" if more > 0 else reasons
-    return Verdict(holds=not open_ones, reason=reason, dead=bool(dead))
+    stays = not open_ones and all(verdict.stays for verdict in verdicts)
+    return Verdict(holds=not open_ones, reason=reason, dead=bool(dead), stays=stays)
 
 
 def _every(condition: Condition, facts: Facts, answer: Callable[[str], Verdict]) -> Verdict:
@@ -247,7 +248,7 @@ def _has_appeared(template: str, facts: Facts) -> Verdict:
     missing = next((child for child in awaited if child not in facts.jobs), None)
     if missing is not None:
         return Verdict(holds=False, reason=f"{missing} has not appeared yet")
-    return Verdict(holds=True, reason=f"all of {template} has appeared")
+    return Verdict(holds=True, reason=f"all of {template} has appeared", stays=True)
 
 
 def _children(job: Job, template: str) -> Iterator[str]:
@@ -261,7 +262,8 @@ def _in_state(name: str, wanted: State, facts: Facts) -> Verdict:
     if job is None:
         return Verdict(holds=False, reason=f"{name} has not begun")
     dead = job.state in OVER and job.state is not wanted
-    return Verdict(holds=job.state is wanted, reason=f"{name} is {job.state}", dead=dead)
+    holds = job.state is wanted
+    return Verdict(holds=holds, reason=f"{name} is {job.state}", dead=dead, stays=holds and job.state in OVER)
 
 
 def _reached(name: str, wanted: int, facts: Facts) -> Verdict:
@@ -269,7 +271,8 @@ def _reached(name: str, wanted: int, facts: Facts) -> Verdict:
     if job is None:
         return Verdict(holds=False, reason=f"waits for iteration {wanted} of {name}, which has not begun")
     if job.iteration >= wanted:
-        return Verdict(holds=True, reason=f"{name} has a checkpoint at iteration {job.iteration} of {wanted}")
+        reason = f"{name} has a checkpoint at iteration {job.iteration} of {wanted}"
+        return Verdict(holds=True, reason=reason, stays=True)
     if job.state in OVER:
         reason = f"{name} {job.state} with its newest checkpoint at iteration {job.iteration} of {wanted}"
         return Verdict(holds=False, reason=reason, dead=True)

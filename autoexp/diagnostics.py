@@ -30,6 +30,7 @@ def set_up(var: Path, *, debug: bool) -> Any:
     colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     console = structlog.dev.ConsoleRenderer(colors=colors)
     terminal.setFormatter(structlog.stdlib.ProcessorFormatter(processor=console))
+    logging.raiseExceptions = False  # a full disk under var ends the watcher with one message, not with a page
     logger = logging.getLogger("autoexp")
     logger.handlers = [file, terminal]
     logger.setLevel(logging.DEBUG)

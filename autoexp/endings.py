@@ -37,7 +37,7 @@ def classify(ended: Exit, seen: Seen, spec: JobSpec, gate: Mapping[str, JSON] | 
     if seen.log.diverged:
         return EndingClass.DIVERGED, f"{_how(ended)}: the loss is not a number at iteration {seen.log.iteration}"
     if ended.code in COMMAND_CODES:
-        return EndingClass.LAUNCH, f"exit code {ended.code}: {COMMAND_CODES[ended.code]}"
+        return EndingClass.LAUNCH, f"exit code {ended.code}: {COMMAND_CODES[ended.code]}{_last_words(seen)}"
     if ended.signal in SIGNALS_OF_A_PERSON or ended.asked:
         return _stopped(ended)
     ending = EndingClass.CONFIG if ended.code == USAGE_ERROR else EndingClass.CRASHED

@@ -6,6 +6,7 @@ actions be carried out; what comes of those are events again, until nothing is l
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from autoexp import answers, clock, conditions, probe, studies
@@ -21,6 +22,7 @@ from autoexp.lifecycle import owed, step
 from autoexp.mailroom import Mailroom
 from autoexp.model import ACTIVE, OVER, Job, JobSpec, State, Transition
 from autoexp.progress import Progress
+from autoexp.readback import lost_wishes
 from autoexp.registry import Key, Ledger, Registry, stamp_of
 from autoexp.snapshot import Snapshot, changes
 from autoexp.watch import EVERYTHING, Hint, Observer
@@ -218,7 +220,14 @@ class Engine:
                 self.executors.of(ledger).adopt(order_of(job, ledger), began=job.state is not State.QUEUED)
             if job.state is State.WAITING:
                 self._unasked.add(key)
+        yield from self._lost_wishes([key for key in keys if key in self._unfinished])
         yield from self._carry_out(self._owed(keys))
+
+    def _lost_wishes(self, keys: list[Key]) -> Iterator[Fact]:
+        """Hold what somebody halted, and the journal does not know of: var was lost, or its tail."""
+        for study, group in groupby(sorted(keys), key=lambda key: key.study):
+            jobs, ledger = [key.job for key in group], self.registry.ledgers[study]
+            yield from (Fact(*asked) for asked in lost_wishes(ledger, jobs, self.mailroom.obeyed, clock.now()))
 
     def _births(self, ledger: Ledger, now: float) -> Iterator[Fact]:
         """Compare a plan with the jobs that are known: who is new, who is no longer planned.
@@ -240,22 +249,21 @@ class Engine:
             yield from (Fact(*event) for event in self.mailroom.collect(ledger, key, now, new))
 
     def _look_at(self, key: Key, now: float) -> Iterator[Fact]:
-        """Look at one job, or (without a job's name) at a study's own markers."""
-        ledger = self.registry.ledgers[key.study]
-        name = "/".join(filter(None, key))
-        try:
-            for event in self.mailroom.collect(ledger, key, now):
-                yield Fact(*event)
-            if key.job in ledger.jobs:
-                yield from self._look_at_attempt(key, ledger, now)
-        except OSError as error:
-            self.progress.problem(name, f"{error.filename}: {error.strerror}")
-        else:
-            self.progress.problem(name, None)
+        """Look at one job, or (without a job's name) at a study's own markers; one trouble hides nothing else."""
+        ledger, troubles = self.registry.ledgers[key.study], list[str]()
+        for look in (self._read_markers, self._look_at_attempt):
+            try:
+                yield from look(key, ledger, now)
+            except OSError as error:
+                troubles.append(f"{error.filename}: {error.strerror}; see to it")
+        self.progress.problem("/".join(filter(None, key)), ", ".join(troubles) or None)
+
+    def _read_markers(self, key: Key, ledger: Ledger, now: float) -> Iterator[Fact]:
+        yield from (Fact(*event) for event in self.mailroom.collect(ledger, key, now))
 
     def _look_at_attempt(self, key: Key, ledger: Ledger, now: float) -> Iterator[Fact]:
-        job, folder = ledger.jobs[key.job], ledger.dir_of(key.job)
-        if job.state not in ACTIVE or job.state is State.SUBMITTING:
+        job, folder = ledger.jobs.get(key.job), ledger.dir_of(key.job)
+        if job is None or job.state not in ACTIVE or job.state is State.SUBMITTING:
             return
         self._watch_attempt(key, job)
         old = self._snapshots.get(key)
@@ -272,6 +280,8 @@ class Engine:
     def _set_alarm(self, key: Key, seen: Snapshot, spec: JobSpec, visibility_s: float) -> None:
         """Come back when time alone would change what a look means."""
         due = [since + probe.SETTLING_S for since in seen.unsettled.values()]
+        if seen.log.behind:
+            due.append(seen.at)
         if seen.gone_since is not None:
             due.append(seen.gone_since + visibility_s)
         if spec.no_progress_s is not None and seen.at - seen.progress_at <= spec.no_progress_s:
@@ -315,7 +325,8 @@ class Engine:
             for key in changed:
                 self._note_state(key, self.registry.job(key))
             self.listener(moves)
-            queue = [*self._carry_out(actions), *self._ask_touched(changed)]
+            born = [Key(move.study, move.job) for move in moves if move.source is None]
+            queue = [*self._lost_wishes(born), *self._carry_out(actions), *self._ask_touched(changed)]
 
     @staticmethod
     def _job_for(fact: Fact, ledger: Ledger) -> Job:

@@ -4,6 +4,7 @@ Every effect is safe to repeat, because after a crash a new watcher repeats what
 """
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,10 +126,11 @@ def _intend(job: Job, order: Order, at: float) -> None:
         sync_directory(order.job_dir)
     known = (read_json(path) or {}).get("token")
     if known != job.token:
+        retry = f"autoexp mark {shlex.quote(str(order.job_dir))} retry"
         raise AutoexpError(
             f"attempt {job.attempt} already exists on disk",
             why=f"{path} is of {known or 'an unreadable intent'}, which the journal does not know",
-            fix=f"look into {order.attempt_dir}; move it away, then: autoexp mark {order.job_dir} retry",
+            fix=f"look into {order.attempt_dir}; move it away, then: {retry}",
         )
 
 

@@ -34,8 +34,10 @@ def write_atomically(path: Path, data: str | bytes, *, durable: bool = True) -> 
         else:
             draft.write_bytes(contents)
         draft.replace(path)
-    except BaseException:
+    except BaseException as error:
         draft.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk is told without a name
+            error.filename = str(path)
         raise
     if durable:
         sync_directory(path.parent)

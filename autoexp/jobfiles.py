@@ -48,11 +48,14 @@ printf '"host":"%s","gpus":"%s","at":%s}\\n' "$$host" "$${CUDA_VISIBLE_DEVICES:-
 finish() {
   trap '' TERM INT HUP USR1
   local code=$$1
-  printf '{"v":1,"token":"%s","code":%d,"signal":%s,"asked":"%s","at":%s}\\n' \\
-    "$$AUTOEXP_TOKEN" "$$code" "$$((code > 128 ? code - 128 : 0))" "$$asked" "$${EPOCHREALTIME/,/.}" \\
-    > "$$attempt/exit.json.tmp"
-  for try in 1 2 3; do  # whoever ends all that the program left behind may hit our own mv
-    mv -f -- "$$attempt/exit.json.tmp" "$$attempt/exit.json" && break
+  local said
+  printf -v said '{"v":1,"token":"%s","code":%d,"signal":%s,"asked":"%s","at":%s}' \\
+    "$$AUTOEXP_TOKEN" "$$code" "$$((code > 128 ? code - 128 : 0))" "$$asked" "$${EPOCHREALTIME/,/.}"
+  for try in {1..300}; do  # a full disk may get room, and whoever ends what the program left behind may hit our mv
+    printf '%s\\n' "$$said" > "$$attempt/exit.json.tmp" &&
+      mv -f -- "$$attempt/exit.json.tmp" "$$attempt/exit.json" && break
+    [[ -d $$attempt ]] || break
+    sleep 0.2
   done
   exit "$$code"
 }

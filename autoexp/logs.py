@@ -17,6 +17,8 @@ class LogFacts:
     inode: int = 0
     offset: int = 0
     """Bytes read, up to the end of the last complete line."""
+    behind: bool = False
+    """More stands there than one look reads."""
     iteration: int | None = None
     train_iters: int | None = None
     loss: float | None = None

@@ -54,13 +54,14 @@ class Mailroom:
         """Note what came of a request."""
         if not isinstance(event, Requested):
             return
+        if decision.transition is not None:
+            self.obeyed.add((key, event.inode, event.ctime_ns))
         for letter in self._open.values():
             if letter.marker.identity != (event.inode, event.ctime_ns):
                 continue
             if decision.transition is None:
                 letter.refused[key.job] = decision.refusal or "it changes nothing"
             else:
-                self.obeyed.add((key, event.inode, event.ctime_ns))
                 move = decision.transition
                 letter.taken[key.job] = {"from": move.source, "to": move.target, "attempt": move.attempt}
 

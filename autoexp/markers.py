@@ -55,7 +55,8 @@ def answer(marker: Marker, verdict: str, content: Mapping[str, Any], at: float) 
     folder = marker.path.parent / verdict
     folder.mkdir(exist_ok=True)
     name = _free_name(folder, f"{stamp(at).replace(':', '').replace('-', '')}-{_tame(marker.path.name)}")
-    said = {"at": stamp(at), "marker": marker.path.name, **({"said": marker.reason} if marker.reason else {})}
+    which = {"inode": marker.inode, "ctime_ns": marker.ctime_ns}
+    said = {"at": stamp(at), "marker": marker.path.name, **which, **({"said": marker.reason} if marker.reason else {})}
     if marker.problem:
         _move(marker.path, folder / name)
     write_atomically(folder / f"{name}.json", json.dumps({**said, **content}, indent=1) + "\n", durable=False)

@@ -296,6 +296,8 @@ class Verdict:
     reason: str
     dead: bool = False
     """It can no longer hold, whatever happens next (short of a person's marker)."""
+    stays: bool = False
+    """It holds, and always will."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

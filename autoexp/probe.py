@@ -42,6 +42,8 @@ def look(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: boo
     begun = read_json(folder / "started.json") or {}
     backend = backends.find(job.spec.backend or "command")
     log = read_on(folder / "output.log", old.log if old else LogFacts(), backend, ended=ended is not None)
+    if log.behind:  # how it ended is judged by the whole log
+        ended = alive = None
     saved = _checkpoints(job, job_dir, old, at, ended=ended is not None)
     seen = Snapshot(
         at=at,

@@ -79,7 +79,11 @@ def _parse(text: str, file: str, *, has_lines: bool = True) -> tuple[dict[str, A
         why = str(error).split("\n", maxsplit=1)[0]
         raise RecipeError(f"{where}: not in the recipe language", why=why, fix="correct it") from error
     except RecursionError as error:
-        raise RecipeError(f"{file} holds itself", why="one of its aliases leads back", fix="write it out") from error
+        why = "it is nested too deeply, or one of its aliases leads back"
+        raise RecipeError(f"{file} cannot be read", why=why, fix="write it out, and flatter") from error
+    except ValueError as error:
+        why = str(error).partition(";")[0]
+        raise RecipeError(f"{file}: a number cannot be read", why=why, fix="quote it, if it is text") from error
     return _plain(raw), Places(file, written)
 
 
@@ -139,7 +143,7 @@ def _syntax_error(error: yaml.YAMLError, where: str) -> RecipeError:
 def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -> None:
     """Apply one `KEY=VALUE`: a dotted path into the recipe, an axis to pin, or a param to set."""
     name, equals, text = override.partition("=")
-    if not equals or not name:
+    if not equals or not all(name.split(".")):
         raise _refused(override, "it is not KEY=VALUE", "write for example lr=1e-3 or stages.pretrain.args.lr=1e-3")
     said, _ = _parse(f"{json.dumps(name)}: {text}", f"the command line ({override})", has_lines=False)
     if list(said) != [name]:

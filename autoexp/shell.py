@@ -7,6 +7,7 @@ far enough to know; where it cannot follow, it refuses.
 
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autoexp.calculation import ExpressionError
@@ -45,9 +46,25 @@ def quoted_pieces(pieces: "list[str | Evaluate]") -> Evaluate:
         raise ExpressionError("a script with a here-document takes no ${...}", "pass the value by env: and use $NAME")
 
     def script(scope: Scope) -> str:
-        return "".join(piece if isinstance(piece, str) else shlex.quote(str(piece(scope))) for piece in pieces)
+        return "".join(piece if isinstance(piece, str) else shlex.quote(word(piece(scope))) for piece in pieces)
 
     return script
+
+
+def word(value: object) -> str:
+    """Spell a value as one word of a command line: booleans as YAML does.
+
+    Raises:
+        ExpressionError: it is no single word.
+    """
+    if value is None:
+        raise ExpressionError("null is no word of a command", "quote it if it is text, or leave it out")
+    if isinstance(value, Mapping | list | tuple):
+        raise ExpressionError(f"{value!r} is no word of a command", "write its items one by one, or join them")
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if "\0" in text:
+        raise ExpressionError("a word of a command holds a NUL byte", "programs cannot be given one; remove it")
+    return text
 
 
 @dataclass(slots=True)

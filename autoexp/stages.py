@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from autoexp.naming import LONGEST_ID
 from autoexp.places import KeyPath, Places
 
 RECIPE_KEYS = ("study", "machine", "params", "sweep", "stages")
@@ -101,7 +102,7 @@ def read_recipe(raw: Mapping[str, Any], places: Places, text: str) -> Recipe:
             ("study",) if "study" in raw else (),
             "a recipe names its study" if study is None else f"{study!r} cannot name a study",
             why="the name becomes a directory",
-            fix="write study: NAME with letters, digits, '.', '_' and '-'",
+            fix=f"write study: NAME with up to {LONGEST_ID} letters, digits, '.', '_' and '-'",
         )
     for key in ("params", "sweep", "stages"):
         _expect_mapping(raw, (key,), places)
@@ -121,8 +122,9 @@ def read_recipe(raw: Mapping[str, Any], places: Places, text: str) -> Recipe:
 
 
 def is_name(text: str) -> bool:
-    """Say whether a text can be a path component: no separators, no leading dot, nothing odd."""
-    return bool(text) and text[0].isalnum() and all(c.isascii() and (c.isalnum() or c in "._-") for c in text)
+    """Say whether a text can be a path component: no separators, no leading dot, nothing odd, not too long."""
+    plain = all(c.isascii() and (c.isalnum() or c in "._-") for c in text)
+    return 0 < len(text) <= LONGEST_ID and text[0].isalnum() and plain
 
 
 def _expect_mapping(raw: Mapping[str, Any], path: KeyPath, places: Places) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,9 @@ def load(folder: Path) -> Study:
             f"{folder} is no study", why="it has no plan.json", fix="plan one: autoexp plan RECIPE"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        again = f"autoexp plan {shlex.quote(str(folder / 'recipe.yaml'))} --root {shlex.quote(str(folder.parent))}"
         raise AutoexpError(
-            f"{path} cannot be read", why=str(error), fix=f"plan again: autoexp plan {folder / 'recipe.yaml'}"
+            f"{path} cannot be read", why=str(error), fix=f"move it away, then plan again: {again}"
         ) from error
 
 

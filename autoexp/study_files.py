@@ -12,7 +12,7 @@ from pathlib import Path
 from autoexp import __version__
 from autoexp.codec import encode
 from autoexp.errors import AutoexpError
-from autoexp.files import sync_directory, sync_file_system, write_atomically
+from autoexp.files import read_json, sync_directory, sync_file_system, write_atomically
 from autoexp.jobfiles import job_yaml, run_script
 from autoexp.model import JSON, JobSpec, Machine
 from autoexp.outline import Plan
@@ -35,8 +35,12 @@ class Difference:
         return bool(self.added or self.retired or self.changed or self.recipe)
 
 
-def new_key() -> str:
-    """Draw a study's own random mark."""
+def key_for(folder: Path) -> str:
+    """Draw a new study's own mark, or find the one of its attempts: then only its plan.json was lost."""
+    for intent in folder.glob("jobs/*/attempts/*/intent.json"):
+        token = (read_json(intent) or {}).get("token")
+        if isinstance(token, str):
+            return token.rpartition(".")[2]
     return secrets.token_hex(4)
 
 
@@ -93,7 +97,7 @@ def write(study: Study, recipe_text: str, old: Study | None) -> Difference:
         raise AutoexpError(
             f"the study cannot be written to {study.dir}",
             why=str(error),
-            fix="choose a folder you may write to: --root DIR",
+            fix="make room, or choose a folder that you may write to: --root DIR",
         ) from error
     return difference
 

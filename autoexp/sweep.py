@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import product
+from math import prod
 from typing import Any
 
 from autoexp.expressions import literal
 
 KEYS = ("type", "params", "configs", "groups", "defaults", "filter", "require")
 TYPES = ("product", "list", "zip")
+
+MOST_POINTS = 100_000
+"""More is a slip: nobody could wait for its plan, nor look at it."""
 
 Path = tuple[str | int, ...]
 """Leads to a key, from the sweep down."""
@@ -155,6 +159,9 @@ def _spell(factor: list[Point]) -> str:
 
 
 def _product(factors: list[list[Point]], path: Path) -> list[Point]:
+    if (count := prod(map(len, factors))) > MOST_POINTS:
+        fix = "filter earlier, by groups, or make several studies of it"
+        raise SweepError(f"this sweep has {count:,} points; a study takes {MOST_POINTS:,}", path, fix)
     return [reduce(lambda a, b: _merge(a, b, path), row, Point()) for row in product(*factors)]
 
 

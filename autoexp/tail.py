@@ -8,13 +8,15 @@ from autoexp.backends import Backend
 from autoexp.logs import LONGEST_LINE_BYTES, OF_THE_SCHEDULER, LogFacts, complete_lines, is_stronger, may_tell, symptom
 
 CHUNK_BYTES = 1 << 20
+LOOK_BYTES = 16 << 20
+"""How much of a log one look reads, so that a flood in one log delays no other job."""
 LONGEST_LAST_LINE = 200
 
 
 def read_on(path: Path, facts: LogFacts, backend: Backend, *, ended: bool = False) -> LogFacts:
     """Take what was written to a log since the last look into account; a new or shortened file is read anew.
 
-    What stands behind the last line end is a line once the program has `ended`.
+    What stands behind the last line end is a line once the program has `ended`. One look reads so much and no more.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -24,7 +26,8 @@ def read_on(path: Path, facts: LogFacts, backend: Backend, *, ended: bool = Fals
         status = os.fstat(descriptor)
         if status.st_ino != facts.inode or status.st_size < facts.offset:
             facts = replace(LogFacts(), inode=status.st_ino, saves=facts.saves)
-        while chunk := os.pread(descriptor, CHUNK_BYTES, facts.offset):
+        end = facts.offset + LOOK_BYTES
+        while facts.offset < end and (chunk := os.pread(descriptor, CHUNK_BYTES, facts.offset)):
             lines, used = complete_lines(chunk)
             if not used and ended:
                 lines, used = [chunk.rstrip(b"\r")], len(chunk)
@@ -33,7 +36,7 @@ def read_on(path: Path, facts: LogFacts, backend: Backend, *, ended: bool = Fals
             facts = replace(_read_lines(lines, facts, backend), offset=facts.offset + used)
     finally:
         os.close(descriptor)
-    return facts
+    return replace(facts, behind=facts.offset >= end)
 
 
 def _read_lines(lines: list[bytes], facts: LogFacts, backend: Backend) -> LogFacts:

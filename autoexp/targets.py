@@ -36,7 +36,12 @@ def existing_root(given: Path) -> Path:
         AutoexpError: it is not.
     """
     if given.is_dir():
-        return given.resolve()
+        root = given.resolve()
+        for place in (root, *root.parents[:3]):  # a study, its jobs, a job, or what a job has
+            if studies.exists(place):
+                why = f"it {'is' if place == root else 'lies in'} the study {place.name}, and a root is watched whole"
+                raise AutoexpError(f"{given} is no experiments folder", why=why, fix=f"name its root: {place.parent}")
+        return root
     why = "it is a file" if given.exists() else "there is no such folder"
     fix = "name the folder that holds the studies, or plan one: autoexp plan RECIPE --root DIR"
     raise AutoexpError(f"{given} is no experiments folder", why=why, fix=fix)

@@ -64,7 +64,7 @@ def view(root: Path, var: str | None = None, *, until: float | None = None) -> V
     records = [r for r in History(runtime / "journal").records() if until is None or unstamp(r["at"]) <= until]
     registry.replay(map(to_transition, records))
     for ledger in registry.ledgers.values():
-        for spec in ledger.study.plan.jobs:
+        for spec in ledger.study.plan.jobs if until is None else ():
             if spec.id not in ledger.jobs:
                 ledger.put(Job(spec=spec, state=State.WAITING))
     watched = lease.holder(root)

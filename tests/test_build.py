@@ -30,7 +30,7 @@ Build = Callable[..., JobSpec]
 def test_a_list_is_an_argv_and_each_value_is_replaced_inside_its_element_as_text(build: Build) -> None:
     job = build("command: [echo, 'a ${lr} b', \"it's $HOME\", '$((1+1))', '`x`', 7, true, '\\${lr}', '']")
 
-    assert job.argv == ("echo", "a 0.5 b", "it's $HOME", "$((1+1))", "`x`", "7", "True", "${lr}", "")
+    assert job.argv == ("echo", "a 0.5 b", "it's $HOME", "$((1+1))", "`x`", "7", "true", "${lr}", "")
     assert (job.backend, job.output) == ("command", "")
 
 
@@ -139,7 +139,7 @@ def test_hooks_prepare_a_submission_with_their_values(build: Build) -> None:
 def test_the_environment_is_text(build: Build) -> None:
     job = build("command: [train]\nenv: {NAME: 'a ${lr}', N: 3, FLAG: true}")
 
-    assert job.env == {"NAME": "a 0.5", "N": "3", "FLAG": "True"}
+    assert job.env == {"NAME": "a 0.5", "N": "3", "FLAG": "true"}
 
 
 def test_params_are_all_that_the_recipe_names_resolved(build: Build) -> None:

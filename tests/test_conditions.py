@@ -39,6 +39,22 @@ def file(path: str) -> Condition:
 # Answers
 
 
+def never(part: Condition) -> Condition:
+    return Condition(name="not", parts=(part,))
+
+
+def test_what_must_not_be_is_dead_once_it_is_for_good() -> None:
+    over, going = facts(a_job("a", State.SUCCEEDED)), facts(a_job("a", State.RUNNING))
+    both = Condition(name="all", parts=(succeeded("a"), succeeded("a")))
+    one = Condition(name="any", parts=(file("x"), succeeded("a")))
+
+    assert [ask(never(part), over).dead for part in (succeeded("a"), both, one)] == [True, True, True]
+    assert [ask(never(part), going).dead for part in (succeeded("a"), both, one)] == [False, False, False]
+    assert ask(never(reached(5, "a")), facts(a_job("a", State.RUNNING, checkpoints=(5,)))).dead
+    assert ask(never(never(succeeded("a"))), facts(a_job("a", State.FAILED))).dead
+    assert not ask(never(file("x")), facts(files={Question(kind="exists", path="x"): 1})).dead, "files may go"
+
+
 @pytest.mark.parametrize("state", sorted(State))
 def test_job_succeeded_holds_for_a_success_and_is_dead_for_every_other_end(state: State) -> None:
     verdict = ask(succeeded("a"), facts(a_job("a", state)))
@@ -51,7 +67,7 @@ def test_job_succeeded_holds_for_a_success_and_is_dead_for_every_other_end(state
 def test_all_jobs_of_a_stage_must_hold_and_one_dead_one_is_the_reason() -> None:
     done, waits, failed = a_job("a", State.SUCCEEDED), a_job("b", State.RUNNING), a_job("c", State.FAILED)
 
-    assert ask(succeeded("a"), facts(done)) == Verdict(holds=True, reason="a is succeeded")
+    assert ask(succeeded("a"), facts(done)) == Verdict(holds=True, reason="a is succeeded", stays=True)
     assert ask(succeeded("a", "b"), facts(done, waits)) == Verdict(holds=False, reason="b is running")
     assert ask(succeeded("a", "b", "c"), facts(done, waits, failed)) == Verdict(
         holds=False, reason="c is failed", dead=True

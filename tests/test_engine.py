@@ -283,6 +283,105 @@ def test_a_lost_var_runs_nothing_again(room: "Room") -> None:
     assert (room.job_dir("eval-one") / "runs").read_text() == "ran\n"
 
 
+@pytest.mark.parametrize("lost", ["all of var", "its tail"])
+def test_what_was_cancelled_or_held_before_var_was_lost_is_held_and_runs_no_more(room: "Room", lost: str) -> None:
+    stages = "one: {retry: {max_attempts: 3, backoff: 0.05s}, command: 'echo ran >> runs; exec sleep 60'}\n"
+    room.plan(f"{stages}two: {{start: {{file_exists: {{path: go}}}}, command: 'echo ran >> runs'}}\n")
+    watcher = room.watch()
+    room.wait_for({"one": "running"})
+    shutil.copytree(room.var, room.home / "copy")
+    room.run("mark", "demo/one", "cancel")
+    room.run("mark", "demo/two", "hold")
+    room.wait_for({"one": "cancelled", "two": "held"})
+    room.stop(watcher)
+    shutil.rmtree(room.var)
+    if lost == "its tail":
+        (room.home / "copy").rename(room.var)
+    (room.job_dir("two") / "go").touch()
+
+    assert room.run("watch", room.root, "--until-done").returncode == 1
+    assert room.states() == {"one": "held", "two": "held"}
+    assert "was asked at 20" in room.rows()["two"]["reason"]
+    assert (room.job_dir("one") / "runs").read_text() == "ran\n"
+
+    room.run("mark", "demo/two", "release")
+    assert room.run("watch", room.root, "--until-done").returncode == 1
+    assert room.states() == {"one": "held", "two": "succeeded"}
+
+
+def test_nothing_that_an_attempt_left_running_runs_beside_the_next_one(room: "Room") -> None:
+    left = "setsid sh -c 'while :; do echo $$ >> alive; sleep 0.02; done' & sleep 0.2; exit 1"
+    room.plan(f"one: {{retry: {{max_attempts: 2, backoff: 0.05s}}, command: [sh, -c, {json.dumps(left)}]}}\n")
+
+    room.run("watch", room.root, "--until-done")
+
+    room.wait_until(lambda: room.processes() == [], "the end of every process")
+    pids = (room.job_dir("one") / "alive").read_text().split()
+    assert len(set(pids)) == 2
+    assert pids == sorted(pids, key=pids.index), "one after the other"
+
+
+def test_a_gate_takes_no_time_from_what_comes_after_it(room: "Room") -> None:
+    room.write("hooks/slow.py", f"import time; time.sleep(1.5)\n{GATE}")
+    retry = "retry: {max_attempts: 1, when: {hung: fail}}"
+    room.plan(f"one: {{gate: slow, stall: {{no_progress: 1s}}, {retry}, command: sleep 0.3}}\n")
+
+    room.run("watch", room.root, "--until-done")
+
+    assert room.states() == {"one": "succeeded"}
+    assert not any(trigger == "stalled" for trigger, _, _ in room.moves("one"))
+
+
+def test_a_hung_job_says_that_it_got_no_further(room: "Room") -> None:
+    room.plan("one: {stall: {no_progress: 0.2s}, retry: {when: {hung: fail}}, command: sleep 60}\n")
+
+    room.run("watch", room.root, "--until-done")
+
+    assert room.rows()["one"]["reason"] == "it got no further, and was stopped: ended by SIGTERM"
+
+
+def test_what_could_not_be_brought_about_fails_the_watch_and_is_told(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\ntwo: {each: {job: one}, command: 'true'}\n")
+    with (room.root / "demo" / "recipe.yaml").open("a") as file:
+        file.write("# a comment\n")
+
+    done = room.run("watch", room.root, "--until-done")
+
+    assert done.returncode == 1
+    assert "problem: demo: appear two-one" in done.stderr
+    assert "problem: demo: appear two-one" in room.run("status", room.root).stdout
+
+
+def test_a_markers_folder_that_is_none_keeps_no_ending_from_being_seen(room: "Room") -> None:
+    room.plan("one: {command: 'until test -e go; do sleep 0.02; done'}\n")
+    room.watch()
+    room.wait_for({"one": "running"})
+
+    shutil.rmtree(room.job_dir("one") / "markers")
+    (room.job_dir("one") / "markers").touch()
+    (room.job_dir("one") / "go").touch()
+
+    room.wait_for({"one": "succeeded"})
+    room.wait_until(lambda: "markers: Not a directory" in room.run("status", room.root).stdout)
+    assert "problem: " in room.run("why", "demo/one").stdout
+
+
+def test_a_flood_in_one_log_delays_no_other_job(room: "Room") -> None:
+    room.machine(sweep="1h")
+    flood = "(yes ' iteration 1/ 100 | some text' || true) | head -c 200000000; until test -e go; do sleep 0.05; done"
+    quiet = "quiet: {start: {file_exists: {path: go}}, command: 'true'}"
+    room.plan(f"flood: {{command: {json.dumps(flood)}}}\n{quiet}\n")
+    room.watch()
+    log = room.attempt_dir("flood") / "output.log"
+    room.wait_until(lambda: log.exists() and log.stat().st_size > 150_000_000)
+
+    room.touch("quiet", "start")
+    room.wait_for({"quiet": "succeeded"})
+    (room.job_dir("flood") / "go").touch()
+
+    room.wait_for({"flood": "succeeded"}, within_s=180)
+
+
 def test_a_job_outlives_its_watcher_and_is_found_again(room: "Room") -> None:
     room.plan("one: {command: 'until test -e go; do sleep 0.02; done; echo done'}\n")
     watcher = room.watch()

@@ -69,6 +69,16 @@ def test_a_hook_prepares_a_job_with_the_recipe_s_values(put: Put, tmp_path: Path
     assert (tmp_path / "x").read_text() == "3"
 
 
+def test_a_hook_that_was_corrected_is_read_anew(put: Put, tmp_path: Path) -> None:
+    call = put("mine", "def prepare(job_dir, n):\n    raise ValueError('broken')\n")
+    with pytest.raises(AutoexpError, match="broken"):
+        hooks.prepare(call, tmp_path)
+
+    put("mine", "def prepare(job_dir, n):\n    return {'corrected': n}\n")
+
+    assert hooks.prepare(call, tmp_path) == {"corrected": 3}
+
+
 def test_a_hook_s_refusal_is_its_own_answer(put: Put, tmp_path: Path) -> None:
     text = "from autoexp.errors import HookRefused\n"
     call = put(

@@ -58,6 +58,8 @@ def test_however_a_log_grows_its_lines_are_the_same(log: bytes, steps: list[int]
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", EndingClass.GPU_OOM),
         ("[rank3]: torch.cuda.OutOfMemoryError: CUDA out of memory.", EndingClass.GPU_OOM),
         ("torch.OutOfMemoryError: HIP out of memory. Tried to allocate 1.00 GiB", EndingClass.GPU_OOM),
+        ("RuntimeError: CUDA error: out of memory", EndingClass.GPU_OOM),
+        ("/usr/bin/python3.11: No module named megatron", EndingClass.CONFIG),
         ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate", EndingClass.GPU_OOM),
         ("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0", EndingClass.HOST_OOM),
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=7.0.", EndingClass.HOST_OOM),
@@ -100,6 +102,12 @@ def test_an_error_line_points_at_a_class_of_ending(line: str, kind: EndingClass)
         "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-03-01T10:00:00 ***",
         "WARNING: memory usage 90 %",
         "Traceback (most recent call last):",
+        "node7:1:1 [0] NCCL WARN Call to bind failed: Address already in use",
+        "WARNING: No module named 'transformer_engine', falling back to torch",
+        "[rank: 0] Received SIGTERM: 15",
+        "srun: error: wrap_on_data: [scanner.example:13610] on_data returned rc: Incompatible versions",
+        "UserWarning: error_if_nonfinite is False",
+        "args.log_oom_warnings=False",
     ],
 )
 def test_an_ordinary_line_points_at_nothing(line: str) -> None:

@@ -98,8 +98,9 @@ def test_a_marker_is_known_by_its_inode_and_time_of_change(folder: Path) -> None
 @pytest.mark.parametrize("verdict", ["taken", "refused"])
 def test_an_answer_is_a_json_file_in_place_of_the_marker(folder: Path, verdict: str) -> None:
     (folder / "hold").write_text("odd")
+    marker = one(folder)
 
-    markers.answer(one(folder), verdict, {"verb": "hold", "from": "waiting"}, AT)
+    markers.answer(marker, verdict, {"verb": "hold", "from": "waiting"}, AT)
 
     assert [path.name for path in folder.iterdir()] == [verdict]
     (answer,) = (folder / verdict).iterdir()
@@ -107,6 +108,8 @@ def test_an_answer_is_a_json_file_in_place_of_the_marker(folder: Path, verdict: 
     assert json.loads(answer.read_text()) == {
         "at": "2026-11-20T21:40:01.250000Z",
         "marker": "hold",
+        "inode": marker.inode,
+        "ctime_ns": marker.ctime_ns,
         "said": "odd",
         "verb": "hold",
         "from": "waiting",

@@ -101,6 +101,13 @@ def test_a_first_look_at_a_log_that_was_long_silent_is_a_stall() -> None:
     assert [event.trigger for event in events] == ["started", "stalled"]
 
 
+def test_an_attempt_at_its_gate_does_not_stall() -> None:
+    gated = replace(STALLS, gate=("python", "gate.py"))
+
+    assert between(RUNS, later(RUNS, 61), gated) == []
+    assert between(replace(RUNS, gate={"code": 0}), later(replace(RUNS, gate={"code": 0}), 61), gated) != []
+
+
 def test_an_attempt_that_has_ended_does_not_stall() -> None:
     over = later(RUNS, 600, exit=Exit(code=1))
 

@@ -285,9 +285,17 @@ def test_a_recipe_outside_any_repository_has_no_revision(tmp_path: Path) -> None
     assert study_files.provenance(tmp_path / "r.yaml")["revision"] is None
 
 
+def test_a_study_that_lost_its_plan_is_known_by_its_attempts(tmp_path: Path) -> None:
+    attempt = tmp_path / "jobs" / "one" / "attempts" / "001"
+    attempt.mkdir(parents=True)
+    (attempt / "intent.json").write_text('{"token": "one.1.abcd1234"}')
+
+    assert study_files.key_for(tmp_path) == "abcd1234"
+
+
 def test_keys_are_drawn_at_random_and_plans_hold_plain_json(tmp_path: Path, make_spec: Specs) -> None:
-    made = study(tmp_path, make_spec("one"), key=study_files.new_key())
+    made = study(tmp_path, make_spec("one"), key=study_files.key_for(tmp_path))
     write(made)
 
-    assert len({study_files.new_key() for _ in range(100)}) == 100
+    assert len({study_files.key_for(tmp_path) for _ in range(100)}) == 100
     assert json.loads((made.dir / "plan.json").read_text())["key"] == made.key

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp import backends
+from autoexp import backends, tail
 from autoexp.logs import LogFacts
 from autoexp.model import EndingClass
 from autoexp.tail import CHUNK_BYTES, read_on
@@ -117,6 +117,41 @@ def test_lines_longer_than_a_chunk_do_not_stop_the_reading(tmp_path: Path) -> No
     facts = read_on(log, LogFacts(), COMMAND)
 
     assert (facts.last_line, facts.offset) == ("end", log.stat().st_size)
+
+
+def test_one_look_reads_so_much_and_the_next_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "LOOK_BYTES", CHUNK_BYTES)
+    log = tmp_path / "log"
+    log.write_bytes(b"x\n" * CHUNK_BYTES + b"end\n")
+
+    looks = [read_on(log, LogFacts(), COMMAND)]
+    while looks[-1].behind:
+        looks.append(read_on(log, looks[-1], COMMAND))
+
+    assert [look.offset for look in looks] == [CHUNK_BYTES, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES + 4]
+    assert looks[-1].last_line == "end"
+
+
+RESET, OOM = "Connection reset by peer", "CUDA out of memory"
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        pytest.param([RESET, OOM], EndingClass.GPU_OOM, id="a cause after a hint"),
+        pytest.param([OOM, RESET], EndingClass.GPU_OOM, id="what others say then"),
+        pytest.param([OOM, "DUE TO TIME LIMIT"], EndingClass.TIME_LIMIT, id="the scheduler knows best"),
+        pytest.param([RESET, REPORT.format(5)], None, id="the training went on"),
+        pytest.param(["DUE TO PREEMPTION", REPORT.format(5)], EndingClass.PREEMPTED, id="it goes on to save"),
+    ],
+)
+def test_of_several_symptoms_the_strongest_counts_unless_the_training_went_on(
+    tmp_path: Path, lines: list[str], kind: EndingClass | None
+) -> None:
+    log = tmp_path / "log"
+    log.write_text("".join(f"{line}\n" for line in lines))
+
+    assert read_on(log, LogFacts(), MEGATRON).symptom is kind
 
 
 def test_the_last_line_is_shortened(tmp_path: Path) -> None:

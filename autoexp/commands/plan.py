@@ -10,6 +10,7 @@ run keep what they ran with.
 import argparse
 import json
 import os
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) ->
     folder = root.resolve() / recipe.study
     _check_place(root, folder, dry_run=dry_run)
     old = studies.load(folder) if studies.exists(folder) else None
-    key = old.key if old else study_files.new_key()
+    key = old.key if old else study_files.key_for(folder)
     world = World(machine=machine, root=str(root.resolve()), hooks=hooks.find, variables=os.environ, key=key)
     study = Study(
         dir=folder,
@@ -96,7 +97,7 @@ def _check_place(root: Path, folder: Path, *, dry_run: bool) -> None:
     if not place.is_dir():
         raise AutoexpError(f"{root} cannot hold studies", why=f"{place} is a file", fix="choose a folder: --root DIR")
     if not dry_run and not os.access(place, os.W_OK | os.X_OK):
-        fix = "choose a folder you may write to: --root DIR"
+        fix = "choose a folder that you may write to: --root DIR"
         raise AutoexpError(f"{root} cannot hold studies", why=f"{place} may not be written to", fix=fix)
 
 
@@ -136,7 +137,7 @@ def describe(study: Study, difference: Difference, *, dry_run: bool) -> list[str
         lines.append("nothing has changed since it was planned")
     elif difference == Difference(kept=difference.kept, recipe=True):
         lines.append("its jobs have not changed; what appears for them from now on follows this recipe and machine")
-    return [*lines, f"next: autoexp watch {study.root}"]
+    return [*lines, f"next: autoexp watch {shlex.quote(str(study.root))}"]
 
 
 def _jobs(count: int) -> str:

@@ -6,6 +6,7 @@ autoexp why experiments/demo/jobs/cooldown-model10M-lr0.001 --json
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,6 +80,7 @@ def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
         "dir": str(folder),
         "log": str(probe.attempt_dir(folder, job.attempt) / "output.log") if job.attempt else None,
         "watched": seen.watcher is not None,
+        "problems": [what for about, what in seen.problems.items() if about == f"{name}/{job.id}"],
     }
 
 
@@ -95,6 +97,7 @@ def _text(said: dict[str, Any]) -> Iterator[str]:
     yield f"{said['study']}/{said['job']} is {said['state']}" + (f": {said['reason']}" if said["reason"] else "")
     if said["progress"]:
         yield f"  progress: {said['progress']}"
+    yield from (f"  problem: {problem}" for problem in said["problems"])
     if said["unsettled"]:
         yield f"  checkpoints {said['unsettled']} are whole, but the tracker does not name them yet"
     if said["attempt"]:
@@ -111,4 +114,4 @@ def _text(said: dict[str, Any]) -> Iterator[str]:
     if not said["watched"]:
         yield "  no watcher runs: nothing moves until one does (autoexp watch ROOT)"
     yield f"  what would move it: {said['hint'] or 'its own end'}"
-    yield f"  type: autoexp mark {said['dir']} {'|'.join(said['verbs'])}"
+    yield f"  type: autoexp mark {shlex.quote(said['dir'])} {'|'.join(said['verbs'])}"

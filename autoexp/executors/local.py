@@ -81,6 +81,8 @@ class Local:
             write_new(claim, f"{WITHDRAWN}\n".encode())
         except FileExistsError:
             return claim.read_text(encoding="utf-8").strip() == WITHDRAWN
+        except FileNotFoundError:  # its folder is gone, or never was
+            return self.queue.pop(order.token, None) is not None
         self.queue.pop(order.token, None)
         return True
 
@@ -106,16 +108,20 @@ class Local:
         if lives or (order.attempt_dir / "exit.json").exists():
             return bool(lives)
         if leader is None:
-            return any(hosts.carriers("AUTOEXP_TOKEN", order.token))
+            return self._has_begun(order.token) or any(hosts.carriers("AUTOEXP_TOKEN", order.token))
         if lives is False:
             _end_remains(order)
         return lives
 
+    def _has_begun(self, token: str) -> bool:
+        """Say whether the process that we started lives: the kernel shows its environment only a moment later."""
+        child = self.running[token].child if token in self.running else None
+        return child is not None and hosts.start_time(child) is not None
+
     def forget(self, order: Order) -> None:
-        """Free an attempt's slots; if it was stopped, nothing of it stays behind."""
-        self.queue.pop(order.token, None)
+        """Free an attempt's slots; nothing that it left running stays behind, beside the next attempt."""
         running = self.running.pop(order.token, None)
-        if running is not None and running.kill_at is not None:
+        if self.queue.pop(order.token, None) is None:
             _end_remains(order)
         if running is not None and running.child is not None:
             self._leaving.append(running.child)

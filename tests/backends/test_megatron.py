@@ -263,6 +263,13 @@ def test_a_marker_before_the_final_save_is_no_end() -> None:
     )
 
 
+def test_where_nothing_says_how_far_to_train_nothing_is_finished() -> None:
+    verdict = megatron.finished({"train-samples": 1000}, Seen(log=LogFacts(done=True)))
+
+    assert not verdict.holds
+    assert "how far it had to train" in verdict.reason
+
+
 def test_a_finished_run_that_is_started_again_is_still_finished() -> None:
     facts = read([" loading checkpoint from /ck at iteration 3052", DONE])
 

@@ -162,7 +162,7 @@ def test_what_may_not_be_written_to_stays_as_it_was(here: "Room", humble: tuple[
     assert (refused.returncode, refused.stdout) == (1, "")
     assert only_shown.returncode == 0
     assert len(refused.stderr.splitlines()) == 3
-    assert "choose a folder you may write to: --root DIR" in refused.stderr
+    assert "choose a folder that you may write to: --root DIR" in refused.stderr
     assert after == before
 
 

@@ -52,7 +52,7 @@ def test_replay_shows_any_moment(done: "Room", say: "Say") -> None:
         assert next(row["state"] for row in rows if row["job"] == "one") == last["to"]
 
     before = say("replay", done.root, "--at", "2020-01-01").out
-    assert set(before.splitlines()) == {f"demo/{job} waiting (attempt 0)" for job in ("one", "bad", "after", "held")}
+    assert before.strip() == "", "none of its jobs had been born"
 
 
 def test_a_journal_that_adds_up_passes_the_check(done: "Room", say: "Say") -> None:

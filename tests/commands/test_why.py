@@ -25,7 +25,7 @@ cooldown:
 """
 FIELDS = [
     *("study", "job", "state", "reason", "attempt", "attempts", "pending", "progress", "unsettled", "conditions"),
-    *("moves", "verbs", "hint", "dir", "log", "watched"),
+    *("moves", "verbs", "hint", "dir", "log", "watched", "problems"),
 ]
 
 

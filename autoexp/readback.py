@@ -1,0 +1,53 @@
+"""What people asked, and the journal has lost: with var/ gone, or an older copy of it put back, disk still knows.
+
+Every answer in markers/taken/ names the marker it answers, as the journal's line for it does. Where the newest answer
+is none that the journal knows, and asked for an end or a halt, the job is held until somebody looks.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoexp.events import Requested
+from autoexp.files import read_json
+from autoexp.markers import TAKEN
+from autoexp.model import Verb
+from autoexp.registry import Key, Ledger
+
+HALTS = (Verb.HOLD, Verb.SAVE, Verb.CANCEL, Verb.SUCCEED, Verb.FAIL)
+Obeyed = set[tuple[Key, int, int]]
+"""The markers that the journal knows, by whom they were for, inode and time of change."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    verb: str
+    at: str
+    identity: tuple[int, int]
+
+
+def lost_wishes(ledger: Ledger, jobs: Iterable[str], obeyed: Obeyed, now: float) -> Iterator[tuple[Key, Requested]]:
+    """Ask that jobs be held which somebody halted without the journal's knowing."""
+    known = {(inode, ctime_ns) for key, inode, ctime_ns in obeyed if key.study == ledger.study.name}
+    for_all = _newest_halt(ledger.study.dir / "markers", known)
+    for job in jobs:
+        wish = _newest_halt(ledger.dir_of(job) / "markers", known) or for_all
+        if wish is not None:
+            reason = f"{wish.verb} was asked at {wish.at}, and the journal has lost it; release it, or ask again"
+            inode, ctime_ns = wish.identity
+            event = Requested(at=now, verb=Verb.HOLD, reason=reason, inode=inode, ctime_ns=ctime_ns)
+            yield Key(ledger.study.name, job), event
+
+
+def _newest_halt(folder: Path, known: set[tuple[int, int]]) -> _Wish | None:
+    """Read the newest answer only: whatever was asked before it no longer counts."""
+    try:
+        name = max(os.listdir(folder / TAKEN), default="")  # noqa: PTH208 - asked for every job, and mostly not there
+    except FileNotFoundError:
+        return None
+    said = read_json(folder / TAKEN / name) or {}
+    if said.get("marker") not in set(HALTS) or "inode" not in said:
+        return None
+    wish = _Wish(said["marker"], said["at"], (said["inode"], said["ctime_ns"]))
+    return wish if wish.identity not in known else None

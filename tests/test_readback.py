@@ -1,0 +1,70 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoexp.model import Job, JobSpec, State, Verb
+from autoexp.readback import lost_wishes
+from autoexp.registry import Key, Ledger
+
+NOW = 1_795_210_801.0
+
+
+@pytest.fixture
+def ledger(make_ledger: Callable[..., Ledger], make_spec: Callable[..., JobSpec]) -> Ledger:
+    return make_ledger(*(Job(spec=make_spec(name), state=State.WAITING) for name in ("one", "two")))
+
+
+def take(folder: Path, verb: str, inode: int, at: str = "20261120T214000.000000Z", **more: Any) -> None:
+    """Write the answer to a marker that was taken."""
+    (folder / "markers" / "taken").mkdir(parents=True, exist_ok=True)
+    said = {"at": at, "marker": verb, "inode": inode, "ctime_ns": 5, **more}
+    (folder / "markers" / "taken" / f"{at}-{verb}.json").write_text(json.dumps(said))
+
+
+def asked(ledger: Ledger, *known: tuple[str, int]) -> dict[str, str]:
+    obeyed = {(Key("demo", job), inode, 5) for job, inode in known}
+    found = list(lost_wishes(ledger, ["one", "two"], obeyed, NOW))
+    assert all(event.verb is Verb.HOLD for _, event in found)
+    return {key.job: event.reason.partition(" was")[0] for key, event in found}
+
+
+def test_where_nobody_ever_asked_nothing_is_lost(ledger: Ledger) -> None:
+    assert asked(ledger) == {}
+
+
+def test_an_answer_that_the_journal_knows_is_not_lost(ledger: Ledger) -> None:
+    take(ledger.dir_of("one"), "cancel", 7)
+
+    assert asked(ledger, ("one", 7)) == {}
+    assert asked(ledger, ("one", 8)) == {"one": "cancel"}
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_only_what_halts_a_job_is_worth_holding_it(ledger: Ledger, verb: Verb) -> None:
+    take(ledger.dir_of("one"), verb, 7)
+
+    assert asked(ledger) == ({"one": verb} if verb in ("hold", "save", "cancel", "succeed", "fail") else {})
+
+
+def test_only_the_newest_answer_counts(ledger: Ledger) -> None:
+    take(ledger.dir_of("one"), "cancel", 7, at="20261120T214000.000000Z")
+    take(ledger.dir_of("one"), "retry", 8, at="20261120T214001.000000Z")
+
+    assert asked(ledger) == {}
+
+
+def test_what_was_asked_of_the_study_was_asked_of_every_job(ledger: Ledger) -> None:
+    take(ledger.study.dir, "cancel", 7)
+
+    assert asked(ledger) == {"one": "cancel", "two": "cancel"}
+    assert asked(ledger, ("one", 7)) == {}, "the others refused it"
+
+
+def test_an_answer_that_cannot_be_read_is_none(ledger: Ledger) -> None:
+    take(ledger.dir_of("one"), "cancel", 7)
+    next((ledger.dir_of("one") / "markers" / "taken").iterdir()).write_text("{")
+
+    assert asked(ledger) == {}

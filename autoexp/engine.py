@@ -25,6 +25,7 @@ from autoexp.progress import Progress
 from autoexp.readback import lost_wishes
 from autoexp.registry import Key, Ledger, Registry, stamp_of
 from autoexp.snapshot import Snapshot, changes
+from autoexp.upkeep import Upkeep
 from autoexp.watch import EVERYTHING, Hint, Observer
 
 ROOT: Hint = "root"
@@ -48,6 +49,7 @@ class Engine:
 
     registry: Registry
     journal: Journal
+    upkeep: Upkeep
     lease: Lease
     observer: Observer
     progress: Progress
@@ -99,12 +101,14 @@ class Engine:
         for name, problem in self.mailroom.problems.items():
             self.progress.problem(name, problem)
         self.progress.watched_by(self.observer.name)
+        self.progress.problem("journal", self.upkeep.tend(now))
         self.progress.write(now)
         self.listener([])
 
     def close(self) -> None:
         """Stop watching; jobs go on by themselves."""
         if self.lease.is_ours():
+            self.progress.problem("journal", self.upkeep.close(clock.now()))
             self.progress.write(clock.now(), at_once=True)
         self.observer.close()
         self.journal.close()
@@ -112,7 +116,7 @@ class Engine:
 
     def _patience_s(self) -> float:
         now = clock.now()
-        due = [self._next_sweep - now, self.lease.due_in_s(now)]
+        due = [self._next_sweep - now, self.lease.due_in_s(now), self.upkeep.due_in_s(now)]
         if (ringing := self._alarms.next_at()) is not None:
             due.append(ringing - now)
         due += [d for executor in self.executors.opened.values() if (d := executor.due_in_s()) is not None]
@@ -217,7 +221,7 @@ class Engine:
             keys.append(key := Key(ledger.study.name, job.id))
             self._note_state(key, job)
             if job.state in ACTIVE and job.state is not State.SUBMITTING:
-                self.executors.of(ledger).adopt(order_of(job, ledger), began=job.state is not State.QUEUED)
+                self.executors.of(ledger).adopt(self._orders[key], began=job.state is not State.QUEUED)
             if job.state is State.WAITING:
                 self._unasked.add(key)
         yield from self._lost_wishes([key for key in keys if key in self._unfinished])
@@ -367,11 +371,11 @@ class Engine:
         self.observer.add(self.registry.ledgers[key.study].dir_of(key.job) / "markers", key)
 
     def _watch_attempt(self, key: Key, job: Job) -> None:
-        folder = self.registry.ledgers[key.study].dir_of(key.job)
-        self.observer.add(probe.attempt_dir(folder, job.attempt), key)
+        order = self._orders[key]
+        self.observer.add(order.attempt_dir, key)
         if job.spec.output == "checkpoints":
-            self.observer.add(folder, key)
-            self.observer.add(folder / "checkpoints", key)
+            self.observer.add(order.job_dir, key)
+            self.observer.add(order.job_dir / "checkpoints", key)
 
     def _carry_out(self, actions: Iterable[tuple[Key, Action]]) -> Iterator[Fact]:
         for key, action in actions:

@@ -65,7 +65,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def sync_directory(folder: Path) -> None:
     """Make a folder's entries survive a power cut: what was created, linked, renamed or removed there."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's contents survive a power cut, whoever wrote them."""
+    _sync(path, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -87,3 +96,12 @@ def sync_file_system(folder: Path) -> None:
             raise OSError(number, os.strerror(number), str(folder))
     finally:
         os.close(descriptor)
+
+
+def make_folders(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder and those above it, and make each of them survive a power cut."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(mode=mode, exist_ok=True)
+    sync_directory(folder.parent)

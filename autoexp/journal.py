@@ -1,16 +1,16 @@
-"""The journal: one JSON line a transition, one file a watcher start, and nothing acts before its line is durable.
+"""The journal: one JSON line a transition, and nothing acts before its line is durable.
 
 `journal/<epoch>.jsonl` is created exclusively, so two watchers that start at once cannot both have it. Its first line
 records how much of its predecessor counts, and that part's CRC (of several, if a watcher died before it wrote its
 first line): whatever a stale watcher appends there later is ignored. Every line ends with its own CRC: CRC-32 of the
-line without it, as eight hex digits.
+line without it, as eight hex digits. Reading is in `history`, where its files lie in `segments`.
 """
 
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import Any
 
 from autoexp.codec import encode
 from autoexp.errors import AutoexpError
-from autoexp.files import sync_directory
+from autoexp.files import make_folders, sync_directory, sync_file
 from autoexp.model import State, Transition
+from autoexp.segments import Segment, segment_files
+from autoexp.standings import Standings
 
 VERSION = 1
 _CRC_MARK = ',"crc":"'
@@ -79,6 +81,14 @@ def to_record(transition: Transition, seq: int, epoch: int) -> dict[str, Any]:
     }
 
 
+def naming(study: str, job: str) -> bytes:
+    """Return the bytes that every line of a job has; none for any job's."""
+    if not study:
+        return b""
+    fields = json.dumps({"study": study, "job": job}, separators=(",", ":"), ensure_ascii=False)
+    return fields[1:-1].encode(errors="surrogatepass")
+
+
 def to_transition(record: Mapping[str, Any]) -> Transition:
     """Read a transition back."""
     return Transition(
@@ -96,123 +106,50 @@ def to_transition(record: Mapping[str, Any]) -> Transition:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """One watcher's file, as far as it counts."""
+class Mark:
+    """A place in the journal: how much of which file, and the number of the last line before it."""
 
-    path: Path
     epoch: int
     length: int
-    """Bytes that count."""
     crc: int
-    torn: int = 0
-    """Bytes behind them that are no complete line."""
-    open: bool = True
-    """No later file has said how much of it counts."""
+    lines: int
+    seq: int
 
-
-@dataclass(slots=True)
-class History:
-    """The whole journal, read once: its records come from `records`, and `segments` is known after that."""
-
-    folder: Path
-    segments: list[Segment] = field(default_factory=list)
-    seq: int = 0
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield every record that counts, oldest first.
-
-        Raises:
-            AutoexpError: a line is damaged anywhere but at the journal's very end.
-        """
-        files = segment_files(self.folder)
-        accepted = _accepted_lengths(files)
-        for epoch, path in files.items():
-            data = _bytes_of(path)
-            limit = accepted.get(epoch)
-            counted = data if limit is None else data[: limit[0]]
-            whole = counted.rfind(b"\n") + 1
-            yield from self._lines(path, counted[:whole])
-            _check_accepted(path, counted, limit)
-            crc = zlib.crc32(counted[:whole])
-            self.segments.append(Segment(path, epoch, whole, crc, len(counted) - whole, open=limit is None))
-
-    def _lines(self, path: Path, data: bytes) -> Iterator[dict[str, Any]]:
-        for number, line in enumerate(data.split(b"\n")[:-1], start=1):
-            record = _read(path, number, line)
-            if number == 1:
-                continue
-            if record.get("seq") != self.seq + 1:
-                raise _damaged(path, number, f"its number is {record.get('seq')}, where {self.seq + 1} is due")
-            self.seq += 1
-            yield record
-
-
-def segment_files(folder: Path) -> dict[int, Path]:
-    """List a journal's files by epoch."""
-    try:
-        paths = list(folder.iterdir())
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-    return dict(sorted((int(p.stem), p) for p in paths if p.suffix == ".jsonl" and p.stem.isdecimal()))
-
-
-def _bytes_of(path: Path, *, first_line: bool = False) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.readline() if first_line else file.read()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> AutoexpError:
-    fix = "ask the one who watches this root: the journal is for its owner only"
-    return AutoexpError(f"{path} cannot be read", why=str(error), fix=fix)
-
-
-def _accepted_lengths(files: Mapping[int, Path]) -> dict[int, tuple[int, str]]:
-    """Read from each file's first line how much of its predecessor counts."""
-    accepted: dict[int, tuple[int, str]] = {}
-    for path in files.values():
-        first = _bytes_of(path, first_line=True)
-        if first.endswith(b"\n"):
-            for before in _read(path, 1, first[:-1]).get("predecessors", ()):
-                accepted[before["epoch"]] = (before["length"], before["crc"])
-    return accepted
-
-
-def _check_accepted(path: Path, counted: bytes, limit: tuple[int, str] | None) -> None:
-    if limit is not None and f"{zlib.crc32(counted):08x}" != limit[1]:
-        raise AutoexpError(
-            f"{path} is not what its successor accepted",
-            why=f"the first {limit[0]} bytes were changed after they had been read",
-            fix=f"restore {path.name} from a backup, or move the journal folder away to start from the studies on disk",
+    def after(self, data: bytes, records: int) -> "Mark":
+        """Return the place behind what was written here: so many records, one a line."""
+        return replace(
+            self,
+            length=self.length + len(data),
+            crc=zlib.crc32(data, self.crc),
+            lines=self.lines + records,
+            seq=self.seq + records,
         )
 
 
-def _read(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        return from_line(line)
-    except ValueError as error:
-        raise _damaged(path, number, str(error)) from error
-
-
-def _damaged(path: Path, number: int, why: str) -> AutoexpError:
-    return AutoexpError(
-        f"{path}:{number}: the journal is damaged here",
-        why=why,
-        fix="restore the file from a backup, or move the journal folder away to start from the studies on disk",
-    )
-
-
 class Journal:
-    """The file this watcher writes; made by `open_journal`."""
+    """The file this watcher writes, and where every job stands by it; made by `open_journal`."""
 
-    def __init__(self, file: FileIO, epoch: int, seq: int) -> None:
+    def __init__(self, file: FileIO, mark: Mark, holder: Mapping[str, Any], standings: Standings) -> None:
         self._file = file
-        self.epoch = epoch
-        self.seq = seq
+        self._mark = mark
+        self._holder = holder
+        self._is_settled = True
+        self.standings = standings
+
+    @property
+    def epoch(self) -> int:
+        """Its file's name."""
+        return self._mark.epoch
+
+    @property
+    def seq(self) -> int:
+        """The number of its last line."""
+        return self._mark.seq
+
+    @property
+    def mark(self) -> Mark | None:
+        """The place that `standings` are of; None in the middle of a change, or after one that failed."""
+        return self._mark if self._is_settled else None
 
     def append(self, transitions: Sequence[Transition]) -> list[dict[str, Any]]:
         """Write transitions and make them durable, all with one sync; return their records.
@@ -222,38 +159,86 @@ class Journal:
         """
         records = [to_record(move, self.seq + n, self.epoch) for n, move in enumerate(transitions, start=1)]
         if records:
+            data = b"".join(to_line(record) for record in records)
+            self._is_settled = False
             try:
-                _write_all(self._file, b"".join(to_line(record) for record in records))
+                _write_all(self._file, data)
             except OSError as error:
                 raise AutoexpError(
                     "the journal cannot be written",
                     why=str(error),
                     fix="make room on its file system, then watch again: nothing was done that is not written",
                 ) from error
-            self.seq += len(records)
+            for record in records:
+                self.standings.take(record)
+            self._mark = self._mark.after(data, len(records))
+            self._is_settled = True
         return records
+
+    def begin_next(self, folder: Path, at: float) -> None:
+        """Go on in a new file, as another watcher would.
+
+        Raises:
+            FileExistsError: another watcher did.
+        """
+        mark = self._mark
+        before = [Segment(folder / f"{mark.epoch}.jsonl", mark.epoch, mark.length, mark.crc)]
+        file, begun = _begin(folder, before, mark.seq, self._holder, at)
+        self._file.close()
+        self._file, self._mark = file, begun
+
+    def successor(self, folder: Path) -> Path:
+        """Return the file that nobody but another watcher, or `begin_next`, can begin."""
+        return folder / f"{self.epoch + 1}.jsonl"
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def open_journal(folder: Path, history: History, holder: Mapping[str, Any], at: float) -> Journal:
-    """Begin the next file; `history` has been read to its end.
+def open_journal(
+    folder: Path,
+    segments: Sequence[Segment],
+    standings: Standings,
+    seq: int,
+    *,
+    holder: Mapping[str, Any],
+    at: float,
+) -> Journal:
+    """Begin the next file after these, which have been read to their ends.
 
     Raises:
         FileExistsError: another watcher began it first.
     """
-    last = history.segments[-1] if history.segments else None
-    epoch = last.epoch + 1 if last else 1
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
+    for segment in segments:
+        if segment.open:
+            sync_file(segment.path)  # whoever wrote it may have died before it had made its last lines durable
+    file, mark = _begin(folder, segments, seq, holder, at)
+    return Journal(file, mark, holder, standings)
+
+
+def _begin(
+    folder: Path, before: Sequence[Segment], seq: int, holder: Mapping[str, Any], at: float
+) -> tuple[FileIO, Mark]:
+    """Create the file that comes after these, with its first line, durably."""
+    epoch = before[-1].epoch + 1 if before else 1
     path = folder / f"{epoch}.jsonl"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
     file = os.fdopen(descriptor, "ab", buffering=0)
-    before = [{"epoch": s.epoch, "length": s.length, "crc": f"{s.crc:08x}"} for s in history.segments if s.open]
-    _write_all(file, to_line({"v": VERSION, "epoch": epoch, "at": stamp(at), **holder, "predecessors": before}))
-    sync_directory(folder)
-    return Journal(file, epoch, history.seq)
+    accepted = [{"epoch": s.epoch, "length": s.length, "crc": f"{s.crc:08x}"} for s in before if s.open]
+    line = to_line({"v": VERSION, "epoch": epoch, "at": stamp(at), **holder, "predecessors": accepted})
+    try:
+        files = segment_files(folder)
+        if max(files) > epoch or files[epoch] != path:  # ours was there, and has been sealed since
+            raise FileExistsError(f"{path} was begun by another")
+        _write_all(file, line)
+        sync_directory(folder)
+    except BaseException:
+        path.unlink()
+        file.close()
+        raise
+    return file, Mark(epoch, 0, 0, 1, seq).after(line, 0)
 
 
 def _write_all(file: FileIO, data: bytes) -> None:
@@ -264,14 +249,9 @@ def _write_all(file: FileIO, data: bytes) -> None:
     os.fdatasync(file.fileno())
 
 
-def cut_torn_tails(history: History) -> list[Segment]:
+def cut_torn_tails(segments: Iterable[Segment]) -> list[Segment]:
     """Cut what a crash left behind the last complete line; return the files that had such a tail."""
-    torn = [segment for segment in history.segments if segment.open and segment.torn]
+    torn = [segment for segment in segments if segment.open and segment.torn]
     for segment in torn:
         os.truncate(segment.path, segment.length)
     return torn
-
-
-def records(folder: Path) -> Iterable[dict[str, Any]]:
-    """Read a journal's records, without touching it."""
-    return History(folder).records()

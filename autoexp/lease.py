@@ -136,7 +136,7 @@ class Lease:
 
         A holder that wakes up while it writes its heartbeat writes over its taker's lease: so the lease is not all.
         """
-        if self.successor is not None and self.successor.exists():
+        if self.successor is not None and (self.successor.exists() or _sealed(self.successor).exists()):
             return False
         try:
             inode = self.path.stat().st_ino
@@ -157,15 +157,23 @@ class Lease:
         self._write(self.record)
 
     def name_epoch(self, epoch: int, successor: Path) -> None:
-        """Say which of the journal's files is ours, and which one is never to be there."""
+        """Say which of the journal's files is ours, and which one is never to be there.
+
+        Raises:
+            TakenOver: the lease has another holder now.
+        """
+        self.successor = successor  # the one before may be ours by now
         self.check()
-        self.successor = successor
         self._write(self.record | {"epoch": epoch})
 
     def _write(self, record: dict[str, Any]) -> None:
         self.record = record
         write_json(self.path, record, durable=not record["beat"])
         self._inode = self.path.stat().st_ino
+
+
+def _sealed(path: Path) -> Path:
+    return path.with_name(f"{path.name}.gz")
 
 
 def take(root: Path, var: Path, now: float) -> Lease:

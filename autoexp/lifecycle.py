@@ -361,5 +361,5 @@ def owed(job: Job, known: Container[str]) -> Iterator[Action]:
         yield WithdrawJob(job=job.id, attempt=job.attempt)
     if job.state is P:
         yield StopJob(job=job.id, attempt=job.attempt, save=job.pending is Verb.SAVE)
-    for iteration in (None, *job.checkpoints):
+    for iteration in (None, *job.checkpoints) if job.spec.children else ():
         yield from (action for action in do.children_of(job, iteration) if action.job not in known)

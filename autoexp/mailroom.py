@@ -11,6 +11,7 @@ from autoexp.lifecycle import Decision
 from autoexp.markers import Marker
 from autoexp.model import OVER, Verb
 from autoexp.registry import Key, Ledger
+from autoexp.standings import Obeyed
 
 
 @dataclass(slots=True)
@@ -27,7 +28,7 @@ class Letter:
 class Mailroom:
     """The markers that were collected and not answered yet, and those that the journal says were obeyed."""
 
-    obeyed: set[tuple[Key, int, int]] = field(default_factory=set)
+    obeyed: set[Obeyed] = field(default_factory=set)
     problems: dict[str, str | None] = field(default_factory=dict)
     """Folders whose markers could not be answered, and why; None once they could be."""
     _open: dict[Path, Letter] = field(default_factory=dict)

@@ -26,4 +26,5 @@ def attach(jobs: Iterable[JobSpec], templates: Iterable[Template]) -> Iterator[J
     for template in templates:
         by_parent.setdefault(template.parent, []).append(template)
     for job in jobs:
-        yield replace(job, children=tuple(by_parent.get(job.id, ())))
+        children = tuple(by_parent.get(job.id, ()))
+        yield job if job.children == children else replace(job, children=children)

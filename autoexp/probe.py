@@ -32,7 +32,7 @@ class Checkpoints:
 
 def attempt_dir(job_dir: Path, attempt: int) -> Path:
     """Return an attempt's directory."""
-    return job_dir / "attempts" / f"{attempt:03d}"
+    return job_dir.joinpath("attempts", f"{attempt:03d}")
 
 
 def look(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: bool | None) -> Snapshot:

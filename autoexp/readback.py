@@ -14,10 +14,9 @@ from autoexp.files import read_json
 from autoexp.markers import TAKEN
 from autoexp.model import Verb
 from autoexp.registry import Key, Ledger
+from autoexp.standings import Obeyed
 
 HALTS = (Verb.HOLD, Verb.SAVE, Verb.CANCEL, Verb.SUCCEED, Verb.FAIL)
-Obeyed = set[tuple[Key, int, int]]
-"""The markers that the journal knows, by whom they were for, inode and time of change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +26,11 @@ class _Wish:
     identity: tuple[int, int]
 
 
-def lost_wishes(ledger: Ledger, jobs: Iterable[str], obeyed: Obeyed, now: float) -> Iterator[tuple[Key, Requested]]:
+def lost_wishes(
+    ledger: Ledger, jobs: Iterable[str], obeyed: Iterable[Obeyed], now: float
+) -> Iterator[tuple[Key, Requested]]:
     """Ask that jobs be held which somebody halted without the journal's knowing."""
-    known = {(inode, ctime_ns) for key, inode, ctime_ns in obeyed if key.study == ledger.study.name}
+    known = {(inode, ctime_ns) for (study, _), inode, ctime_ns in obeyed if study == ledger.study.name}
     for_all = _newest_halt(ledger.study.dir / "markers", known)
     for job in jobs:
         wish = _newest_halt(ledger.dir_of(job) / "markers", known) or for_all

@@ -1,15 +1,17 @@
 """What the engine knows: the studies of a root, their jobs as they stand, and who waits for whom."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoexp import conditions, studies
 from autoexp.conditions import Facts, Question
-from autoexp.fold import fold
-from autoexp.model import Job, JobSpec, Template, Transition
+from autoexp.fold import folded
+from autoexp.journal import unstamp
+from autoexp.model import Job, JobSpec, Template
+from autoexp.standings import Course, Standings
 from autoexp.studies import Study
 
 if TYPE_CHECKING:
@@ -66,27 +68,18 @@ class Ledger:
         if known is None:
             self._index(job.spec)
 
-    def replay(self, moves: Sequence[Transition]) -> None:
-        """Fold what the journal says of this study into jobs.
+    def replay(self, course: Course) -> None:
+        """Take over what the journal says of this study.
 
-        A study that was deleted and planned anew has another key, and begins anew: what the journal says up to the
-        last token with the old key is of the old one.
+        A study that was deleted and planned anew has another key, and begins anew.
         """
         specs = (*self.study.retired, *self.study.plan.jobs, *self.appeared)
-        known = {spec.id: self.with_children(spec) for spec in specs}
-        begun = max((n for n, move in enumerate(moves, start=1) if self._is_of_another(move)), default=0)
-        jobs: dict[str, Job] = {}
-        for move in moves[begun:]:
-            if move.source is None and move.job in known:
-                jobs[move.job] = Job(spec=known[move.job])
-            if move.job in jobs:
-                jobs[move.job] = fold(jobs[move.job], move)
-        for job in jobs.values():
-            self.put(job)
-
-    def _is_of_another(self, move: Transition) -> bool:
-        token = move.changes.get("token")
-        return isinstance(token, str) and not token.endswith(f".{self.study.key}")
+        known = {spec.id: spec for spec in specs}
+        for name, standing in course.of(self.study.key).items():
+            if name in known:
+                spec = self.with_children(known[name])
+                since = unstamp(standing.since)
+                self.put(folded(spec, standing.state, standing.attempt, since, standing.fields))
 
     def _index(self, spec: JobSpec) -> None:
         for name in conditions.jobs_of(spec.start):
@@ -128,7 +121,7 @@ class Registry:
 
     root: Path
     ledgers: dict[str, Ledger] = field(default_factory=dict)
-    _unclaimed: dict[str, list[Transition]] = field(default_factory=dict)
+    _unclaimed: dict[str, Course] = field(default_factory=dict)
     """What the journal says of studies that are not, or not yet, here."""
 
     def job(self, key: Key) -> Job:
@@ -152,7 +145,7 @@ class Registry:
         ledger = Ledger(study, stamp, tuple(studies.appeared(folder)))
         before = self.ledgers.get(folder.name)
         if before is None or before.study.key != study.key:
-            ledger.replay(self._unclaimed.pop(folder.name, ()))
+            ledger.replay(self._unclaimed.pop(folder.name, Course()))
         else:
             specs = {job.id: job for job in study.plan.jobs}
             for job in before.jobs.values():
@@ -160,14 +153,12 @@ class Registry:
         self.ledgers[folder.name] = ledger
         return ledger
 
-    def replay(self, transitions: Iterable[Transition]) -> None:
-        """Fold the journal into jobs; what it says of a study that cannot be read is kept until it can be."""
-        moves: dict[str, list[Transition]] = defaultdict(list)
-        for move in transitions:
-            moves[move.study].append(move)
+    def replay(self, standings: Standings) -> None:
+        """Take over what the journal says; that of a study that cannot be read is kept until it can be."""
+        courses = dict(standings.studies)
         for name, ledger in self.ledgers.items():
-            ledger.replay(moves.pop(name, ()))
-        self._unclaimed = dict(moves)
+            ledger.replay(courses.pop(name, Course()))
+        self._unclaimed = courses
 
 
 def stamp_of(folder: Path) -> tuple[int, int]:

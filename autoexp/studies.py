@@ -41,7 +41,7 @@ class Study:
 
     def job_dir(self, job: str) -> Path:
         """A job's directory."""
-        return self.dir / "jobs" / job
+        return self.dir.joinpath("jobs", job)
 
 
 def load(folder: Path) -> Study:

@@ -1,6 +1,6 @@
 """A root as others may read it at any time: the studies' plans, the journal folded over them, and who watches."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,12 @@ from typing import Any
 from autoexp import lease, studies
 from autoexp.errors import AutoexpError
 from autoexp.files import read_json
-from autoexp.journal import History, to_transition, unstamp
+from autoexp.history import History
+from autoexp.journal import naming, unstamp
 from autoexp.model import Job, State
+from autoexp.recall import folder_of, recall, undisturbed
 from autoexp.registry import Ledger, Registry
+from autoexp.standings import Standings
 
 
 @dataclass(slots=True)
@@ -22,8 +25,8 @@ class View:
     registry: Registry
     watcher: Mapping[str, Any] | None
     progress: Mapping[str, Any]
-    records: list[dict[str, Any]] = field(default_factory=list)
-    """The journal's records."""
+    until: float | None = None
+    """What came later is left out."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Studies that cannot be read, and why."""
 
@@ -31,6 +34,12 @@ class View:
     def problems(self) -> dict[str, str]:
         """What cannot be read, and what the watcher, or the last one, could not do."""
         return {**self.progress.get("problems", {}), **self.unreadable}
+
+    def records(self, study: str = "", job: str = "") -> Iterator[dict[str, Any]]:
+        """Read the journal's records, or one job's."""
+        for record in _records(self.var, self.until, naming(study, job)):
+            if not study or (record["study"], record["job"]) == (study, job):
+                yield record
 
     def ledgers(self) -> list[Ledger]:
         """The studies, by name."""
@@ -48,21 +57,23 @@ class View:
         return {name: iteration for name, iteration in reached.items() if isinstance(iteration, int)}
 
 
-def view(root: Path, var: str | None = None, *, until: float | None = None) -> View:
-    """Read a root; planned jobs that no watcher has met yet are waiting. `until` leaves out what came later.
+def view(root: Path, var: str | None = None, *, until: float | None = None, whole: bool = False) -> View:
+    """Read a root; planned jobs that no watcher has met yet are waiting.
+
+    `until` leaves out what came later; `whole` reads all of the journal, whatever snapshot.json says.
 
     Raises:
         AutoexpError: the journal is damaged.
     """
     runtime = lease.var_of(root, var)
     registry, unreadable = Registry(root), {}
-    for folder in studies.all_in(root):
-        try:
-            registry.load(folder)
-        except (AutoexpError, OSError) as error:
-            unreadable[folder.name] = str(error)
-    records = [r for r in History(runtime / "journal").records() if until is None or unstamp(r["at"]) <= until]
-    registry.replay(map(to_transition, records))
+    with undisturbed():
+        for folder in studies.all_in(root):
+            try:
+                registry.load(folder)
+            except (AutoexpError, OSError) as error:
+                unreadable[folder.name] = str(error)
+        registry.replay(_standings(runtime, until) if whole or until is not None else recall(runtime).standings)
     for ledger in registry.ledgers.values():
         for spec in ledger.study.plan.jobs if until is None else ():
             if spec.id not in ledger.jobs:
@@ -70,4 +81,17 @@ def view(root: Path, var: str | None = None, *, until: float | None = None) -> V
     watched = lease.holder(root)
     told = read_json(runtime / "progress.json") or {}
     said = told if watched else {"problems": told.get("problems", {})}
-    return View(root, runtime, registry, watched, said, records, unreadable)
+    return View(root, runtime, registry, watched, said, until, unreadable)
+
+
+def _records(var: Path, until: float | None, containing: bytes = b"") -> Iterator[dict[str, Any]]:
+    for record in History(folder_of(var)).records(containing):
+        if until is None or unstamp(record["at"]) <= until:
+            yield record
+
+
+def _standings(var: Path, until: float | None) -> Standings:
+    standings = Standings()
+    for record in _records(var, until):
+        standings.take(record)
+    return standings

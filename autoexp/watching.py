@@ -9,15 +9,15 @@ from autoexp import clock, studies, study_files
 from autoexp import lease as leases
 from autoexp.engine import Engine, Listener
 from autoexp.errors import AlreadyWatched, AutoexpError
-from autoexp.events import requested
-from autoexp.journal import History, Journal, cut_torn_tails, open_journal, to_transition
+from autoexp.files import make_folders
+from autoexp.journal import Journal, cut_torn_tails, open_journal
 from autoexp.mailroom import Mailroom
-from autoexp.model import Machine, Transition, Verb
+from autoexp.model import Machine
 from autoexp.progress import Progress
-from autoexp.registry import Key, Registry
+from autoexp.recall import SNAPSHOT, Recalled, recall, undisturbed
+from autoexp.registry import Registry
+from autoexp.upkeep import Upkeep
 from autoexp.watch import observer as make_observer
-
-REQUESTS = frozenset(requested(verb) for verb in Verb)
 
 
 @contextmanager
@@ -29,41 +29,53 @@ def watching(root: Path, var: Path, observer: str | None, logger: Any, listener:
         AutoexpError: the journal is damaged, or the root or var cannot be used.
     """
     prepare_var(root, var)
-    with ExitStack() as opened:
+    with ExitStack() as opened, undisturbed():
         lease = leases.take(root, var, clock.now())
         opened.callback(lease.release)
         registry, problems = _load_studies(root)
-        history = History(var / "journal")
-        obeyed: set[tuple[Key, int, int]] = set()
-        registry.replay(_moves(history, obeyed))
-        for segment in cut_torn_tails(history):
-            logger.warning("torn_tail_cut", path=str(segment.path), bytes=segment.torn)
-        journal = _begin_journal(root, var / "journal", history, lease)
+        recalled = _recall(var, logger)
+        registry.replay(recalled.standings)
+        journal = _begin_journal(root, recalled, lease)
         opened.callback(journal.close)
         machine = _machine_of(registry)
         eyes = make_observer(observer or machine.observer, machine.poll_s)
         progress = Progress(var / "progress.json", eyes.name, told=lambda name, what: logger.warning(what, about=name))
         for name, what in problems.items():
             progress.problem(name, what)
-        engine = Engine(registry, journal, lease, eyes, progress, Mailroom(obeyed), machine.sweep_s, listener)
+        mailroom, upkeep = Mailroom(set(journal.standings.obeyed)), Upkeep(journal, var, lease, recalled.history.after)
+        engine = Engine(registry, journal, upkeep, lease, eyes, progress, mailroom, machine.sweep_s, listener)
         opened.pop_all()
     try:
-        engine.recover()
+        with undisturbed():
+            engine.recover()
         yield engine
     finally:
         engine.close()
 
 
-def _begin_journal(root: Path, folder: Path, history: History, lease: leases.Lease) -> Journal:
+def _recall(var: Path, logger: Any) -> Recalled:
+    """Read where every job stands, and mend what a crash left; say what was found."""
+    recalled = recall(var)
+    if recalled.warning:
+        logger.warning("snapshot_left_aside", path=str(var / SNAPSHOT), why=recalled.warning)
+    for segment in cut_torn_tails(recalled.history.segments):
+        logger.warning("torn_tail_cut", path=str(segment.path), bytes=segment.torn)
+    return recalled
+
+
+def _begin_journal(root: Path, recalled: Recalled, lease: leases.Lease) -> Journal:
+    history = recalled.history
     holder = {name: lease.record[name] for name in ("host", "pid")}
     try:
-        journal = open_journal(folder, history, holder, clock.now())
+        journal = open_journal(
+            history.folder, history.segments, recalled.standings, history.seq, holder=holder, at=clock.now()
+        )
     except FileExistsError as error:
         why = "another watcher began at the same moment"
         raise AlreadyWatched(f"{root} is already being watched", why=why, fix="leave it to that one") from error
     except OSError as error:
         raise AutoexpError("the journal cannot be begun", why=str(error), fix="see to its file system") from error
-    lease.name_epoch(journal.epoch, folder / f"{journal.epoch + 1}.jsonl")
+    lease.name_epoch(journal.epoch, journal.successor(history.folder))
     return journal
 
 
@@ -77,7 +89,7 @@ def prepare_var(root: Path, var: Path) -> None:
         why = "it is a file" if root.exists() else "there is no such folder"
         raise AutoexpError(f"{root} cannot be watched", why=why, fix="plan a study into it first: autoexp plan RECIPE")
     try:
-        var.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folders(var, 0o700)
         var.chmod(0o700)
     except OSError as error:
         raise AutoexpError(
@@ -95,14 +107,6 @@ def _load_studies(root: Path) -> tuple[Registry, dict[str, str]]:
         except (AutoexpError, OSError) as error:
             problems[folder.name] = str(error)
     return registry, problems
-
-
-def _moves(history: History, obeyed: set[tuple[Key, int, int]]) -> Iterator[Transition]:
-    for record in history.records():
-        if record["trigger"] in REQUESTS:
-            evidence = record["evidence"]
-            obeyed.add((Key(record["study"], record["job"]), evidence.get("inode", 0), evidence.get("ctime_ns", 0)))
-        yield to_transition(record)
 
 
 def _machine_of(registry: Registry) -> Machine:

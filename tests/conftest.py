@@ -1,5 +1,6 @@
 """What many tests need: a recipe made into a planner, and a room in which the real program watches and is killed."""
 
+import gzip
 import io
 import json
 import os
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent, indent
@@ -17,12 +18,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from autoexp import cli, recipes
+from autoexp import cli, recipes, sealing
 from autoexp.errors import AutoexpError
-from autoexp.model import Job, JobSpec, Machine
+from autoexp.history import History
+from autoexp.journal import Journal, cut_torn_tails, open_journal
+from autoexp.model import Job, JobSpec, Machine, State, Transition
 from autoexp.outline import Plan
 from autoexp.plan import Planner
+from autoexp.recall import Recalled, recall
 from autoexp.registry import Ledger
+from autoexp.segments import Segment, segment_files
 from autoexp.studies import Study
 from autoexp.world import HookInfo, World
 
@@ -199,8 +204,11 @@ class Room:
 
     def journal(self) -> list[dict[str, Any]]:
         """The journal's lines but each file's first, as they stand on disk."""
-        files = sorted((self.var / "journal").glob("*.jsonl"), key=lambda path: int(path.stem))
-        return [json.loads(line) for path in files for line in path.read_text().splitlines()[1:]]
+        files = list((self.var / "journal").glob("[0-9]*.jsonl*"))
+        by_epoch = {int(path.name.partition(".")[0]): path for path in sorted(files)}  # the sealed one counts
+        opened = [(gzip.open if path.suffix == ".gz" else open)(path, "rt") for _, path in sorted(by_epoch.items())]
+        with ExitStack() as stack:
+            return [json.loads(line) for file in opened for line in stack.enter_context(file).readlines()[1:]]
 
     def moves(self, job: str) -> list[tuple[str, str, str]]:
         """A job's journaled moves: trigger, from, to."""
@@ -374,3 +382,75 @@ def planner(tmp_path: Path) -> Plans:
         return Planner(recipes.load(path, overrides), known)
 
     return make
+
+
+AT = 1_795_210_801.123456
+"""2026-11-20T21:40:01.123456Z"""
+
+
+@dataclass
+class Scribe:
+    """Writes a journal as one watcher after the other would."""
+
+    folder: Path
+    open: ExitStack
+
+    def move(self, number: int = 0, **fields: Any) -> Transition:
+        usual: dict[str, Any] = {"at": AT + number, "study": "demo", "job": f"job{number}", "attempt": 1}
+        states = {"trigger": "conditions_met", "source": State.WAITING, "target": State.SUBMITTING}
+        return Transition(**{**usual, **states, **fields})
+
+    def begin(self, recalled: Recalled | None = None) -> Journal:
+        """Read the journal as the next watcher does, and begin its next file."""
+        read = recalled or recall(self.folder.parent)
+        cut_torn_tails(read.history.segments)
+        holder = {"host": "here", "pid": 1}
+        journal = open_journal(
+            self.folder, read.history.segments, read.standings, read.history.seq, holder=holder, at=AT
+        )
+        self.open.callback(journal.close)
+        return journal
+
+    def write(self, *counts: int) -> list[dict[str, Any]]:
+        """Write as many files as there are counts, each with so many moves; return their records."""
+        written = []
+        for number, count in enumerate(counts):
+            journal = self.begin()
+            written += journal.append([self.move(100 * number + n) for n in range(count)])
+            journal.close()
+        return written
+
+    def read(self) -> list[dict[str, Any]]:
+        return list(History(self.folder).records())
+
+    def segments(self) -> list[Segment]:
+        history = History(self.folder)
+        list(history.records())
+        return history.segments
+
+    def seal(self) -> None:
+        """Seal all but the newest file."""
+        for _ in sealing.seal(self.folder, max(segment_files(self.folder))):
+            pass
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+@pytest.fixture
+def scribe(tmp_path: Path) -> Iterator[Scribe]:
+    """A journal in a folder of its own."""
+    with ExitStack() as stack:
+        yield Scribe(tmp_path / "journal", stack)
+
+
+@pytest.fixture
+def damage() -> Callable[[Path, int, int], None]:
+    """Change bits of one byte of a file."""
+
+    def do(path: Path, at: int, mask: int) -> None:
+        data = bytearray(path.read_bytes())
+        data[at] ^= mask
+        path.write_bytes(data)
+
+    return do

@@ -1,7 +1,6 @@
 """The engine, in this process where something has to be seen from inside, otherwise as the program itself."""
 
 import json
-import logging
 import os
 import random
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from autoexp import lease
 from autoexp.engine import Engine
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def engine_of(room: "Room", *moves: Callable[[list[Transition]], None]) -> Iterator[Engine]:
     """Watch a room in this process."""
     listener = moves[0] if moves else lambda _: None
-    with watching(room.root, lease.var_of(room.root), "inotify", logging.getLogger("test"), listener) as engine:
+    with watching(room.root, lease.var_of(room.root), "inotify", structlog.get_logger(), listener) as engine:
         yield engine
 
 
@@ -103,9 +103,9 @@ def test_nothing_is_done_before_its_line_is_in_the_journal(room: "Room") -> None
     room.write(
         "hooks/witness.py",
         """
-        from autoexp.journal import records
+        from autoexp.history import History
         def prepare(folder, journal):
-            lines = [(r["job"], r["trigger"], tuple(r["actions"])) for r in records(journal_of(journal))]
+            lines = [(r["job"], r["trigger"], tuple(r["actions"])) for r in History(journal_of(journal)).records()]
             (folder / "witness").write_text(repr(lines[-1]))
             return {}
         def journal_of(text):
@@ -380,6 +380,30 @@ def test_a_flood_in_one_log_delays_no_other_job(room: "Room") -> None:
     (room.job_dir("flood") / "go").touch()
 
     room.wait_for({"flood": "succeeded"}, within_s=180)
+
+
+def test_an_older_copy_of_var_of_any_age_runs_nothing_twice(room: "Room") -> None:
+    """It was restored from a backup: the journal lost its tail, and knows less than the studies on disk."""
+    stages = "one: {retry: {backoff: 0.05s}, command: 'echo ran >> runs; test $AUTOEXP_ATTEMPT = 2'}\n"
+    room.plan(f"{stages}eval: {{each: {{job: one}}, command: 'echo ran >> runs'}}\n")
+    with engine_of(room) as engine:
+        engine.run(until_done())
+    states, journal = room.states(), (room.var / "journal" / "1.jsonl").read_bytes()
+    snapshot = (room.var / "snapshot.json").read_bytes()
+    ages = journal.splitlines(keepends=True)
+    assert len(ages) > 10
+    for age in range(1, len(ages)):
+        shutil.rmtree(room.var)
+        (room.var / "journal").mkdir(parents=True)
+        (room.var / "journal" / "1.jsonl").write_bytes(b"".join(ages[:age]))
+        (room.var / "snapshot.json").write_bytes(snapshot)
+
+        with engine_of(room) as engine:
+            engine.run(until_done())
+
+        assert room.states() == states == {"one": "succeeded", "eval-one": "succeeded"}, f"{age} lines"
+        assert (room.job_dir("one") / "runs").read_text() == "ran\nran\n", f"{age} lines"
+        assert (room.job_dir("eval-one") / "runs").read_text() == "ran\n", f"{age} lines"
 
 
 def test_a_job_outlives_its_watcher_and_is_found_again(room: "Room") -> None:

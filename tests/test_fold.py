@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from autoexp.fold import fold
+from autoexp.fold import fold, folded
 from autoexp.model import EndingClass, Job, JobSpec, State, Transition, Verb
 
 Move = Callable[..., Transition]
@@ -67,3 +67,10 @@ def test_the_job_itself_is_left_as_it_was(job: Job, move: Move) -> None:
     fold(job, move(State.SUCCEEDED))
 
     assert job.state is State.RUNNING
+
+
+def test_a_job_is_made_at_once_of_what_its_moves_have_set(job: Job, move: Move) -> None:
+    moved = fold(fold(job, move(State.STOPPING, pending="cancel")), move(State.CANCELLED, checkpoints=[2, 4]))
+
+    fields = {"reason": "why not", "pending": "cancel", "checkpoints": [2, 4]}
+    assert folded(job.spec, "cancelled", 1, 200.0, fields) == moved

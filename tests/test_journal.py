@@ -2,10 +2,9 @@ import os
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,12 +12,11 @@ from hypothesis import strategies as st
 
 from autoexp.errors import AutoexpError
 from autoexp.journal import (
-    History,
     Journal,
+    Mark,
     cut_torn_tails,
     from_line,
-    open_journal,
-    records,
+    naming,
     stamp,
     to_line,
     to_record,
@@ -26,58 +24,17 @@ from autoexp.journal import (
     unstamp,
 )
 from autoexp.model import State, Transition
+from autoexp.recall import recall
+from autoexp.standings import Standings
+
+if TYPE_CHECKING:
+    from tests.conftest import Scribe
 
 AT = 1_795_210_801.123456
 TEXT = st.text(st.characters(), max_size=8)
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
 MAPPINGS = st.dictionaries(TEXT, VALUES, max_size=3)
 BRIEFLY = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def move(number: int = 0, **fields: Any) -> Transition:
-    usual: dict[str, Any] = {"at": AT + number, "study": "demo", "job": f"job{number}", "attempt": 1}
-    states = {"trigger": "conditions_met", "source": State.WAITING, "target": State.SUBMITTING}
-    return Transition(**{**usual, **states, **fields})
-
-
-def begin(folder: Path) -> Journal:
-    history = History(folder)
-    for _ in history.records():
-        pass
-    return open_journal(folder, history, {"host": "here", "pid": 1}, AT)
-
-
-@pytest.fixture
-def begun(tmp_path: Path) -> Iterator[Callable[[], Journal]]:
-    """Begin files in tmp_path, closed at the end."""
-    with ExitStack() as stack:
-
-        def begin_one() -> Journal:
-            journal = begin(tmp_path)
-            stack.callback(journal.close)
-            return journal
-
-        yield begin_one
-
-
-def write(folder: Path, *counts: int) -> list[dict[str, Any]]:
-    """Write a journal of as many files as there are counts, each with so many moves; return their records."""
-    written = []
-    for number, count in enumerate(counts):
-        journal = begin(folder)
-        written += journal.append([move(100 * number + n) for n in range(count)])
-        journal.close()
-    return written
-
-
-def damage(path: Path, at: int, mask: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= mask
-    path.write_bytes(data)
-
-
-def read(folder: Path) -> list[dict[str, Any]]:
-    return list(records(folder))
 
 
 # One line
@@ -160,15 +117,11 @@ def test_times_are_spelt_in_utc_and_sort_as_text(times: list[float]) -> None:
     assert [unstamp(text) for text in spelt] == pytest.approx(sorted(times), abs=2e-6)
 
 
-def test_the_fields_of_a_line_are_those_that_other_programs_rely_on(
-    tmp_path: Path, begun: Callable[[], Journal]
-) -> None:
-    journal = begun()
-    journal.append(
-        [move(1, evidence={"reason": "why"}, changes={"token": "a.1.k"}, actions=("submit job1 attempt 1",))]
-    )
+def test_the_fields_of_a_line_are_those_that_other_programs_rely_on(scribe: "Scribe") -> None:
+    said = {"evidence": {"reason": "why"}, "changes": {"token": "a.1.k"}, "actions": ("submit job1 attempt 1",)}
+    scribe.begin().append([scribe.move(1, **said)])
 
-    (line,) = (tmp_path / "1.jsonl").read_bytes().splitlines()[1:]
+    (line,) = (scribe.folder / "1.jsonl").read_bytes().splitlines()[1:]
     assert from_line(line) == {
         "v": 1,
         "seq": 1,
@@ -187,81 +140,104 @@ def test_the_fields_of_a_line_are_those_that_other_programs_rely_on(
     }
 
 
+@BRIEFLY
+@given(TEXT.filter(bool), TEXT.filter(bool))
+def test_a_jobs_lines_are_found_by_the_bytes_that_name_it(study: str, job: str) -> None:
+    move = Transition(at=AT, study=study, job=job, attempt=1, trigger="t", source=None, target=State.WAITING)
+
+    assert naming(study, job) in to_line(to_record(move, 1, 1))
+    assert naming(study, f"{job}x") not in to_line(to_record(move, 1, 1))
+    assert naming("", "") == b""
+
+
 # Files
 
 
-def test_a_journal_that_is_not_there_is_empty(tmp_path: Path) -> None:
-    assert read(tmp_path / "none") == []
+def test_each_start_begins_a_file_and_the_numbers_go_on(scribe: "Scribe") -> None:
+    written = scribe.write(2, 0, 3)
 
-
-def test_each_start_begins_a_file_and_the_numbers_go_on(tmp_path: Path) -> None:
-    written = write(tmp_path, 2, 0, 3)
-
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.jsonl", "2.jsonl", "3.jsonl"]
+    assert scribe.names() == ["1.jsonl", "2.jsonl", "3.jsonl"]
     assert [record["seq"] for record in written] == [1, 2, 3, 4, 5]
     assert [record["epoch"] for record in written] == [1, 1, 3, 3, 3]
-    assert [record["seq"] for record in read(tmp_path)] == [1, 2, 3, 4, 5]
+    assert [record["seq"] for record in scribe.read()] == [1, 2, 3, 4, 5]
 
 
-def test_more_than_nine_starts_are_read_in_their_order(tmp_path: Path) -> None:
-    write(tmp_path, *[1] * 11)
+def test_a_file_is_for_its_owner_only(scribe: "Scribe") -> None:
+    scribe.write(1)
 
-    assert [record["epoch"] for record in read(tmp_path)] == list(range(1, 12))
-
-
-def test_a_file_is_for_its_owner_only(tmp_path: Path) -> None:
-    write(tmp_path, 1)
-
-    assert (tmp_path / "1.jsonl").stat().st_mode & 0o777 == 0o600
+    assert (scribe.folder / "1.jsonl").stat().st_mode & 0o777 == 0o600
 
 
-def test_moves_are_on_disk_when_append_returns(tmp_path: Path, begun: Callable[[], Journal]) -> None:
-    journal = begun()
+def test_moves_are_on_disk_when_append_returns(scribe: "Scribe") -> None:
+    journal = scribe.begin()
 
-    told = journal.append([move(1), move(2)])
+    told = journal.append([scribe.move(1), scribe.move(2)])
 
-    assert read(tmp_path) == [
-        {**record, "crc": found["crc"]} for record, found in zip(told, read(tmp_path), strict=True)
-    ]
+    assert scribe.read() == [{**record, "crc": found["crc"]} for record, found in zip(told, scribe.read(), strict=True)]
     assert journal.seq == 2
 
 
-def test_appending_nothing_writes_nothing(tmp_path: Path, begun: Callable[[], Journal]) -> None:
-    journal = begun()
-    before = (tmp_path / "1.jsonl").read_bytes()
+def test_appending_nothing_writes_nothing(scribe: "Scribe") -> None:
+    journal = scribe.begin()
+    before = (scribe.folder / "1.jsonl").read_bytes()
 
     assert journal.append([]) == []
-    assert (tmp_path / "1.jsonl").read_bytes() == before
+    assert (scribe.folder / "1.jsonl").read_bytes() == before
 
 
-def test_a_full_disk_is_the_users_to_fix_and_nothing_is_kept_to_be_written_later() -> None:
+def test_a_writer_knows_its_place_and_where_every_job_stands(scribe: "Scribe") -> None:
+    scribe.write(2)
+    journal = scribe.begin()
+    journal.append([scribe.move(1, source=None, target=State.WAITING), scribe.move(1)])
+
+    again = recall(scribe.folder.parent)
+
+    assert journal.mark == again.history.mark
+    assert journal.standings == again.standings
+    assert journal.standings.studies["demo"].jobs["job1"].state == "submitting"
+
+
+def test_a_full_disk_is_the_users_to_fix_and_nothing_is_kept_to_be_written_later(scribe: "Scribe") -> None:
     with Path("/dev/full").open("ab", buffering=0) as full:
-        journal = Journal(full, 1, 0)
+        journal = Journal(full, Mark(1, 0, 0, 0, 0), {}, Standings())
 
         with pytest.raises(AutoexpError, match="the journal cannot be written") as caught:
-            journal.append([move()])
+            journal.append([scribe.move(source=None, target=State.WAITING)])
 
         journal.close()
     assert "No space left" in caught.value.why
     assert journal.seq == 0
+    assert journal.mark is None, "nobody may take a snapshot of this"
+    assert journal.standings == Standings()
 
 
-def test_of_two_that_open_it_at_once_one_wins(tmp_path: Path, begun: Callable[[], Journal]) -> None:
-    second = History(tmp_path)
-    assert list(second.records()) == []
+def test_of_two_that_open_it_at_once_one_wins(scribe: "Scribe") -> None:
+    slow = recall(scribe.folder.parent)
 
-    begun().append([move()])
+    scribe.begin().append([scribe.move()])
 
     with pytest.raises(FileExistsError):
-        open_journal(tmp_path, second, {}, AT)
-    assert len(read(tmp_path)) == 1
+        scribe.begin(slow)
+    assert len(scribe.read()) == 1
+
+
+def test_who_was_so_slow_that_its_file_has_been_sealed_does_not_begin_it_again(scribe: "Scribe") -> None:
+    """It read the journal, was suspended, and two others have watched since."""
+    slow = recall(scribe.folder.parent)
+    scribe.write(1, 1)
+    scribe.seal()
+
+    with pytest.raises(FileExistsError):
+        scribe.begin(slow)
+    assert scribe.names() == ["1.jsonl.gz", "2.jsonl"]
+    assert len(scribe.read()) == 2
 
 
 def test_of_many_processes_that_open_it_at_once_one_wins(tmp_path: Path) -> None:
     script = """
-import sys; from pathlib import Path; from autoexp.journal import History, open_journal
-history = History(Path(sys.argv[1])); list(history.records()); print("ready", flush=True); sys.stdin.readline()
-try: open_journal(Path(sys.argv[1]), history, {}, 0.0)
+import sys; from pathlib import Path; from autoexp.journal import open_journal; from autoexp.recall import recall
+read = recall(Path(sys.argv[1])); print("ready", flush=True); sys.stdin.readline()
+try: open_journal(read.history.folder, [], read.standings, 0, holder={}, at=0.0)
 except FileExistsError: print("lost")
 else: print("won")
 """
@@ -276,179 +252,128 @@ else: print("won")
     assert said == ["lost", "lost", "lost", "won"]
 
 
-def test_what_a_stale_writer_appends_later_is_ignored(tmp_path: Path, begun: Callable[[], Journal]) -> None:
-    stale = begun()
-    stale.append([move(1)])
-    fresh = begun()
-    stale.append([move(2)])
-    fresh.append([move(3)])
-    stale.append([move(4)])
+def test_what_a_stale_writer_appends_later_is_ignored(scribe: "Scribe") -> None:
+    stale = scribe.begin()
+    stale.append([scribe.move(1)])
+    fresh = scribe.begin()
+    stale.append([scribe.move(2)])
+    fresh.append([scribe.move(3)])
+    stale.append([scribe.move(4)])
 
-    assert [(record["seq"], record["job"]) for record in read(tmp_path)] == [(1, "job1"), (2, "job3")]
+    assert [(record["seq"], record["job"]) for record in scribe.read()] == [(1, "job1"), (2, "job3")]
 
 
-def test_a_watcher_that_died_before_its_first_line_loses_nothing(tmp_path: Path) -> None:
-    write(tmp_path, 2)
-    (tmp_path / "2.jsonl").touch()
-    (tmp_path / "3.jsonl").write_bytes(b'{"v":1,"ep')
-    write(tmp_path, 1)
+def test_a_watcher_that_died_before_its_first_line_loses_nothing(scribe: "Scribe") -> None:
+    scribe.write(2)
+    (scribe.folder / "2.jsonl").touch()
+    (scribe.folder / "3.jsonl").write_bytes(b'{"v":1,"ep')
+    scribe.write(1)
 
-    assert [record["seq"] for record in read(tmp_path)] == [1, 2, 3]
-    assert from_line((tmp_path / "4.jsonl").read_bytes().splitlines()[0])["predecessors"] == [
+    assert [record["seq"] for record in scribe.read()] == [1, 2, 3]
+    assert from_line((scribe.folder / "4.jsonl").read_bytes().splitlines()[0])["predecessors"] == [
         {"epoch": epoch, "length": len(data), "crc": f"{zlib.crc32(data):08x}"}
-        for epoch, data in ((1, (tmp_path / "1.jsonl").read_bytes()), (2, b""), (3, b""))
+        for epoch, data in ((1, (scribe.folder / "1.jsonl").read_bytes()), (2, b""), (3, b""))
     ]
 
 
-def test_a_copy_or_a_draft_in_the_folder_is_no_part_of_it(tmp_path: Path) -> None:
-    write(tmp_path, 1)
-    (tmp_path / "1.jsonl.bak").write_text("x\n")
-    (tmp_path / "old.jsonl").write_text("x\n")
-
-    assert len(read(tmp_path)) == 1
-
-
-# Damage
-
-
-@BRIEFLY
-@given(st.data())
-def test_a_journal_cut_at_any_byte_keeps_every_whole_line(tmp_path: Path, data: st.DataObject) -> None:
-    folder = tmp_path / os.urandom(4).hex()
-    write(folder, 2, 3)
-    path = folder / "2.jsonl"
-    whole = path.read_bytes()
-    length = data.draw(st.integers(0, len(whole) - 1))
-    os.truncate(path, length)
-
-    history = History(folder)
-    found = list(history.records())
-
-    lines = whole[:length].count(b"\n")
-    assert [record["seq"] for record in found] == list(range(1, 3 + max(lines - 1, 0)))
-    assert history.segments[-1].torn == length - (whole[:length].rfind(b"\n") + 1)
-
-
-@BRIEFLY
-@given(st.data())
-def test_any_flipped_byte_stops_with_file_and_line_and_the_fix(tmp_path: Path, data: st.DataObject) -> None:
-    folder = tmp_path / os.urandom(4).hex()
-    write(folder, 2, 2)
-    path = folder / f"{data.draw(st.integers(1, 2))}.jsonl"
-    content = path.read_bytes()
-    last = len(content) - 1 - (path.name == "2.jsonl")  # without its very last line end, the journal has a torn tail
-    at = data.draw(st.integers(0, last))
-    damage(path, at, data.draw(st.integers(1, 255)))
-
-    with pytest.raises(AutoexpError) as caught:
-        read(folder)
-
-    line = content[:at].count(b"\n") + 1
-    torn = at == len(content) - 1  # of a sealed file
-    assert caught.value.what == (
-        f"{path} is not what its successor accepted" if torn else f"{path}:{line}: the journal is damaged here"
-    )
-    assert "backup" in caught.value.fix
-
-
-def test_a_last_line_without_its_end_is_a_torn_tail(tmp_path: Path) -> None:
-    write(tmp_path, 2)
-    path = tmp_path / "1.jsonl"
-    damage(path, path.stat().st_size - 1, 0x2A)
-
-    assert len(read(tmp_path)) == 1
-
-
-def test_a_block_of_zeros_is_damage(tmp_path: Path) -> None:
-    write(tmp_path, 30)
-    path = tmp_path / "1.jsonl"
-    data = bytearray(path.read_bytes())
-    data[4096:4608] = bytes(512)
-    path.write_bytes(data)
-    line = data[:4096].count(b"\n") + 1
-
-    with pytest.raises(AutoexpError, match=rf"1\.jsonl:{line}: the journal is damaged"):
-        read(tmp_path)
-
-
-def test_zeros_behind_the_last_line_are_a_torn_tail(tmp_path: Path) -> None:
-    """So a file looks whose length reached the disk before its content did."""
-    write(tmp_path, 2)
-    with (tmp_path / "1.jsonl").open("ab") as file:
-        file.write(bytes(512))
-
-    history = History(tmp_path)
-
-    assert len(list(history.records())) == 2
-    assert history.segments[-1].torn == 512
-
-
-def test_the_next_holder_cuts_a_torn_tail_and_says_so(tmp_path: Path) -> None:
-    write(tmp_path, 2)
-    path = tmp_path / "1.jsonl"
+def test_the_next_holder_cuts_a_torn_tail_and_says_so(scribe: "Scribe") -> None:
+    scribe.write(2)
+    path = scribe.folder / "1.jsonl"
     whole = path.stat().st_size
     with path.open("ab") as file:
         file.write(b'{"v":1,"seq":3,')
-    (tmp_path / "2.jsonl").write_bytes(b'{"v"')
+    (scribe.folder / "2.jsonl").write_bytes(b'{"v"')
 
-    history = History(tmp_path)
-    list(history.records())
-    cut = cut_torn_tails(history)
+    cut = cut_torn_tails(scribe.segments())
 
     assert [(segment.path.name, segment.torn) for segment in cut] == [("1.jsonl", 15), ("2.jsonl", 4)]
-    assert (path.stat().st_size, (tmp_path / "2.jsonl").stat().st_size) == (whole, 0)
-    assert len(read(tmp_path)) == 2
+    assert (path.stat().st_size, (scribe.folder / "2.jsonl").stat().st_size) == (whole, 0)
+    assert len(scribe.read()) == 2
 
 
-def test_reading_alone_cuts_nothing(tmp_path: Path) -> None:
-    write(tmp_path, 1)
-    with (tmp_path / "1.jsonl").open("ab") as file:
-        file.write(b"torn")
-    before = (tmp_path / "1.jsonl").read_bytes()
-
-    read(tmp_path)
-
-    assert (tmp_path / "1.jsonl").read_bytes() == before
+# Going on in a new file
 
 
-def test_a_sealed_file_that_lost_its_end_is_damage(tmp_path: Path) -> None:
-    write(tmp_path, 2, 1)
-    path = tmp_path / "1.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:-1]))
+def test_a_writer_goes_on_in_a_new_file_as_another_one_would(scribe: "Scribe") -> None:
+    journal = scribe.begin()
+    journal.append([scribe.move(1)])
+    journal.begin_next(scribe.folder, AT)
+    journal.append([scribe.move(2)])
 
-    with pytest.raises(AutoexpError, match=r"1\.jsonl is not what its successor accepted"):
-        read(tmp_path)
-
-
-def test_a_line_that_was_taken_out_is_noticed_by_its_number(tmp_path: Path) -> None:
-    write(tmp_path, 3)
-    path = tmp_path / "1.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([*lines[:2], lines[3]]))
-
-    with pytest.raises(AutoexpError, match=r"1\.jsonl:3") as caught:
-        read(tmp_path)
-
-    assert caught.value.why == "its number is 3, where 2 is due"
+    assert [(r["seq"], r["epoch"], r["job"]) for r in scribe.read()] == [(1, 1, "job1"), (2, 2, "job2")]
+    assert journal.mark == recall(scribe.folder.parent).history.mark
+    assert not scribe.segments()[0].open
 
 
-def test_a_file_that_was_taken_out_is_noticed(tmp_path: Path) -> None:
-    write(tmp_path, 1, 1, 1)
-    (tmp_path / "2.jsonl").unlink()
+def test_who_was_replaced_cannot_go_on_in_a_new_file(scribe: "Scribe") -> None:
+    stale = scribe.begin()
+    stale.append([scribe.move(1)])
+    scribe.begin().append([scribe.move(2)])
 
-    with pytest.raises(AutoexpError, match=r"3\.jsonl:2"):
-        read(tmp_path)
+    with pytest.raises(FileExistsError):
+        stale.begin_next(scribe.folder, AT)
+    scribe.begin()
+    scribe.seal()
+    with pytest.raises(FileExistsError):
+        stale.begin_next(scribe.folder, AT)
+
+    assert scribe.names() == ["1.jsonl.gz", "2.jsonl.gz", "3.jsonl"]
+    assert [record["job"] for record in scribe.read()] == ["job1", "job2"]
 
 
-def test_a_journal_that_we_may_not_read_is_no_empty_journal(tmp_path: Path, humble: tuple[str, ...]) -> None:
-    write(tmp_path, 1)
-    (tmp_path / "1.jsonl").chmod(0)
-    script = (
-        f"from pathlib import Path; from autoexp.journal import records; print(list(records(Path({str(tmp_path)!r}))))"
-    )
+def test_a_next_file_that_cannot_be_begun_is_not_left_there(scribe: "Scribe", monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = scribe.begin()
 
-    done = subprocess.run([*humble, sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
 
-    assert done.stdout == ""
-    assert "1.jsonl cannot be read" in done.stderr
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fail)
+        with pytest.raises(OSError, match="No space left"):
+            journal.begin_next(scribe.folder, AT)
+    assert scribe.names() == ["1.jsonl"]
+    journal.append([scribe.move(1)])
+
+    journal.begin_next(scribe.folder, AT)
+
+    assert len(scribe.read()) == 1
+
+
+# What survives a power cut
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of what was made durable, in order; the calls still do it."""
+    names: list[str] = []
+
+    def recording(call: Callable[[int], None]) -> Callable[[int], None]:
+        def sync(descriptor: int) -> None:
+            names.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+            call(descriptor)
+
+        return sync
+
+    monkeypatch.setattr(os, "fsync", recording(os.fsync))
+    monkeypatch.setattr(os, "fdatasync", recording(os.fdatasync))
+    return names
+
+
+def test_a_new_file_its_name_and_its_folders_are_durable_before_anything_is_appended(
+    scribe: "Scribe", synced: list[str]
+) -> None:
+    journal = scribe.begin()
+
+    assert synced == [scribe.folder.parent.name, "1.jsonl", "journal"]
+    journal.append([scribe.move()])
+    assert synced[3:] == ["1.jsonl"]
+
+
+def test_what_a_predecessor_wrote_is_durable_before_it_is_accepted(scribe: "Scribe", synced: list[str]) -> None:
+    """It may have died between writing its last line and making it durable."""
+    scribe.write(1)
+    synced.clear()
+
+    scribe.begin()
+
+    assert synced == ["1.jsonl", "2.jsonl", "journal"]

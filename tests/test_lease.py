@@ -525,7 +525,7 @@ def test_a_watcher_suspended_in_another_container_finishes_its_action_and_no_mor
     assert f"autoexp: {room.root} is no longer ours to watch\n  why: it was taken over by pid " in room.said()
     assert runs_of(room) == ["ran"]
     assert [path.name for path in room.attempt_dir("one").parent.iterdir()] == ["001"]
-    assert len(room.journal()) > after, "it wrote down what came of its action"
+    assert len(room.journal()) == after, "what it wrote down of that is in a file that has been sealed"
     room.prefix = ()
     assert room.run("replay", room.root, "--check").returncode == 0
     assert room.states() == {"one": "succeeded"}
@@ -561,3 +561,29 @@ def test_an_idle_watcher_keeps_its_heart_beating(room: "Room", wait: Callable[..
     began = recorded(room.root)["beat"]
 
     wait(lambda: recorded(room.root)["beat"] > began + 1, "two beats", 3 * BEAT_S)
+
+
+@pytest.mark.parametrize("name", ["2.jsonl", "2.jsonl.gz"])
+def test_who_finds_the_journals_next_file_begun_has_been_taken_over(tmp_path: Path, name: str) -> None:
+    """It may have been sealed by then, after yet another one."""
+    held = lease.take(tmp_path, tmp_path / "var", 0.0)
+    held.name_epoch(1, tmp_path / "2.jsonl")
+    assert held.is_ours()
+
+    (tmp_path / name).touch()
+
+    with pytest.raises(TakenOver, match=r"another watcher began .*2\.jsonl"):
+        held.check()
+    held.release()
+
+
+def test_a_holder_that_begins_the_journals_next_file_itself_goes_on(tmp_path: Path) -> None:
+    held = lease.take(tmp_path, tmp_path / "var", 0.0)
+    held.name_epoch(1, tmp_path / "2.jsonl")
+    (tmp_path / "2.jsonl").touch()
+
+    held.name_epoch(2, tmp_path / "3.jsonl")
+
+    assert held.is_ours()
+    assert json.loads(held.path.read_bytes())["epoch"] == 2
+    held.release()

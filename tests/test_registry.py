@@ -8,10 +8,12 @@ import pytest
 from autoexp import studies, study_files
 from autoexp.errors import AutoexpError
 from autoexp.events import ConditionsMet, Ended, Event, Planned, Retired, Started, Submitted
+from autoexp.journal import to_record
 from autoexp.lifecycle import step
 from autoexp.model import Condition, EndingClass, Job, JobSpec, Machine, State, Template, Transition
 from autoexp.outline import Plan
 from autoexp.registry import Key, Ledger, Registry, stamp_of
+from autoexp.standings import Course, Standings
 from autoexp.studies import Study
 
 Specs = Callable[..., JobSpec]
@@ -52,6 +54,14 @@ def life(spec: JobSpec) -> list[Transition]:
     )
 
 
+def said(*moves: Transition) -> Course:
+    """What the journal says of a study that moved so."""
+    standings = Standings()
+    for seq, move in enumerate(moves, start=1):
+        standings.take(to_record(move, seq, 1))
+    return standings.of("demo")
+
+
 # Replay
 
 
@@ -59,7 +69,7 @@ def test_the_journal_folds_into_jobs(tmp_path: Path, make_spec: Specs) -> None:
     planned(tmp_path, make_spec("one"), make_spec("two"))
     ledger = loaded(tmp_path)
 
-    ledger.replay([*life(make_spec("one")), *lived(make_spec("two"), Planned(at=6.0))])
+    ledger.replay(said(*life(make_spec("one")), *lived(make_spec("two"), Planned(at=6.0))))
 
     assert {job.id: (job.state, job.attempt) for job in ledger.jobs.values()} == {
         "one": (State.SUCCEEDED, 1),
@@ -71,7 +81,7 @@ def test_a_job_that_the_journal_does_not_know_is_not_there(tmp_path: Path, make_
     planned(tmp_path, make_spec("one"))
     ledger = loaded(tmp_path)
 
-    ledger.replay([])
+    ledger.replay(said())
 
     assert ledger.jobs == {}
 
@@ -80,7 +90,7 @@ def test_what_the_journal_says_of_a_job_that_nobody_planned_is_left_out(tmp_path
     planned(tmp_path, make_spec("one"))
     ledger = loaded(tmp_path)
 
-    ledger.replay(life(make_spec("stray")))
+    ledger.replay(said(*life(make_spec("stray"))))
 
     assert ledger.jobs == {}
 
@@ -91,7 +101,7 @@ def test_a_retired_job_is_replayed(tmp_path: Path, make_spec: Specs) -> None:
     ledger = loaded(tmp_path)
     moves = lived(make_spec("one"), Planned(at=1.0), ConditionsMet(at=2.0, reason=""), Retired(at=3.0))
 
-    ledger.replay(moves)
+    ledger.replay(said(*moves))
 
     assert (ledger.jobs["one"].state, ledger.jobs["one"].retired) == (State.SUBMITTING, True)
 
@@ -103,7 +113,7 @@ def test_a_job_that_appeared_is_replayed_with_its_children(tmp_path: Path, make_
     study_files.add_appeared(made, [spec])
     ledger = loaded(tmp_path)
 
-    ledger.replay(life(spec))
+    ledger.replay(said(*life(spec)))
 
     assert ledger.jobs["eval-one"].spec.children == (child,)
     assert ledger.children == {"eval-one": ("eval-one",)}
@@ -114,7 +124,7 @@ def test_a_study_that_was_deleted_and_planned_anew_begins_anew(tmp_path: Path, m
     planned(tmp_path, make_spec("one", key="new"), make_spec("two", key="new"), key="new")
     ledger = loaded(tmp_path)
 
-    ledger.replay([*old, *lived(make_spec("two", key="new"), Planned(at=7.0))])
+    ledger.replay(said(*old, *lived(make_spec("two", key="new"), Planned(at=7.0))))
 
     assert {job.id: (job.state, job.since) for job in ledger.jobs.values()} == {"two": (State.WAITING, 7.0)}
 
@@ -124,7 +134,7 @@ def test_what_an_old_study_did_at_its_very_end_is_no_part_of_the_new_one(tmp_pat
     planned(tmp_path, make_spec("one", key="new"), key="new")
     ledger = loaded(tmp_path)
 
-    ledger.replay([*others, ended])
+    ledger.replay(said(*others, ended))
 
     assert ledger.jobs == {}
 
@@ -141,7 +151,7 @@ def test_what_the_journal_says_of_a_study_that_cannot_be_read_is_kept_until_it_c
     registry = Registry(tmp_path)
     with pytest.raises(AutoexpError, match=r"plan\.json cannot be read"):
         registry.load(made.dir)
-    registry.replay(life(make_spec("one")))
+    registry.replay(Standings({"demo": said(*life(make_spec("one")))}))
 
     (made.dir / "plan.json").write_text(plan)
     registry.load(made.dir)
@@ -153,7 +163,8 @@ def test_a_study_that_is_planned_anew_keeps_its_jobs_states(tmp_path: Path, make
     planned(tmp_path, make_spec("one"), make_spec("two"))
     registry = Registry(tmp_path)
     registry.load(tmp_path / "demo")
-    registry.replay([*life(make_spec("one")), *lived(make_spec("two"), Planned(at=6.0))])
+    moves = (*life(make_spec("one")), *lived(make_spec("two"), Planned(at=6.0)))
+    registry.replay(Standings({"demo": said(*moves)}))
 
     planned(tmp_path, make_spec("two", "false"), templates=(TEMPLATE,), previews=(make_spec("p"),))
     ledger = registry.load(tmp_path / "demo")
@@ -167,7 +178,7 @@ def test_a_study_with_another_key_keeps_nothing(tmp_path: Path, make_spec: Specs
     planned(tmp_path, make_spec("one"))
     registry = Registry(tmp_path)
     registry.load(tmp_path / "demo")
-    registry.replay(life(make_spec("one")))
+    registry.replay(Standings({"demo": said(*life(make_spec("one")))}))
 
     (tmp_path / "demo" / "plan.json").unlink()
     planned(tmp_path, make_spec("one"), key="another")

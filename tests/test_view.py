@@ -39,14 +39,15 @@ def test_a_study_that_nobody_ever_watched_waits(room: "Room") -> None:
     seen = view(room.root)
 
     assert states(seen) == {"one": State.WAITING, "idle": State.WAITING}
-    assert (seen.watcher, seen.records, seen.problems) == (None, [], {})
+    assert (seen.watcher, list(seen.records()), seen.problems) == (None, [], {})
 
 
 def test_what_the_journal_says_is_folded_over_the_plan(done: "Room") -> None:
     seen = view(done.root)
 
     assert states(seen) == {"one": State.SUCCEEDED, "idle": State.HELD}
-    assert seen.records == done.journal()
+    assert list(seen.records()) == done.journal()
+    assert list(seen.records("demo", "one")) == [r for r in done.journal() if r["job"] == "one"]
 
 
 def test_what_came_later_can_be_left_out(done: "Room") -> None:
@@ -55,7 +56,7 @@ def test_what_came_later_can_be_left_out(done: "Room") -> None:
     seen = view(done.root, until=unstamp(submitted))
 
     assert states(seen)["one"] is State.QUEUED
-    assert seen.records[-1]["at"] == submitted
+    assert list(seen.records())[-1]["at"] == submitted
 
 
 def test_studies_come_by_name_and_one_that_cannot_be_read_is_a_problem(done: "Room") -> None:

@@ -1,4 +1,5 @@
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,13 @@ import structlog
 from autoexp import lease
 from autoexp.engine import Engine
 from autoexp.errors import AlreadyWatched, AutoexpError
+from autoexp.fold import fold
+from autoexp.journal import to_transition
+from autoexp.model import Job
+from autoexp.recall import SNAPSHOT
+from autoexp.registry import Key, Ledger, Registry
+from autoexp.view import view
+from autoexp.watching import _recall as recall_and_mend
 from autoexp.watching import never, once, prepare_var, until_done, watching
 
 if TYPE_CHECKING:
@@ -91,7 +99,7 @@ def test_who_begins_a_journal_at_the_same_moment_as_another_gives_way(
 ) -> None:
     room.plan(WAITING)
 
-    def lose(*_: object) -> None:
+    def lose(*_: object, **__: object) -> None:
         raise FileExistsError
 
     monkeypatch.setattr("autoexp.watching.open_journal", lose)
@@ -104,7 +112,7 @@ def test_who_begins_a_journal_at_the_same_moment_as_another_gives_way(
 def test_a_journal_that_cannot_be_begun_says_why(room: "Room", monkeypatch: pytest.MonkeyPatch) -> None:
     room.plan(WAITING)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("autoexp.watching.open_journal", fail)
@@ -137,6 +145,121 @@ def test_a_torn_tail_is_cut_and_told(room: "Room") -> None:
 
     assert journal.read_bytes() == whole
     assert told.warnings == [("torn_tail_cut", {"path": str(journal), "bytes": len(torn)})]
+
+
+@pytest.fixture
+def finished(room: "Room") -> "Room":
+    """A study of a job that needed two attempts, and one that appeared for it."""
+    stages = "one: {retry: {backoff: 0.05s}, command: 'test $AUTOEXP_ATTEMPT = 2'}\n"
+    room.plan(f"{stages}eval: {{each: {{job: one}}, command: 'true'}}\n")
+    with opened(room) as engine:
+        engine.run(until_done())
+        room.wait_until(lambda: not room.processes())
+    return room
+
+
+def jobs_by(ledger: Ledger, records: list[dict[str, Any]]) -> dict[Key, Job]:
+    """Where the jobs stand by these records, folded one by one."""
+    specs = {spec.id: spec for spec in (*ledger.study.plan.jobs, *ledger.appeared)}
+    jobs: dict[Key, Job] = {}
+    for record in records:
+        move = to_transition(record)
+        key = Key(move.study, move.job)
+        jobs[key] = fold(jobs.get(key, Job(spec=ledger.with_children(specs[move.job]))), move)
+    return jobs
+
+
+@pytest.mark.parametrize("snapshot", ["none", "newest", "damaged"])
+def test_a_watcher_starts_on_its_journal_cut_at_any_byte(finished: "Room", snapshot: str) -> None:
+    """A torn tail is cut and told; every whole line counts, whatever snapshot.json says."""
+    path, records = finished.var / "journal" / "1.jsonl", finished.journal()
+    saved, whole = finished.var / SNAPSHOT, path.read_bytes()
+    said = {"none": None, "newest": saved.read_bytes(), "damaged": b"{}"}[snapshot]
+    ledger = Registry(finished.root).load(finished.root / "demo")
+    expected = [jobs_by(ledger, records[:count]) for count in range(len(records) + 1)]
+    for length in range(len(whole), -1, -1):
+        path.write_bytes(whole[:length])
+        saved.unlink(missing_ok=True)
+        if said is not None:
+            saved.write_bytes(said)
+        told, fresh = Told(), Registry(finished.root, {"demo": Ledger(ledger.study, appeared=ledger.appeared)})
+
+        fresh.replay(recall_and_mend(finished.var, told).standings)
+
+        counted = whole[:length].rfind(b"\n") + 1
+        moves = max(whole[:length].count(b"\n") - 1, 0)
+        assert dict(fresh.all_jobs()) == expected[moves]
+        assert path.read_bytes() == whole[:counted]
+        torn = [fields["bytes"] for event, fields in told.warnings if event == "torn_tail_cut"]
+        assert torn == ([length - counted] if length > counted else [])
+        aside = [event for event, _ in told.warnings if event == "snapshot_left_aside"]
+        assert bool(aside) is (snapshot == "damaged" or (snapshot == "newest" and length < len(whole)))
+
+
+def test_with_and_without_its_snapshot_a_watcher_knows_the_same_jobs(finished: "Room") -> None:
+    with opened(finished) as engine:
+        with_it = dict(engine.registry.all_jobs())
+        assert engine.upkeep.saved is not None
+    (finished.var / SNAPSHOT).unlink()
+    with opened(finished) as engine:
+        without = dict(engine.registry.all_jobs())
+        assert engine.upkeep.saved is None
+        obeyed = engine.mailroom.obeyed
+
+    assert with_it == without
+    assert len(without) == 2
+    with opened(finished) as engine:
+        assert engine.mailroom.obeyed == obeyed
+
+
+def test_a_marker_obeyed_long_ago_is_not_obeyed_again_with_a_snapshot(room: "Room") -> None:
+    room.plan(WAITING)
+    marker = room.touch("one", "hold")
+    kept = marker.with_name(".kept")
+    kept.hardlink_to(marker)
+    status = marker.stat()
+    with opened(room) as engine:
+        engine.run(once)
+        assert (("demo", "one"), status.st_ino) in {(who, inode) for who, inode, _ in engine.mailroom.obeyed}
+
+    with opened(room) as engine:
+        assert engine.upkeep.saved is not None
+        assert (("demo", "one"), status.st_ino) in {(who, inode) for who, inode, _ in engine.mailroom.obeyed}
+
+
+def test_a_study_that_is_away_is_found_again_after_any_number_of_restarts(finished: "Room") -> None:
+    away = finished.home / "away"
+    with opened(finished) as engine:
+        before = dict(engine.registry.all_jobs())
+    (finished.root / "demo").rename(away)
+    for _ in range(2):
+        with opened(finished) as engine:
+            assert dict(engine.registry.all_jobs()) == {}
+            engine.run(once)
+
+    away.rename(finished.root / "demo")
+
+    with opened(finished) as engine:
+        assert engine.upkeep.saved is not None
+        assert dict(engine.registry.all_jobs()) == before
+
+
+def test_a_watchers_older_files_are_sealed_while_it_watches(finished: "Room") -> None:
+    records = finished.journal()
+    with opened(finished) as engine:
+        engine.run(lambda engine: engine.upkeep.due_in_s(0.0) == math.inf)
+
+    assert sorted(path.name for path in (finished.var / "journal").iterdir()) == ["1.jsonl.gz", "2.jsonl"]
+    assert finished.journal() == records
+    assert view(finished.root).problems == {}
+
+
+def test_what_upkeep_cannot_do_is_a_problem_that_people_see(finished: "Room") -> None:
+    journal = finished.var / "journal" / "1.jsonl"
+    with opened(finished) as engine:
+        journal.write_bytes(journal.read_bytes().replace(b"demo", b"dome", 1))
+        engine.run(once)
+        assert "1.jsonl is not what its successor accepted" in engine.progress.problems["journal"]
 
 
 def test_a_study_that_cannot_be_read_is_told_and_does_not_keep_the_others_from_being_watched(room: "Room") -> None:

@@ -15,7 +15,9 @@ from typing import Any
 
 from autoexp import lease, targets
 from autoexp.errors import AutoexpError
-from autoexp.journal import History, segment_files
+from autoexp.history import History
+from autoexp.recall import folder_of
+from autoexp.segments import segment_files
 
 FOLLOW_S = 0.5
 
@@ -33,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, filter, and print; safe beside a watcher."""
     root = targets.existing_root(targets.default_root(arguments.root))
-    folder = lease.var_of(root, arguments.var) / "journal"
+    var = lease.var_of(root, arguments.var)
     wanted = targets.find(arguments.job, str(root)) if arguments.job else None
     since = moment(arguments.since) if arguments.since else ""
-    records = _followed(folder) if arguments.follow else History(folder).records()
+    records = _followed(var) if arguments.follow else History(folder_of(var)).records()
     for record in records:
         if wanted and (record["study"], record["job"]) != (wanted.study, wanted.job):
             continue
@@ -45,16 +47,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _followed(folder: Path) -> Iterator[dict[str, Any]]:
-    seq, known = 0, None
+def _followed(var: Path) -> Iterator[dict[str, Any]]:
+    place, known = None, None
     while True:
-        sizes = {path: path.stat().st_size for path in segment_files(folder).values()}
-        for record in History(folder).records() if sizes != known else ():
-            if record["seq"] > seq:
-                seq = record["seq"]
-                yield record
-        known = sizes
+        sizes = {path: _size(path) for path in segment_files(folder_of(var)).values()}
+        if sizes != known:
+            history = History(folder_of(var), place)
+            yield from history.records()
+            place, known = history.mark, sizes
         time.sleep(FOLLOW_S)
+
+
+def _size(path: Path) -> int:
+    """Return a file's size; 0 once it is gone, for it was sealed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def moment(text: str) -> str:

@@ -7,6 +7,7 @@ autoexp why experiments/demo/jobs/cooldown-model10M-lr0.001 --json
 import argparse
 import json
 import shlex
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,7 +61,7 @@ def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
     """Gather everything that bears on why a job is where it is."""
     name = ledger.study.name
     training = seen.training(name, job.id)
-    moves = [r for r in seen.records if (r["study"], r["job"]) == (name, job.id)]
+    moves = deque(seen.records(name, job.id), maxlen=LAST_MOVES)
     state = job.state or State.WAITING
     folder = ledger.dir_of(job.id)
     return {
@@ -74,7 +75,7 @@ def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
         "progress": progress_of(job, training),
         "unsettled": training.get("unsettled") or [],
         "conditions": list(_conditions(seen, ledger, job, job.spec.start)),
-        "moves": moves[-LAST_MOVES:],
+        "moves": list(moves),
         "verbs": list(accepted(state)),
         "hint": HINTS.get(state, ""),
         "dir": str(folder),

@@ -117,6 +117,24 @@ def test_a_root_that_nobody_watched_has_no_events(here: "Room", say: "Say") -> N
     assert say("events", here.root) == (0, "", "")
 
 
+def test_who_only_looks_reads_sealed_files_and_needs_to_write_nothing(done: "Room", humble: tuple[str, ...]) -> None:
+    done.run("watch", done.root, "--once")
+    journal = done.var / "journal"
+    assert (journal / "1.jsonl.gz").exists()
+    for path in (*journal.iterdir(), journal, done.var):
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    done.prefix = humble
+
+    told = [done.run(*words) for words in (("events", done.root, "--json"), ("status", done.root), ("why", "demo/one"))]
+    checked = done.run("replay", done.root, "--check")
+
+    done.var.chmod(0o700)
+    journal.chmod(0o700)
+    assert [(said.returncode, said.stderr) for said in (*told, checked)] == [(0, "")] * 4
+    assert records(told[0].stdout) == done.journal()
+    assert "snapshot.json: agrees" in checked.stdout
+
+
 def test_a_damaged_journal_stops_with_file_line_and_fix(done: "Room", say: "Say") -> None:
     path = done.var / "journal" / "1.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
@@ -125,4 +143,4 @@ def test_a_damaged_journal_stops_with_file_line_and_fix(done: "Room", say: "Say"
     for words in (("events", done.root), ("status", done.root), ("why", "demo/one"), ("watch", done.root, "--once")):
         said = say(*words)
         assert (said.status, f"{path}:4: the journal is damaged here" in said.err) == (1, True), words
-        assert "restore the file from a backup" in said.err
+        assert "restore 1.jsonl from a backup" in said.err

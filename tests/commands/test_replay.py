@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from autoexp.journal import from_line, to_line
+from autoexp.recall import SNAPSHOT, load, save
 
 if TYPE_CHECKING:
     from tests.commands.conftest import Say
@@ -59,10 +60,10 @@ def test_a_journal_that_adds_up_passes_the_check(done: "Room", say: "Say") -> No
     told = json.loads(say("replay", done.root, "--check", "--json").out)
 
     count = len(done.journal())
-    assert told == {"moves": count, "breaks": [], "differences": []}
+    assert told == {"moves": count, "breaks": [], "differences": [], "snapshot": "agrees"}
     assert say("replay", done.root, "--check") == (
         0,
-        f"{count} moves, 0 breaks, 0 decided otherwise by today's table\n",
+        f"{count} moves, 0 breaks, 0 decided otherwise by today's table\nsnapshot.json: agrees\n",
         "",
     )
 
@@ -87,6 +88,37 @@ def test_a_move_that_begins_where_its_job_was_not_is_a_break(done: "Room", say: 
     assert said.status == 1
     assert [found["seq"] for found in told["breaks"]] == [last]
     assert "begins at queued, where it was" in said.out
+
+
+def test_a_snapshot_that_says_something_else_than_the_journal_fails_the_check(done: "Room", say: "Say") -> None:
+    mark, standings = load(done.var)
+    standings.studies["demo"].jobs["bad"].state = "succeeded"
+    save(done.var, mark, standings)
+
+    said = say("replay", done.root, "--check")
+
+    assert said.status == 1
+    assert said.out.endswith(f"snapshot.json: differs from the first {mark.seq} moves; delete it\n")
+
+
+def test_a_snapshot_that_does_not_count_is_told_and_is_no_error(done: "Room", say: "Say") -> None:
+    snapshot = done.var / SNAPSHOT
+    snapshot.write_text("{}")
+    damaged = say("replay", done.root, "--check")
+    snapshot.unlink()
+    missing = say("replay", done.root, "--check")
+
+    assert (damaged.status, missing.status) == (0, 0)
+    assert damaged.out.endswith("snapshot.json: left aside: it has no checksum at its end\n")
+    assert missing.out.endswith("snapshot.json: none\n")
+
+
+def test_replay_reads_the_journal_whatever_the_snapshot_says(done: "Room", say: "Say") -> None:
+    mark, standings = load(done.var)
+    standings.studies["demo"].jobs["bad"].state = "succeeded"
+    save(done.var, mark, standings)
+
+    assert "demo/bad failed (attempt 1)" in say("replay", done.root).out
 
 
 def test_a_move_that_today_s_table_decides_otherwise_is_told_and_is_no_error(done: "Room", say: "Say") -> None:

@@ -3,10 +3,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from autoexp.journal import History, open_journal
+from autoexp.journal import open_journal
 from autoexp.lease import var_of
 from autoexp.model import State, Transition
 from autoexp.report.results import Branch, Run, read
+from autoexp.standings import Standings
 
 
 def only(maker: Any) -> Run:
@@ -118,8 +119,7 @@ def test_jobs_that_do_not_train_are_no_runs(maker: Any) -> None:
 def test_states_and_reasons_are_the_journals(maker: Any) -> None:
     maker.train("pretrain")
     study = maker.study()
-    folder = var_of(study.root) / "journal"
-    journal = open_journal(folder, History(folder), {}, time.time())
+    journal = open_journal(var_of(study.root) / "journal", [], Standings(), 0, holder={}, at=time.time())
     gone = {"reason": "exit code 1"}
     move = Transition(at=1.0, study="ladder", job="pretrain", attempt=1, trigger="x", source=None, target=State.FAILED)
     journal.append([type(move)(**{name: getattr(move, name) for name in move.__slots__} | {"changes": gone})])

@@ -1,0 +1,179 @@
+"""The journal's files: `<epoch>.jsonl` as long as it may be written to, `<epoch>.jsonl.gz` once it is sealed.
+
+Both names may be there for a while; the sealed one counts then, for it was compared before it got its name. Whoever
+reads may do so at any time: a file that is sealed between listing and opening is looked for under its other name.
+"""
+
+import io
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from autoexp.errors import AutoexpError
+
+SEALED = ".jsonl.gz"
+CHUNK_BYTES = 1 << 18
+TRAILER_BYTES = 8
+"""A gzip file ends with the CRC and the length of what is in it."""
+_LOOKS = 5
+"""How often a folder is listed until no file is missing: one that is sealed in the meantime may be in neither place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One file, as far as it counts."""
+
+    path: Path
+    epoch: int
+    length: int
+    """Bytes that count."""
+    crc: int
+    torn: int = 0
+    """Bytes behind them that are no complete line."""
+    open: bool = True
+    """No later file has said how much of it counts."""
+
+
+class Accepted(NamedTuple):
+    """How much of a file counts, as a later one says."""
+
+    length: int
+    crc: int
+
+
+def segment_files(folder: Path) -> dict[int, Path]:
+    """List a journal's files by epoch."""
+    found: dict[int, Path] = {}
+    for _ in range(_LOOKS):
+        found = _listed(folder)
+        if not found or len(found) == max(found) - min(found) + 1:
+            break
+    return found
+
+
+def _listed(folder: Path) -> dict[int, Path]:
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - a Path for each of many files is slow
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    plain = {int(name[:-6]): name for name in names if name.endswith(".jsonl") and name[:-6].isdecimal()}
+    sealed = {int(name[:-9]): name for name in names if name.endswith(SEALED) and name[:-9].isdecimal()}
+    return {epoch: folder / name for epoch, name in sorted({**plain, **sealed}.items())}
+
+
+class Content(io.RawIOBase):
+    """What is in a file, counted as it is read: of a plain one up to a limit, of a sealed one all."""
+
+    def __init__(self, path: Path, limit: int | None = None) -> None:
+        super().__init__()
+        self.path, self._file = _open(path)
+        self._inflated = zlib.decompressobj(wbits=31) if is_sealed(self.path) else None
+        self._limit = limit if self._inflated is None else None
+        self.length = 0
+        self.crc = 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
+        """Read on."""
+        room = len(buffer) if self._limit is None else min(len(buffer), self._limit - self.length)
+        data = self._next(room) if room else b""
+        buffer[: len(data)] = data
+        self.length += len(data)
+        self.crc = zlib.crc32(data, self.crc)
+        return len(data)
+
+    def skip(self, length: int) -> bool:
+        """Read so much of it, and say whether there was as much."""
+        while self.length < length and self.read(min(CHUNK_BYTES, length - self.length)):
+            pass
+        return self.length == length
+
+    def _next(self, room: int) -> bytes:
+        if self._inflated is None:
+            return self._file.read(room) or b""
+        while not self._inflated.eof:
+            given = self._inflated.unconsumed_tail or self._file.read(CHUNK_BYTES) or b""
+            data = self._inflated.decompress(given, room)
+            if data:
+                return data
+            if not given:
+                raise EOFError("its end is missing")
+        return b""
+
+
+def is_sealed(path: Path) -> bool:
+    """Say whether a file is compressed, a draft included."""
+    return SEALED in path.name
+
+
+def _open(path: Path) -> tuple[Path, io.FileIO]:
+    """Open a file under its name, or under that which it has since it was sealed."""
+    sealed = path if is_sealed(path) else path.with_name(f"{path.name}.gz")
+    try:
+        return path, io.FileIO(path)
+    except FileNotFoundError:
+        return sealed, io.FileIO(sealed)
+
+
+def holds(path: Path, accepted: Accepted) -> bool:
+    """Say whether a file begins with just so much; of a sealed one that is no longer, its trailer says so."""
+    if is_sealed(path):
+        with path.open("rb") as file:
+            file.seek(-TRAILER_BYTES, os.SEEK_END)
+            trailer = file.read()
+        if trailer == accepted.crc.to_bytes(4, "little") + (accepted.length % (1 << 32)).to_bytes(4, "little"):
+            return True
+    with Content(path, accepted.length) as content:
+        return content.skip(accepted.length) and content.crc == accepted.crc
+
+
+def crc_of(path: Path, length: int) -> int:
+    """Return the CRC of a file's beginning."""
+    with Content(path, length) as content:
+        content.skip(length)
+        return content.crc
+
+
+def first_line(path: Path) -> bytes:
+    """Read a file's first line, as far as it goes."""
+    try:
+        with io.BufferedReader(Content(path), 1 << 12) as file:
+            return file.readline()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (zlib.error, EOFError) as error:
+        raise damaged(path, 1, f"it cannot be decompressed: {error}") from error
+
+
+def unreadable(path: Path, error: OSError) -> AutoexpError:
+    """Say that something of the journal cannot be read."""
+    fix = "ask the one who watches this root: the journal is for its owner only"
+    return AutoexpError(f"{path} cannot be read", why=str(error), fix=fix)
+
+
+def damaged(path: Path, number: int, why: str) -> AutoexpError:
+    """Say which line is damaged."""
+    return AutoexpError(f"{path}:{number}: the journal is damaged here", why=why, fix=remedy(path))
+
+
+def remedy(path: Path) -> str:
+    """Say what to do about a damaged file."""
+    return f"restore {path.name} from a backup, or move the journal folder away to start from the studies on disk"
+
+
+def missing(files: Mapping[int, Path]) -> list[int]:
+    """List the epochs, from the first on, that have no file."""
+    return [epoch for epoch in range(1, max(files, default=0)) if epoch not in files]

@@ -35,6 +35,7 @@ me=$${SLURM_JOB_ID:-$$$$}
 set -o noclobber
 if ! { printf '%s\\n' "$$me" > "$$attempt/run.$$AUTOEXP_TOKEN"; } 2>/dev/null; then
   read -r owner < "$$attempt/run.$$AUTOEXP_TOKEN" && [[ $$owner == "$$me" && -n $${SLURM_RESTART_COUNT:-} ]] || exit 0
+  [[ ! -e $$attempt/exit.json ]] || exit 0  # it said how it ended: that is final, whoever queues it again
 fi
 set +o noclobber
 read -r stat < /proc/$$$$/stat; stat=($${stat##*) }); read -r boot < /proc/sys/kernel/random/boot_id

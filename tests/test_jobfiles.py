@@ -203,11 +203,22 @@ def test_a_requeue_of_the_same_scheduler_id_may_claim_again(tmp_path: Path) -> N
     folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran")))
 
     run(folder, token="t", SLURM_JOB_ID="77")
-    run(folder, token="t", SLURM_JOB_ID="77", SLURM_RESTART_COUNT="1")
+    (folder / "attempts/001/exit.json").unlink()  # its node failed before it could say anything
     run(folder, token="t", SLURM_JOB_ID="78", SLURM_RESTART_COUNT="1")
+    run(folder, token="t", SLURM_JOB_ID="77", SLURM_RESTART_COUNT="1")
 
     assert (folder / "ran").read_text() == "ran\nran\n"
     assert (folder / "attempts/001/run.t").read_text() == "77\n"
+
+
+def test_a_requeue_of_an_attempt_that_said_how_it_ended_runs_nothing(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran; exit 3")))
+
+    run(folder, token="t", SLURM_JOB_ID="77")
+    code, *_ = run(folder, token="t", SLURM_JOB_ID="77", SLURM_RESTART_COUNT="1")
+
+    assert (code, (folder / "ran").read_text()) == (0, "ran\n")
+    assert said(folder, "exit.json")["code"] == 3
 
 
 def test_each_attempt_has_its_own_files(tmp_path: Path) -> None:

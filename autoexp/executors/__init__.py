@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from autoexp.errors import AutoexpError
 from autoexp.events import Event
+from autoexp.files import write_new
 from autoexp.model import Machine, Resources
 
 WITHDRAWN = "withdrawn"
@@ -57,6 +58,18 @@ class Executor(Protocol):
 
     def due_in_s(self) -> float | None:
         """Say when `tend` is next worth calling; None if only events can make it so."""
+
+
+def take_back(order: Order) -> bool:
+    """Claim an attempt before run.sh does; say whether that came first, now or before, and False if it cannot be."""
+    claim = order.attempt_dir / f"run.{order.token}"
+    try:
+        write_new(claim, f"{WITHDRAWN}\n".encode())
+    except FileExistsError:
+        return claim.read_text(encoding="utf-8").strip() == WITHDRAWN
+    except FileNotFoundError:  # the attempt's folder is gone, or never was
+        return False
+    return True
 
 
 def known() -> list[str]:

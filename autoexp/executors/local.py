@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from autoexp import clock, hosts, machines
 from autoexp.events import Event, SubmitRefused, Submitted
-from autoexp.executors import WITHDRAWN, Order
-from autoexp.files import read_json, write_new
+from autoexp.executors import Order, take_back
+from autoexp.files import read_json
 from autoexp.hosts import Process
 from autoexp.model import Machine
 
@@ -76,15 +76,10 @@ class Local:
 
     def withdraw(self, order: Order) -> bool:
         """Claim an attempt before run.sh does: an earlier watcher may have started it a moment ago."""
-        claim = order.attempt_dir / f"run.{order.token}"
-        try:
-            write_new(claim, f"{WITHDRAWN}\n".encode())
-        except FileExistsError:
-            return claim.read_text(encoding="utf-8").strip() == WITHDRAWN
-        except FileNotFoundError:  # its folder is gone, or never was
-            return self.queue.pop(order.token, None) is not None
-        self.queue.pop(order.token, None)
-        return True
+        taken_back = take_back(order)
+        if taken_back or not order.attempt_dir.exists():  # its folder is gone, or never was
+            taken_back |= self.queue.pop(order.token, None) is not None
+        return taken_back
 
     def stop(self, order: Order, grace_s: float) -> None:
         """Signal the program politely; `tend` sees to the rest."""

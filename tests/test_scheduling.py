@@ -1,0 +1,342 @@
+"""The protocol, step by step, with a scheduler that says what it is told to say."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from autoexp import clock
+from autoexp.events import Event, SubmitLost, SubmitRefused, Submitted
+from autoexp.executors import WITHDRAWN, Order
+from autoexp.scheduling import LONGEST_S, SHORTEST_S, Entry, Scheduled
+
+NOW = 1_700_000_000.0
+TOKEN = "one.1.k3y"
+LOST = SubmitLost(at=NOW, attempt=1, reason="sbatch timed out")
+BUSY = SubmitRefused(at=NOW, attempt=1, reason="queue full", temporary=True)
+TAKEN = Submitted(at=NOW, attempt=1, scheduler_id="7")
+
+
+@dataclass
+class Told:
+    """A scheduler that answers as it is told, and remembers what was asked of it."""
+
+    message_timeout_s: float = 60.0
+    replies: list[Submitted | SubmitRefused | SubmitLost] = field(default_factory=list)
+    knows: dict[str, list[Entry]] | None = field(default_factory=dict)
+    """What it says; None is no answer, and a name that is missing here is left out of it."""
+    quiet: bool = True
+    submitted: list[str] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)
+    ended: list[tuple[str, tuple[str, ...], bool]] = field(default_factory=list)
+
+    def submit(self, order: Order, at: float) -> Submitted | SubmitRefused | SubmitLost:
+        assert (order.attempt_dir / "submission.json").exists(), "it is written down first"
+        assert at == clock.now()
+        self.submitted.append(order.token)
+        return self.replies.pop(0)
+
+    def is_quiet(self, name: str) -> bool:
+        assert name == TOKEN
+        return self.quiet
+
+    def find(self, names: Collection[str]) -> Mapping[str, Sequence[Entry]] | None:
+        self.asked.append(clock.now())
+        return None if self.knows is None else {name: self.knows[name] for name in names if name in self.knows}
+
+    def end(self, name: str, ids: Collection[str], *, politely: bool) -> bool:
+        self.ended.append((name, tuple(ids), politely))
+        return True
+
+
+@dataclass
+class Bench:
+    """A scheduled executor, its scheduler, and a clock to set."""
+
+    order: Order
+    now: float = NOW
+    told: Told = field(default_factory=Told)
+    scheduled: Scheduled = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything, as a new watcher does."""
+        self.scheduled = Scheduled(self.told)
+
+    def submit(self, later_s: float = 0.0) -> Event:
+        self.now += later_s
+        return self.scheduled.submit(self.order, self.now)
+
+    def tend(self, later_s: float = SHORTEST_S) -> list[str]:
+        """Let time pass; return who is worth a look."""
+        self.now += later_s
+        outcomes = self.scheduled.tend()
+        assert all(event is None for _, event in outcomes)
+        return [token for token, _ in outcomes]
+
+    def say(self, *jobs: tuple[str, bool], submitted_at: float | None = None) -> None:
+        """Let the scheduler know these jobs by the attempt's name: id, and whether it lives."""
+        at = self.now if submitted_at is None else submitted_at
+        self.told.knows = {TOKEN: [Entry(id=name, live=live, submitted_at=at) for name, live in jobs]}
+
+    def claim(self, name: str) -> None:
+        (self.order.attempt_dir / f"run.{TOKEN}").write_text(f"{name}\n")
+
+    @property
+    def alive(self) -> bool | None:
+        return self.scheduled.alive(self.order)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    folder = tmp_path / "attempts" / "001"
+    folder.mkdir(parents=True)
+    made = Bench(Order(token=TOKEN, attempt=1, job_dir=tmp_path, attempt_dir=folder))
+    with clock.simulated(lambda: made.now):
+        yield made
+
+
+def queued(bench: Bench) -> Bench:
+    """Have an attempt taken."""
+    bench.told.replies = [TAKEN]
+    assert bench.submit() == TAKEN
+    bench.say(("7", True))
+    return bench
+
+
+# Submitting
+
+
+def test_an_attempt_is_submitted_under_its_token(bench: Bench) -> None:
+    queued(bench)
+
+    assert bench.told.submitted == [TOKEN]
+    assert bench.told.asked == [], "nothing was in doubt"
+
+
+def test_a_refused_attempt_is_in_no_doubt(bench: Bench) -> None:
+    bench.told.replies = [BUSY, TAKEN]
+
+    assert (bench.submit(), bench.submit(2.0)) == (BUSY, TAKEN)
+    assert bench.told.asked == []
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["the same watcher", "the next one"])
+def test_a_submission_in_doubt_is_asked_about_by_name_once_the_scheduler_must_have_taken_it(
+    bench: Bench,
+    restarted: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    bench.told.replies = [LOST, TAKEN]
+    bench.say(("9", True))
+    assert bench.submit() == LOST
+    if restarted:
+        bench.restart()
+
+    assert isinstance(bench.submit(2.0), SubmitLost)
+    assert isinstance(bench.submit(59.0), SubmitLost)
+    assert bench.told.asked == [], "it may still be on its way"
+    found = bench.submit(2.0)
+
+    assert found == Submitted(at=bench.now, attempt=1, scheduler_id="9")
+    assert (bench.told.submitted, len(bench.told.asked)) == ([TOKEN], 1)
+
+
+def test_an_attempt_that_the_scheduler_never_had_is_submitted_again_under_the_same_token(bench: Bench) -> None:
+    bench.told.replies = [LOST, TAKEN]
+    bench.told.knows = {TOKEN: []}
+    bench.submit()
+    bench.submit(2.0)
+
+    assert bench.submit(61.0) == TAKEN
+    assert bench.told.submitted == [TOKEN, TOKEN]
+
+
+@pytest.mark.parametrize("knows", [None, {}], ids=["no answer", "an answer that leaves it out"])
+def test_while_the_scheduler_does_not_say_nothing_is_submitted_again(
+    bench: Bench, knows: dict[str, list[Entry]] | None
+) -> None:
+    bench.told.replies, bench.told.knows = [LOST], knows
+    bench.submit()
+
+    outcomes = [bench.submit(600.0) for _ in range(20)]
+
+    assert all(isinstance(outcome, SubmitLost) for outcome in outcomes)
+    assert bench.told.submitted == [TOKEN]
+
+
+def test_the_wait_begins_when_no_client_is_at_work_any_more(bench: Bench) -> None:
+    bench.told.replies, bench.told.knows, bench.told.quiet = [LOST, TAKEN], {TOKEN: []}, False
+    bench.submit()
+
+    assert "its client is still at work" in str(bench.submit(600.0))
+    bench.told.quiet = True
+    assert isinstance(bench.submit(600.0), SubmitLost)
+    assert isinstance(bench.submit(59.0), SubmitLost)
+
+    assert bench.submit(2.0) == TAKEN
+
+
+def test_an_answer_from_before_the_wait_was_over_settles_nothing(bench: Bench) -> None:
+    bench.told.replies, bench.told.knows = [LOST], {TOKEN: []}
+    bench.submit()
+    bench.submit(2.0)
+    bench.tend(58.0)
+    assert bench.told.asked
+
+    assert isinstance(bench.submit(3.0), SubmitLost), "the last answer came too early, and the next is not due"
+
+
+def test_a_job_of_the_same_name_from_long_before_is_none_of_the_attempt(bench: Bench) -> None:
+    bench.told.replies = [LOST, TAKEN]
+    bench.say(("3", False), submitted_at=NOW - 86400)
+    bench.submit()
+    bench.submit(2.0)
+
+    assert bench.submit(61.0) == TAKEN
+    assert bench.told.submitted == [TOKEN, TOKEN]
+
+
+def test_an_attempt_that_has_begun_was_submitted(bench: Bench) -> None:
+    bench.told.replies = [LOST]
+    bench.submit()
+    bench.claim("8")
+
+    assert bench.submit(2.0) == Submitted(at=bench.now, attempt=1, scheduler_id="8")
+    assert bench.told.asked == []
+
+
+# Asking
+
+
+def test_nothing_is_known_before_the_scheduler_has_answered(bench: Bench) -> None:
+    assert bench.alive is None
+    bench.scheduled.adopt(bench.order, began=True)
+    assert bench.alive is None
+    bench.say(("7", True))
+
+    assert [(bench.tend(), bench.scheduled.alive(bench.order)) for _ in range(2)] == [([TOKEN], True), ([], True)]
+
+
+def test_that_an_attempt_is_over_takes_two_answers_in_a_row(bench: Bench) -> None:
+    queued(bench).tend()
+    for verdicts in ([False, True], [False, False]):
+        seen = []
+        for live in verdicts:
+            bench.say(("7", live), submitted_at=NOW)
+            bench.tend(LONGEST_S)
+            seen.append(bench.alive)
+        assert seen == ([None, True] if verdicts[1] else [None, False])
+
+
+@pytest.mark.parametrize("knows", [None, {}, {TOKEN: []}], ids=["no answer", "left out", "unknown to it"])
+def test_silence_and_absence_are_no_end(bench: Bench, knows: dict[str, list[Entry]] | None) -> None:
+    queued(bench).tend()
+    bench.told.knows = knows
+
+    for _ in range(10):
+        bench.tend(LONGEST_S)
+        assert bench.alive is not False
+
+
+def test_everything_is_asked_about_at_once_less_often_while_nothing_happens(bench: Bench) -> None:
+    queued(bench)
+    for _ in range(4000):
+        bench.tend(SHORTEST_S)
+
+    waits = [later - before for before, later in zip(bench.told.asked, bench.told.asked[1:], strict=False)]
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (30.0, LONGEST_S)
+    assert bench.scheduled.due_in_s() is not None
+
+
+def test_a_scheduler_that_does_not_answer_is_asked_less_and_less(bench: Bench) -> None:
+    queued(bench)
+    bench.told.knows = None
+    for _ in range(1000):
+        bench.tend(SHORTEST_S)
+
+    waits = [later - before for before, later in zip(bench.told.asked, bench.told.asked[1:], strict=False)]
+    assert waits[:4] == [30.0, 60.0, 120.0, 240.0]
+    assert max(waits) == LONGEST_S
+
+
+def test_an_executor_without_attempts_asks_nothing(bench: Bench) -> None:
+    assert (bench.tend(), bench.told.asked, bench.scheduled.due_in_s()) == ([], [], None)
+
+
+# Ending
+
+
+def test_of_two_jobs_the_one_without_the_claim_is_ended_and_counts_for_nothing(bench: Bench) -> None:
+    queued(bench)
+    bench.say(("7", True), ("9", True))
+    bench.tend()
+    assert bench.told.ended == [], "either of them may be the one that begins"
+
+    bench.claim("9")
+    bench.tend(LONGEST_S)
+    assert bench.told.ended == [(TOKEN, ("7",), False)]
+    bench.say(("7", False), ("9", True))
+    bench.tend(LONGEST_S)
+    bench.tend(LONGEST_S)
+
+    assert bench.alive is True
+
+
+def test_a_job_that_the_answer_leaves_out_is_unknown_although_another_of_its_name_is_over(bench: Bench) -> None:
+    queued(bench)
+    bench.claim("9")
+    bench.say(("7", False))
+    bench.tend()
+    bench.tend(LONGEST_S)
+
+    assert bench.alive is None
+
+
+def test_what_the_scheduler_still_has_of_an_attempt_that_is_over_is_ended(bench: Bench) -> None:
+    queued(bench).tend()
+    bench.scheduled.forget(bench.order)
+    bench.tend()
+    assert bench.told.ended == [(TOKEN, ("7",), False)]
+
+    bench.say(("7", False), submitted_at=NOW)
+    bench.tend()
+    asked = len(bench.told.asked)
+    bench.tend(LONGEST_S)
+
+    assert len(bench.told.asked) == asked, "there is nothing to ask about any more"
+
+
+def test_an_attempt_is_asked_politely_once_and_ended_for_good_after_its_grace(bench: Bench) -> None:
+    queued(bench).tend()
+    bench.scheduled.stop(bench.order, 60.0)
+    for _ in range(3):
+        bench.tend()
+    assert bench.told.ended == [(TOKEN, ("7",), True)]
+
+    bench.scheduled.stop(bench.order, 60.0)
+    bench.tend()
+
+    assert bench.told.ended[1:] == [(TOKEN, ("7",), False)], "asking again does not start the grace anew"
+
+
+def test_a_withdrawn_attempt_never_begins_and_is_ended(bench: Bench) -> None:
+    queued(bench)
+
+    assert bench.scheduled.withdraw(bench.order)
+    bench.tend()
+
+    assert (bench.order.attempt_dir / f"run.{TOKEN}").read_text() == f"{WITHDRAWN}\n"
+    assert bench.told.ended == [(TOKEN, ("7",), False)]
+
+
+def test_an_attempt_that_has_begun_is_not_withdrawn_but_ended(bench: Bench) -> None:
+    queued(bench).claim("7")
+
+    assert not bench.scheduled.withdraw(bench.order)
+    bench.tend()
+
+    assert bench.told.ended == [(TOKEN, ("7",), False)]

@@ -132,7 +132,7 @@ class Engine:
         everything = EVERYTHING in hints
         if everything or ROOT in hints or any(isinstance(hint, Key) and not hint.job for hint in hints):
             yield from self._look_at_studies(now)
-        names: Iterable[Hint] = hints
+        names: Iterable[Hint] = sorted(hints, key=str)  # the same hints come to the same journal
         if everything:
             names = [*(Key(name, "") for name in self.registry.ledgers), *self._keys()]
         for key in names:
@@ -150,7 +150,7 @@ class Engine:
         unmet, self._unmet = self._unmet, {}
         for name in unmet:
             self.progress.problem(name, None)
-        yield from self._carry_out(self._owed(set(unmet.values())))
+        yield from self._carry_out(self._owed(dict.fromkeys(unmet.values())))
 
     def _ask_again(self, now: float, *, everything: bool) -> Iterator[Fact]:
         """Ask the conditions that may hold although nothing tells us so."""
@@ -158,7 +158,7 @@ class Engine:
         for key, job in list(self.registry.all_jobs()) if everything else ():
             if job.state is State.WAITING and any(conditions.questions(job.spec.start)):
                 unasked.add(key)
-        for key in unasked:
+        for key in sorted(unasked):
             yield from self._ask(key, now)
 
     def _owed(self, keys: Iterable[Key]) -> list[tuple[Key, Action]]:

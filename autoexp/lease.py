@@ -96,6 +96,7 @@ class Lease:
     beaten_at: float = 0.0
     successor: Path | None = None
     """The journal's file that only another watcher can begin: where it is, nothing that we write counts."""
+    beat_s: float = BEAT_S
     _inode: int = field(default=0)
 
     def beat(self, now: float) -> None:
@@ -111,7 +112,7 @@ class Lease:
 
     def due_in_s(self, now: float) -> float:
         """Say when the heartbeat is to change again."""
-        return self.beaten_at + BEAT_S - now
+        return self.beaten_at + self.beat_s - now
 
     def check(self) -> None:
         """Make sure that the lease is still ours.

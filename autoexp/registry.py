@@ -40,7 +40,7 @@ class Ledger:
     """The jobs that appeared, by template."""
     parents: dict[str, str] = field(init=False)
     """What each template stands for."""
-    waiters: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    waiters: dict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
     """Who asks about a job or a template."""
     _templates: dict[str, list[Template]] = field(default_factory=lambda: defaultdict(list))
     """What stands for each job or template."""
@@ -83,7 +83,7 @@ class Ledger:
 
     def _index(self, spec: JobSpec) -> None:
         for name in conditions.jobs_of(spec.start):
-            self.waiters[name].add(spec.id)
+            self.waiters[name][spec.id] = None
         if spec.template is not None:
             self.children[spec.template] = (*self.children.get(spec.template, ()), spec.id)
 
@@ -92,7 +92,7 @@ class Ledger:
         names = [job.id, *([job.spec.template] if job.spec.template else [])]
         while names:
             name = names.pop()
-            yield from self.waiters.get(name, ())
+            yield from self.waiters.get(name, {})
             names += [template.id for template in self._templates.get(name, ())]
 
     def facts(self, job: Job, progress: Mapping[str, int], files: Mapping[Question, int]) -> Facts:

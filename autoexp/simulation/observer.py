@@ -1,0 +1,56 @@
+"""Notifications in virtual time: some come late, twice, or never."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from autoexp.simulation.timeline import Timeline
+from autoexp.watch import Hint
+
+LOST, LATE, TWICE = 0.1, 0.2, 0.1
+"""How often a notification fails to come, or does so later, or a second time."""
+LATEST_S = 600.0
+
+
+@dataclass(slots=True)
+class SimulatedObserver:
+    """Waiting for hints is what lets virtual time pass."""
+
+    timeline: Timeline
+    chance: Random
+    name: str = "simulated"
+    _watched: dict[Path, Hint] = field(default_factory=dict)
+    _hints: dict[Hint, None] = field(default_factory=dict)
+
+    def add(self, folder: Path, hint: Hint) -> None:
+        """Watch a directory."""
+        if folder.is_dir():
+            self._watched[folder] = hint
+
+    def remove(self, folder: Path) -> None:
+        """Watch a directory no longer."""
+        self._watched.pop(folder, None)
+
+    def happened(self, folder: Path) -> None:
+        """Something appeared in a directory."""
+        hint, drawn = self._watched.get(folder), self.chance.random()
+        if hint is None or drawn < LOST:
+            return
+        late = drawn < LOST + LATE
+        if not late:
+            self._hints[hint] = None
+        if late or drawn > 1 - TWICE:
+            self.timeline.after(self.chance.uniform(0, LATEST_S), lambda: self._hints.update({hint: None}))
+
+    def wait(self, timeout_s: float) -> set[Hint]:
+        """Let time pass until there is a hint, or the timeout is over."""
+        until = self.timeline.now + timeout_s
+        while not self._hints and self.timeline.now < until:
+            self.timeline.step(until)
+        hints, self._hints = self._hints, {}
+        return set(hints)
+
+    def close(self) -> None:
+        """Forget everything: who watches next, watches anew."""
+        self._watched.clear()
+        self._hints.clear()

@@ -6,8 +6,9 @@
 import itertools
 import os
 import shutil
+import traceback
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -77,6 +78,8 @@ class Frail(Cluster):
 
     clients: dict[str, float] = field(default_factory=dict)
     """Until when a client is at work."""
+    on_kill: Callable[[], None] = lambda: None
+    """Who is killed does nothing more."""
 
     def submit(self, order: Order, at: float) -> Submitted | SubmitRefused | SubmitLost:
         chance = self._chance("killed", order.token, at)
@@ -86,6 +89,7 @@ class Frail(Cluster):
         self.clients[order.token] = at + lasts_s
         if chance.random() < 0.6:
             self.timeline.after(chance.uniform(0, lasts_s), lambda: self._take_late(order, chance))
+        self.on_kill()
         raise Killed
 
     def is_quiet(self, name: str) -> bool:
@@ -116,6 +120,10 @@ class Campaign:
     @property
     def now(self) -> float:
         return self.site.timeline.now
+
+    def disarm(self) -> None:
+        """Kill it no more: it is dead, and what closes its files reads the clock too."""
+        self.kill_in = 0
 
     def read_clock(self) -> float:
         self.kill_in -= 1
@@ -233,6 +241,8 @@ def run(seed: int, home: Path) -> Campaign:
     weather = Weather(str(seed), BEGAN_AT, CALM_AT)
     site = open_site(root, MACHINE, weather, INVISIBLE_S, Frail)
     played = Campaign(site, home / "var" / root.name, Random(f"{seed}/people"))
+    if isinstance(site.cluster, Frail):
+        site.cluster.on_kill = played.disarm
     played.play()
     played.faults += broken(played)
     return played
@@ -245,8 +255,11 @@ def memory_disk() -> Path | None:
 
 
 def faults_of(seed: int, home: str) -> list[str]:
-    """Play a seed, and list what went wrong."""
-    return run(seed, Path(home)).faults
+    """Play a seed, and list what went wrong; what broke off is told with its seed too."""
+    try:
+        return run(seed, Path(home)).faults
+    except Exception:  # noqa: BLE001 - whatever it was
+        return [traceback.format_exc()]
 
 
 def told(seed: int, faults: list[str]) -> str:

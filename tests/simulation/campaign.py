@@ -328,7 +328,10 @@ def _lost_on_silence(moves: list[Transition], cluster: Cluster) -> Iterator[str]
                 lives = run.ended_at is None or run.ended_at > move.at
                 if run.token == token and run.began_at < move.at and (lives or run.code is not None):
                     yield f"{token} was given up ({move.evidence['reason']}), and it {'runs' if lives else 'had ended'}"
-            if any(job.submitted_at < move.at and _lived(job.ended_at, move.at) for job in cluster.jobs[token]):
+            taken_back = "taken back" in str(move.evidence["reason"])  # it holds the claim: what is queued runs nothing
+            if not taken_back and any(
+                job.submitted_at < move.at and _lived(job.ended_at, move.at) for job in cluster.jobs[token]
+            ):
                 yield f"{token} was given up ({move.evidence['reason']}) while the scheduler had it"
 
 

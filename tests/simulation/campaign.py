@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from autoexp import hooks, journal, recipes, study_files
+from autoexp import hooks, recipes, segments, study_files
 from autoexp.engine import Engine
 from autoexp.events import SubmitLost, SubmitRefused, Submitted
 from autoexp.executors import Order
+from autoexp.history import History
 from autoexp.journal import to_transition
 from autoexp.model import OVER, Job, Machine, State, Transition, Verb
 from autoexp.plan import Planner
@@ -24,6 +25,7 @@ from autoexp.registry import Key, Registry
 from autoexp.simulation.cluster import Cluster, Run
 from autoexp.simulation.site import Site, open_site
 from autoexp.simulation.weather import DAY_S, HOUR_S, Weather
+from autoexp.standings import Standings
 from autoexp.studies import Study
 from autoexp.world import World
 
@@ -167,7 +169,7 @@ class Campaign:
     def _tear_the_journal(self) -> None:
         """Leave half a line behind, as a kill in the middle of a write does."""
         if self.chance.random() < 0.2:
-            newest = max(journal.segment_files(self.var / "journal").items())[1]
+            newest = max(segments.segment_files(self.var / "journal").items())[1]
             with newest.open("ab") as file:
                 file.write(b'{"v":1,"seq":')
 
@@ -206,7 +208,9 @@ def replay(root: Path, var: Path) -> Registry:
     """Fold the journal from its beginning."""
     registry = Registry(root)
     registry.load(root / "month")
-    registry.replay(to_transition(record) for record in journal.records(var / "journal"))
+    standings = Standings()
+    History(var / "journal").replay(standings)
+    registry.replay(standings)
     return registry
 
 
@@ -273,7 +277,7 @@ def told(seed: int, faults: list[str]) -> str:
 
 def broken(played: Campaign) -> Iterator[str]:
     """List what went wrong, for a person to read."""
-    moves = [to_transition(record) for record in journal.records(played.var / "journal")]
+    moves = [to_transition(record) for record in History(played.var / "journal").records()]
     cluster = played.site.cluster
     yield from _unfinished(played)
     yield from _twice(cluster)

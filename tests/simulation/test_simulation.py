@@ -16,10 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from autoexp import journal
 from autoexp.codec import decode
 from autoexp.engine import Engine, Fact
 from autoexp.events import EVENTS
+from autoexp.history import History
 from autoexp.model import OVER, State, Verb
 from autoexp.registry import Key
 from autoexp.simulation.site import open_site
@@ -66,10 +66,10 @@ def test_the_campaigns_meet_what_they_are_meant_to_meet(home: Path) -> None:
 JOURNAL = """
 import sys
 from pathlib import Path
-from autoexp import journal
+from autoexp.history import History
 from tests.simulation import campaign
 played = campaign.run(7, Path(sys.argv[1]))
-for record in journal.records(played.var / "journal"):
+for record in History(played.var / "journal").records():
     print(record["at"], record["job"], record["trigger"], record["to"])
 """
 
@@ -157,7 +157,7 @@ class Watched(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 999))
     def hear_something_again(self, number: int) -> None:
-        moves = list(journal.records(self.played.var / "journal"))
+        moves = list(History(self.played.var / "journal").records())
         record = moves[number % len(moves)]
         key = Key("month", record["job"])
         job = self.engine.registry.job(key)
@@ -166,7 +166,7 @@ class Watched(RuleBasedStateMachine):
             event = decode(EVENTS[record["trigger"]], {**record["evidence"], "at": self.played.now})
             self.engine._settle([Fact(key, replace(event, attempt=record["attempt"]))])
             assert self.engine.registry.job(key) == job
-            assert len(list(journal.records(self.played.var / "journal"))) == len(moves)
+            assert len(list(History(self.played.var / "journal").records())) == len(moves)
 
     # What holds
 

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from autoexp import clock
-from autoexp.journal import records
+from autoexp.history import History
 from autoexp.simulation.site import open_site
 from autoexp.simulation.weather import DAY_S, Weather
 from autoexp.watching import until_done
@@ -37,7 +37,7 @@ def test_a_study_runs_to_its_end_in_virtual_time(root: Path) -> None:
     assert jobs == 5 + 5 + 3, "planned, and a conversion of every second checkpoint that is a job's own"
     assert 20 * DAY_S < site.timeline.now - campaign.BEGAN_AT < 30 * DAY_S
     assert clock.now() - before < DAY_S, "the real time is back"
-    moves = list(records(var / "journal"))
+    moves = list(History(var / "journal").records())
     ends = [move for move in moves if move["trigger"] == "ended"]
     assert {move["evidence"]["ending"] for move in ends} == {"success", "time_limit"}
     assert sum(site.cluster.taken.values()) == len(site.cluster.runs) == len(ends)

@@ -266,7 +266,9 @@ def test_putting_a_job_again_changes_it_and_nothing_else(make_ledger: Callable[.
     assert ledger.children == {"eval-one": ("eval-one",)}
 
 
-def test_who_waits_for_a_job_is_asked_in_the_order_of_the_plan(make_ledger: Callable[..., Ledger], make_spec: Specs) -> None:
+def test_who_waits_for_a_job_is_asked_in_the_order_of_the_plan(
+    make_ledger: Callable[..., Ledger], make_spec: Specs
+) -> None:
     """Jobs that may start at the same moment queue in this order; by chance it was another with each watcher."""
     start = Condition(name="job_succeeded", jobs=("one",))
     names = [f"n{number}" for number in range(20)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from autoexp.actions import Action, AppearJob, StopJob, WithdrawJob
 from autoexp.actions import SubmitJob as Submit
-from autoexp.events import Ended, Event, Requested, SubmitRefused
+from autoexp.events import Ended, Event, Requested, SubmitLost, SubmitRefused
 from autoexp.model import EndingClass, Job, Remedy, Verb
 
 Effect = Action | Mapping[str, Any]
@@ -81,12 +81,12 @@ def open_attempt(job: Job, _: Event) -> Iterator[Effect]:
 
 def record_id(_: Job, event: Any) -> Iterator[Effect]:
     """Keep the scheduler's id."""
-    yield {"scheduler_id": event.scheduler_id, "refusals": 0}
+    yield {"scheduler_id": event.scheduler_id, "refusals": 0, "wake_at": None}
 
 
 def record_start(job: Job, event: Any) -> Iterator[Effect]:
     """The attempt is real now; the id in its claim is the one that counts."""
-    yield {"scheduler_id": event.scheduler_id or job.scheduler_id, "unused": False, "refusals": 0}
+    yield {"scheduler_id": event.scheduler_id or job.scheduler_id, "unused": False, "refusals": 0, "wake_at": None}
 
 
 def record_checkpoint(job: Job, event: Any) -> Iterator[Effect]:
@@ -133,9 +133,14 @@ def back_off(job: Job, event: Event) -> Iterator[Effect]:
     yield {"wake_at": event.at + doubled(job.spec.retry.backoff_s, max(spent_after(job) - 1, 0))}
 
 
-def try_again_later(job: Job, event: SubmitRefused) -> Iterator[Effect]:
-    """Wait twice as long after each refusal in a row; a refusal uses up no attempt."""
+def try_again_later(job: Job, event: SubmitRefused | SubmitLost) -> Iterator[Effect]:
+    """Wait twice as long after each refusal, or lost answer, in a row; neither uses up an attempt."""
     yield {"wake_at": event.at + doubled(FIRST_REFUSAL_BACKOFF_S, job.refusals), "refusals": job.refusals + 1}
+
+
+def say_why(_: Job, event: Any) -> Iterator[Effect]:
+    """Tell people what keeps it in its state."""
+    yield {"reason": event.reason}
 
 
 def withdraw(job: Job, _: Event) -> Iterator[Effect]:

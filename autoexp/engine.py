@@ -29,6 +29,8 @@ from autoexp.upkeep import Upkeep
 from autoexp.watch import EVERYTHING, Hint, Observer
 
 ROOT: Hint = "root"
+TRYING = (State.BACKOFF, State.SUBMITTING)
+"""States in which a job may have a time to try again."""
 Listener = Callable[[list[Transition]], None]
 """Told of every batch of moves, and of no moves after every wake."""
 
@@ -298,12 +300,14 @@ class Engine:
             job = self.registry.ledgers[key.study].jobs.get(key.job) if key.study in self.registry.ledgers else None
             if job is None:
                 continue
-            if job.state is not State.BACKOFF or job.wake_at is None:
+            if job.state not in TRYING or job.wake_at is None:
                 hints.add(key)
-            elif job.wake_at <= now or now < job.since:  # a clock set back prolongs nothing
-                yield Fact(key, BackoffElapsed(at=now))
-            else:
+            elif job.since <= now < job.wake_at:  # a clock set back prolongs nothing
                 self._alarms.set(key, job.wake_at)
+            elif job.state is State.BACKOFF:
+                yield Fact(key, BackoffElapsed(at=now))
+            else:  # nobody knows what became of its submission: submit it again
+                yield from self._carry_out(self._owed([key]))
 
     # Stepping and acting
 
@@ -346,7 +350,7 @@ class Engine:
         finished = job.state in OVER or job.state is State.HELD
         (self._unfinished.discard if finished else self._unfinished.add)(key)
         self._watch_markers(key)
-        if job.state is State.BACKOFF and job.wake_at is not None:
+        if job.state in TRYING and job.wake_at is not None:
             self._alarms.set(key, min(job.wake_at, clock.now() + job.wake_at - job.since))
         before = self._orders.pop(key, None)
         if job.state in ACTIVE:
@@ -390,11 +394,15 @@ class Engine:
                 self.progress.problem(name, str(error))
 
     def _tend(self) -> list[Fact]:
-        """Let executors do what is due, and hear of what they could not."""
+        """Let executors do what is due, and hear of what they could not, and of what is worth a look."""
         self.lease.check()
         outcomes = [outcome for executor in self.executors.opened.values() for outcome in executor.tend()]
         keys = {order.token: key for key, order in self._orders.items()} if outcomes else {}
-        return [Fact(keys[token], event) for token, event in outcomes if token in keys]
+        now, facts = clock.now(), list[Fact]()
+        for token, event in outcomes:
+            if token in keys:
+                facts += self._look_at(keys[token], now) if event is None else [Fact(keys[token], event)]
+        return facts
 
     def _ask_touched(self, changed: Iterable[Key]) -> Iterator[Fact]:
         asked: set[Key] = set()

@@ -149,7 +149,7 @@ TABLE: tuple[Row, ...] = (
     Row("submitted", (S,), Q, (is_pending,), (do.record_id, do.withdraw)),
     Row("submitted", (S,), Q, (), (do.record_id,)),
     Row("submitted", (W, H, B, *DONE), None, then=(do.withdraw,)),
-    Row("submit_lost", (S,), None),
+    Row("submit_lost", (S,), None, then=(do.try_again_later, do.say_why)),
     Row("submit_refused", SENT, H, (pends(Verb.HOLD),), (do.settle,)),
     Row("submit_refused", SENT, CUT, (pends(Verb.CANCEL),), (do.settle,)),
     Row("submit_refused", SENT, OK, (pends(Verb.SUCCEED),), (do.settle,)),

@@ -255,7 +255,7 @@ class Job:
     spent: int = 0
     """Attempts that count against `RetryPolicy.max_attempts`."""
     refusals: int = 0
-    """Submissions refused in a row."""
+    """Submissions refused, or with a lost answer, in a row."""
     checkpoints: tuple[int, ...] = ()
     """Iterations of its own whole checkpoints, in the order they were found."""
     began_at: int = 0
@@ -263,6 +263,7 @@ class Job:
     since: float = 0.0
     """When it came into its state, seconds since the epoch."""
     wake_at: float | None = None
+    """When it tries again; None if nothing but events moves it."""
     reason: str = ""
     """Why it is in its state, for a person to read."""
     ending: EndingClass | None = None

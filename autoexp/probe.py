@@ -48,7 +48,7 @@ def look(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: boo
     seen = Snapshot(
         at=at,
         attempt=job.attempt,
-        scheduler_id=_claim(folder, job.token),
+        scheduler_id=claim(folder, job.token),
         host=begun.get("host"),
         gate=read_json(folder / "gate.json"),
         exit=ended,
@@ -65,7 +65,7 @@ def look(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: boo
     return replace(seen, gone_since=since, progress_at=_progress_at(old, seen, folder))
 
 
-def _claim(folder: Path, token: str | None) -> str | None:
+def claim(folder: Path, token: str | None) -> str | None:
     """Read who claimed the attempt; a claim that is not written yet is none, nor is one that keeps it from running."""
     try:
         said = (folder / f"run.{token}").read_text(encoding="utf-8").strip()

@@ -9,6 +9,7 @@ from autoexp import clock, studies, study_files
 from autoexp import lease as leases
 from autoexp.engine import Engine, Listener
 from autoexp.errors import AlreadyWatched, AutoexpError
+from autoexp.executor import Executors
 from autoexp.files import make_folders
 from autoexp.journal import Journal, cut_torn_tails, open_journal
 from autoexp.mailroom import Mailroom
@@ -17,12 +18,23 @@ from autoexp.progress import Progress
 from autoexp.recall import SNAPSHOT, Recalled, recall, undisturbed
 from autoexp.registry import Registry
 from autoexp.upkeep import Upkeep
+from autoexp.watch import Observer
 from autoexp.watch import observer as make_observer
 
 
 @contextmanager
-def watching(root: Path, var: Path, observer: str | None, logger: Any, listener: Listener) -> Iterator[Engine]:
+def watching(
+    root: Path,
+    var: Path,
+    observer: str | Observer | None,
+    logger: Any,
+    listener: Listener,
+    *,
+    executors: Executors | None = None,
+) -> Iterator[Engine]:
     """Hold a root's lease and yield the engine that watches it, with the journal replayed.
+
+    The observer is a kind of them, or None for what the machine says; it and the executors may also be made before.
 
     Raises:
         AlreadyWatched: the root has a live watcher.
@@ -38,12 +50,16 @@ def watching(root: Path, var: Path, observer: str | None, logger: Any, listener:
         journal = _begin_journal(root, recalled, lease)
         opened.callback(journal.close)
         machine = _machine_of(registry)
-        eyes = make_observer(observer or machine.observer, machine.poll_s)
+        kind = observer or machine.observer
+        eyes = make_observer(kind, machine.poll_s) if isinstance(kind, str) else kind
         progress = Progress(var / "progress.json", eyes.name, told=lambda name, what: logger.warning(what, about=name))
         for name, what in problems.items():
             progress.problem(name, what)
         mailroom, upkeep = Mailroom(set(journal.standings.obeyed)), Upkeep(journal, var, lease, recalled.history.after)
-        engine = Engine(registry, journal, upkeep, lease, eyes, progress, mailroom, machine.sweep_s, listener)
+        executors = executors or Executors()
+        engine = Engine(
+            registry, journal, upkeep, lease, eyes, progress, mailroom, machine.sweep_s, listener, executors
+        )
         opened.pop_all()
     try:
         with undisturbed():

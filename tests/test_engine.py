@@ -18,8 +18,12 @@ import structlog
 from autoexp import lease
 from autoexp.engine import Engine
 from autoexp.errors import AlreadyWatched
+from autoexp.events import Event, SubmitLost
+from autoexp.executor import Executors
+from autoexp.executors import Order
+from autoexp.executors.local import Local, open_executor
 from autoexp.files import read_json
-from autoexp.model import Transition
+from autoexp.model import Machine, Transition
 from autoexp.registry import Key
 from autoexp.view import view
 from autoexp.watch import Hint
@@ -30,10 +34,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def engine_of(room: "Room", *moves: Callable[[list[Transition]], None]) -> Iterator[Engine]:
+def engine_of(
+    room: "Room", *moves: Callable[[list[Transition]], None], executors: Executors | None = None
+) -> Iterator[Engine]:
     """Watch a room in this process."""
     listener = moves[0] if moves else lambda _: None
-    with watching(room.root, lease.var_of(room.root), "inotify", structlog.get_logger(), listener) as engine:
+    var, log = lease.var_of(room.root), structlog.get_logger()
+    with watching(room.root, var, "inotify", log, listener, executors=executors) as engine:
         yield engine
 
 
@@ -195,6 +202,41 @@ def test_looking_often_leaves_one_alarm_a_job(room: "Room") -> None:
 
 def _is(engine: Engine, job: str, state: str) -> bool:
     return engine.registry.job(Key("demo", job)).state == state
+
+
+# Submissions nobody heard the answer to
+
+
+class Lossy(Local):
+    """This computer, which loses its first answers, whether it took the attempt or not."""
+
+    def __init__(self, local: Local, *, took: bool, times: int) -> None:
+        super().__init__(local.machine, local.cpus, local.gpus)
+        self.took, self.times, self.asked = took, times, 0
+
+    def submit(self, order: Order, at: float) -> Event:
+        self.asked += 1
+        if self.asked > self.times:
+            return super().submit(order, at)
+        if self.took:
+            super().submit(order, at)
+        return SubmitLost(at=at, attempt=order.attempt, reason="no answer came")
+
+
+@pytest.mark.parametrize("took", [True, False], ids=["taken", "not taken"])
+def test_a_lost_submission_is_submitted_again_when_its_time_has_come(room: "Room", *, took: bool) -> None:
+    room.plan("one: {command: 'echo ran >> runs'}\n")
+
+    lossy = Lossy(open_executor(Machine(name="bench", cpus=4, gpus=0)), took=took, times=1)
+    with engine_of(room, executors=Executors({"bench": lossy})) as engine:
+        engine.run(until_done())
+
+    assert room.states() == {"one": "succeeded"}
+    assert (room.job_dir("one") / "runs").read_text() == "ran\n"
+    lost = [line for line in room.journal() if line["trigger"] == "submit_lost"]
+    assert [line["set"]["reason"] for line in lost] == ["no answer came"]
+    assert lossy.asked == 2
+    assert {line["attempt"] for line in room.journal() if line["trigger"] != "planned"} == {1}
 
 
 # Killed at any moment

@@ -441,12 +441,6 @@ def test_the_claim_s_id_is_the_one_that_counts() -> None:
     assert (begun.scheduler_id, unnamed.scheduler_id) == ("2", "1")
 
 
-def test_nobody_knows_is_no_move() -> None:
-    lost = step(job(S), SubmitLost(at=NOW, reason="sbatch timed out"))
-
-    assert (lost.job, lost.transition, lost.refusal) == (job(S), None, None)
-
-
 def test_progress_wakes_a_stalled_job_and_is_no_move_otherwise() -> None:
     assert after(job(L), Progressed(at=NOW, iteration=3)).state is R
     assert step(job(R), Progressed(at=NOW, iteration=3)).transition is None
@@ -613,6 +607,21 @@ def test_temporary_refusals_wait_longer_each_time_and_use_up_no_attempt() -> Non
 
     assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]
     assert after(at, SUBMITTED).refusals == 0
+
+
+def test_a_lost_answer_is_asked_after_again_later_each_time_and_the_attempt_stays_the_same() -> None:
+    lost = SubmitLost(at=NOW, attempt=1, reason="sbatch timed out")
+    at = after(job(W), MET)
+    waits = []
+    for _ in range(12):
+        decision = step(at, lost)
+        at = decision.job
+        assert (at.state, at.attempt, at.reason, decision.actions) == (S, 1, "sbatch timed out", ())
+        waits.append((at.wake_at or 0.0) - NOW)
+
+    assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]
+    assert (after(at, SUBMITTED).wake_at, after(at, STARTED).wake_at) == (None, None)
+    assert after(at, SUBMITTED).reason == ""
 
 
 def test_a_hook_s_refusal_for_now_is_asked_again_and_for_good_fails() -> None:

@@ -52,8 +52,8 @@ class Executor(Protocol):
     def forget(self, order: Order) -> None:
         """An attempt is over: free what it occupied."""
 
-    def tend(self) -> list[tuple[str, Event]]:
-        """Do what is due, such as starting queued attempts; return outcomes by token."""
+    def tend(self) -> list[tuple[str, Event | None]]:
+        """Do what is due, such as starting queued attempts; return outcomes by token, None for "look at it now"."""
 
     def due_in_s(self) -> float | None:
         """Say when `tend` is next worth calling; None if only events can make it so."""

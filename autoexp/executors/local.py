@@ -126,7 +126,7 @@ class Local:
         if running is not None and running.child is not None:
             self._leaving.append(running.child)
 
-    def tend(self) -> list[tuple[str, Event]]:
+    def tend(self) -> list[tuple[str, Event | None]]:
         """End what was asked to stop and did not, and start what fits."""
         self._leaving = [child for child in self._leaving if os.waitpid(child, os.WNOHANG) == (0, 0)]
         for running in self.running.values():
@@ -140,7 +140,7 @@ class Local:
         """Say when a stopping attempt is next worth a look."""
         return POLL_S if any(running.kill_at is not None for running in self.running.values()) else None
 
-    def _start_what_fits(self) -> Iterator[tuple[str, Event]]:
+    def _start_what_fits(self) -> Iterator[tuple[str, Event | None]]:
         cpus = self.cpus - sum(self._cpus(running.order) for running in self.running.values())
         gpus = [gpu for gpu in range(self.gpus) if not any(gpu in running.gpus for running in self.running.values())]
         short_of: set[str] = set()
@@ -159,7 +159,7 @@ class Local:
         """Count an attempt's cores; more than there are means all of them."""
         return min(order.resources.cpus, self.cpus)
 
-    def _start(self, order: Order, gpus: tuple[int, ...]) -> Iterator[tuple[str, Event]]:
+    def _start(self, order: Order, gpus: tuple[int, ...]) -> Iterator[tuple[str, Event | None]]:
         try:
             with (order.attempt_dir / "output.log").open("ab") as log:
                 child = subprocess.Popen(  # noqa: S603 - our own script, no shell

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from autoexp import clock, hosts, machines
 from autoexp.events import Event, SubmitRefused, Submitted
 from autoexp.executors import WITHDRAWN, Order
-from autoexp.files import read_json, write_new
+from autoexp.files import read_json, write_new_whole
 from autoexp.hosts import Process
 from autoexp.model import Machine
 
@@ -78,7 +78,7 @@ class Local:
         """Claim an attempt before run.sh does: an earlier watcher may have started it a moment ago."""
         claim = order.attempt_dir / f"run.{order.token}"
         try:
-            write_new(claim, f"{WITHDRAWN}\n".encode())
+            write_new_whole(claim, f"{WITHDRAWN}\n".encode())
         except FileExistsError:
             return claim.read_text(encoding="utf-8").strip() == WITHDRAWN
         except FileNotFoundError:  # its folder is gone, or never was

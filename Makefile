@@ -1,17 +1,21 @@
 # make demo    sets up, then runs a whole study on this computer
 # make test    sets up, then runs every check and test
+# make soak    sets up, then kills watchers: at every crash point, and at 500 pairs of them
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint tools diagram clean
+.PHONY: demo test soak lint tools diagram clean
 
 demo: $(READY)
 	$(BIN)/autoexp demo
 
 test: lint tools
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+
+soak: $(READY)
+	$(BIN)/python -m tests.crashes --all --pairs 500
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 # make demo    sets up, then runs a whole study on this computer
 # make test    sets up, then runs every check and test
-# make soak    plays thousands of simulated months; takes an hour or more
+# make soak    sets up, then kills watchers at every crash point and at 500 pairs, and plays 10,000 simulated months
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,6 +15,7 @@ test: lint tools
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 soak: $(READY)
+	$(BIN)/python -m tests.crashes --all --pairs 500
 	$(BIN)/python -m tests.simulation --seeds 10000
 
 lint: $(READY)

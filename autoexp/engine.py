@@ -356,8 +356,8 @@ class Engine:
         if job.state in ACTIVE:
             self._orders[key] = order_of(job, self.registry.ledgers[key.study])
             self._watch_attempt(key, job)
-            if before is None or before.token != job.token:
-                self._alarms.set(key, clock.now())  # an earlier watcher may have started it, and its files be there
+            if before is None or before.token != job.token or job.state is State.QUEUED:
+                self._alarms.set(key, clock.now())  # it may have begun before we were told that it was submitted
         if before is not None and (job.state not in ACTIVE or before.token != job.token):
             self._leave_attempt(key, before)
 

@@ -82,7 +82,8 @@ def carry_out(action: Action, ledger: Ledger, executor: Executor, at: float) -> 
             executor.stop(order_of(job, ledger), machine.save_grace_s if action.save else machine.stop_grace_s)
         case AppearJob():
             spec = ledger.appear(action.template, action.parent, action.iteration)
-            study_files.add_appeared(ledger.study, [spec])
+            if not ledger.is_written_down(spec):
+                study_files.add_appeared(ledger.study, [spec])
             yield Outcome(Appeared(at=at, parent=action.parent, iteration=action.iteration), spec.id, spec)
 
 

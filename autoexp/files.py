@@ -3,11 +3,15 @@
 A rename makes a file appear at once; only fsync of the file *and* of its folder makes that survive a power cut.
 """
 
+import errno
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+"""How a file system without hard links says so."""
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -21,6 +25,25 @@ def write_new(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(descriptor)
+
+
+def write_new_whole(path: Path, data: bytes) -> None:
+    """Create a file that is whole as soon as it is there, even if we are killed in between.
+
+    Raises:
+        FileExistsError: it is there already.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.unlink(missing_ok=True)  # only a killed process of the same id can have left one
+    try:
+        write_new(draft, data)
+        path.hardlink_to(draft)
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        write_new(path, data)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: str | bytes, *, durable: bool = True) -> None:

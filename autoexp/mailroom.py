@@ -40,7 +40,7 @@ class Mailroom:
         """
         folder = ledger.dir_of(key.job) if key.job else ledger.study.dir
         for marker in markers.scan(folder / "markers"):
-            if marker.path in self._open:
+            if marker.path in self._open or markers.finish(marker):
                 continue
             self._open[marker.path] = letter = Letter(marker, for_study=not key.job)
             names = [key.job] if key.job else [*_jobs_of(ledger), *new]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autoexp.files import write_atomically
+from autoexp.files import read_json, write_atomically
 from autoexp.journal import stamp
 from autoexp.model import Verb
 
@@ -51,17 +51,27 @@ def scan(folder: Path) -> list[Marker]:
 
 
 def answer(marker: Marker, verdict: str, content: Mapping[str, Any], at: float) -> None:
-    """Move a marker to `taken` or `refused`, as a JSON file that says what came of it."""
+    """Move a marker to `taken` or `refused`, as a JSON file that says what came of it.
+
+    The answer is there before the marker goes, so that none is lost; `finish` knows it again by what it says.
+    """
     folder = marker.path.parent / verdict
     folder.mkdir(exist_ok=True)
-    name = _free_name(folder, f"{stamp(at).replace(':', '').replace('-', '')}-{_tame(marker.path.name)}")
     which = {"inode": marker.inode, "ctime_ns": marker.ctime_ns}
     said = {"at": stamp(at), "marker": marker.path.name, **which, **({"said": marker.reason} if marker.reason else {})}
-    if marker.problem:
-        _move(marker.path, folder / name)
-    write_atomically(folder / f"{name}.json", json.dumps({**said, **content}, indent=1) + "\n", durable=False)
-    if not marker.problem and _is_still_there(marker):
-        marker.path.unlink(missing_ok=True)
+    path = _place_of(folder, marker)
+    write_atomically(path, json.dumps({**said, **content}, indent=1) + "\n", durable=False)
+    _take_away(marker, path)
+
+
+def finish(marker: Marker) -> bool:
+    """Take a marker away that was answered already, by a watcher that was killed just then; say whether it was."""
+    for verdict in (TAKEN, REFUSED):
+        path = _place_of(marker.path.parent / verdict, marker)
+        if path.exists():
+            _take_away(marker, path)
+            return True
+    return False
 
 
 def drop(folder: Path, verb: Verb, reason: str = "") -> Path:
@@ -112,8 +122,16 @@ def _tame(name: str) -> str:
     return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)[:LONGEST_NAME]
 
 
-def _free_name(folder: Path, name: str) -> str:
-    return next(tried for tried in _variants(name) if not (folder / f"{tried}.json").exists())
+def _place_of(folder: Path, marker: Marker) -> Path:
+    """Return where a marker's answer stands, or is to stand; it is named by when the marker was dropped."""
+    dropped = stamp(marker.ctime_ns / 1e9).replace(":", "").replace("-", "")
+    places = (folder / f"{name}.json" for name in _variants(f"{dropped}-{_tame(marker.path.name)}"))
+    return next(path for path in places if not path.exists() or _answers(path, marker))
+
+
+def _answers(path: Path, marker: Marker) -> bool:
+    said = read_json(path) or {}
+    return (said.get("inode"), said.get("ctime_ns")) == marker.identity
 
 
 def _variants(name: str) -> Iterator[str]:
@@ -122,6 +140,14 @@ def _variants(name: str) -> Iterator[str]:
     while True:
         yield f"{name}.{number}"
         number += 1
+
+
+def _take_away(marker: Marker, answered: Path) -> None:
+    """Remove a marker from where it was dropped; what is none is kept beside its answer."""
+    if marker.problem:
+        _move(marker.path, answered.with_suffix(""))
+    elif _is_still_there(marker):
+        marker.path.unlink(missing_ok=True)
 
 
 def _is_still_there(marker: Marker) -> bool:

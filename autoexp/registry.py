@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoexp import conditions, studies
+from autoexp.codec import encode
 from autoexp.conditions import Facts, Question
 from autoexp.fold import folded
 from autoexp.journal import unstamp
@@ -41,7 +42,7 @@ class Ledger:
     parents: dict[str, str] = field(init=False)
     """What each template stands for."""
     waiters: dict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
-    """Who asks about a job or a template."""
+    """Who asks about a job or a template, in the order of their births: first planned, first submitted."""
     _templates: dict[str, list[Template]] = field(default_factory=lambda: defaultdict(list))
     """What stands for each job or template."""
     _planner: "Planner | None" = None
@@ -94,6 +95,10 @@ class Ledger:
             name = names.pop()
             yield from self.waiters.get(name, {})
             names += [template.id for template in self._templates.get(name, ())]
+
+    def is_written_down(self, spec: JobSpec) -> bool:
+        """Say whether an earlier watcher wrote down that this very job appeared, and was killed just then."""
+        return any(known.id == spec.id and encode(known) == encode(spec) for known in self.appeared)
 
     def facts(self, job: Job, progress: Mapping[str, int], files: Mapping[Question, int]) -> Facts:
         """Gather what a job's conditions may know."""

@@ -21,7 +21,6 @@ Rule 3: switch the pretraining's own deletion of old checkpoints off, or it dele
 """
 
 import argparse
-import errno
 import json
 import os
 import sys
@@ -31,9 +30,6 @@ from pathlib import Path
 from autoexp import files
 from autoexp.checkpoints import TRACKER, folder_name, iteration_of, iterations, judge, read_tracker
 from autoexp.errors import HookRefused
-
-_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
-"""How a file system without hard links says so."""
 
 TRY_AGAIN = 75
 """The exit status of a refusal that waiting may mend (EX_TEMPFAIL)."""
@@ -248,7 +244,7 @@ def _appear(draft: Path, tracker: Path) -> None:
     try:
         tracker.hardlink_to(draft)
     except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
+        if error.errno not in files.NO_HARD_LINKS:
             raise
         draft.rename(tracker)  # a moment ago there was none
 

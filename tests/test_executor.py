@@ -248,6 +248,18 @@ def test_what_appears_is_written_down_before_it_is_told(room: "Room", bench: Loc
     assert (room.job_dir("eval-one") / "run.sh").exists()
 
 
+def test_what_appeared_before_a_crash_is_written_down_once(room: "Room", bench: Local) -> None:
+    """Found at fsync:.../appeared.jsonl@pretrain.checkpoint_saved: the next watcher wrote the line again."""
+    act(APPEAR, planned(room), bench)
+    ledger = Registry(room.root).load(room.root / "demo")
+    ledger.put(Job(spec=ledger.study.plan.jobs[0], state=State.WAITING))
+
+    (outcome,) = act(APPEAR, ledger, bench)
+
+    assert outcome.event == Appeared(at=AT, parent="one")
+    assert [spec.id for spec in studies.appeared(ledger.study.dir)] == ["eval-one"]
+
+
 def test_nothing_appears_from_a_recipe_that_was_changed_since_it_was_planned(room: "Room", bench: Local) -> None:
     ledger = planned(room)
     with (room.root / "demo" / "recipe.yaml").open("a") as recipe:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.files import read_json, sync_directory, write_atomically, write_json, write_new
+from autoexp.files import read_json, sync_directory, write_atomically, write_json, write_new, write_new_whole
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 LEAVES = st.none() | st.booleans() | NUMBERS | st.text(max_size=8)
@@ -120,6 +121,42 @@ def test_a_new_file_never_overwrites_an_old_one(tmp_path: Path) -> None:
         write_new(tmp_path / "x", b"second")
 
     assert (tmp_path / "x").read_bytes() == b"first"
+
+
+def test_a_new_file_is_whole_as_soon_as_it_is_there_and_never_overwrites_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found at write:.../run.ablation.1 after cancel_requested: a claim that said nothing withdrew nothing."""
+    path = tmp_path / "claim"
+
+    seen, link = [], Path.hardlink_to
+
+    def watched(made: Path, draft: Path) -> None:
+        seen.append((made.exists(), draft.read_bytes()))
+        link(made, draft)
+
+    monkeypatch.setattr(Path, "hardlink_to", watched)
+    write_new_whole(path, b"mine")
+    assert seen == [(False, b"mine")]
+
+    with pytest.raises(FileExistsError):
+        write_new_whole(path, b"yours")
+    assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [("claim", b"mine")]
+
+
+def test_a_new_file_is_written_in_place_where_there_are_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+
+    write_new_whole(tmp_path / "claim", b"mine")
+
+    assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [("claim", b"mine")]
+    with pytest.raises(FileExistsError):
+        write_new_whole(tmp_path / "claim", b"yours")
 
 
 def test_numbers_that_json_has_no_word_for_are_not_written(tmp_path: Path) -> None:

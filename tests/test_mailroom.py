@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from autoexp import markers
 from autoexp.events import Requested
 from autoexp.journal import unstamp
 from autoexp.lifecycle import step
@@ -547,6 +548,21 @@ def test_a_study_marker_that_all_refuse_is_refused(ledger: Ledger) -> None:
 
     ((answer),) = answered(ledger.study.dir, "refused")
     assert answer["refused"].keys() == {"one", "two"}
+
+
+def test_a_marker_that_was_refused_is_not_obeyed_by_the_watcher_after_a_crash(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found at unlink:.../markers/retry: the next watcher asked again, and a job may have moved meanwhile."""
+    (ledger.dir_of("one") / "markers" / "retry").touch()
+    with monkeypatch.context() as killed:
+        killed.setattr(markers, "_take_away", lambda *_: None)
+        assert obey(Mailroom(), ledger, Key("demo", "one")) == ["one"]
+
+    assert obey(Mailroom(), ledger, Key("demo", "one")) == []
+
+    assert len(answered(ledger.dir_of("one"), "refused")) == 1
+    assert not (ledger.dir_of("one") / "markers" / "retry").exists()
 
 
 def test_an_answer_that_cannot_be_written_is_a_problem_until_it_can_be(ledger: Ledger) -> None:

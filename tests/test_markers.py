@@ -1,5 +1,6 @@
 import json
 import string
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,13 +99,13 @@ def test_a_marker_is_known_by_its_inode_and_time_of_change(folder: Path) -> None
 @pytest.mark.parametrize("verdict", ["taken", "refused"])
 def test_an_answer_is_a_json_file_in_place_of_the_marker(folder: Path, verdict: str) -> None:
     (folder / "hold").write_text("odd")
-    marker = one(folder)
+    marker = replace(one(folder), ctime_ns=round(AT * 1e9) - 10**9)
 
     markers.answer(marker, verdict, {"verb": "hold", "from": "waiting"}, AT)
 
     assert [path.name for path in folder.iterdir()] == [verdict]
     (answer,) = (folder / verdict).iterdir()
-    assert answer.name == "20261120T214001.250000Z-hold.json"
+    assert answer.name == "20261120T214000.250000Z-hold.json"
     assert json.loads(answer.read_text()) == {
         "at": "2026-11-20T21:40:01.250000Z",
         "marker": "hold",
@@ -116,10 +117,11 @@ def test_an_answer_is_a_json_file_in_place_of_the_marker(folder: Path, verdict: 
     }
 
 
-def test_two_answers_at_the_same_moment_are_two_files(folder: Path) -> None:
-    for _ in range(3):
+def test_markers_dropped_at_the_same_moment_have_an_answer_each(folder: Path) -> None:
+    for inode in range(3):
         (folder / "hold").touch()
-        markers.answer(one(folder), "taken", {}, AT)
+        markers.answer(replace(one(folder), inode=inode, ctime_ns=7), "taken", {}, AT)
+        (folder / "hold").unlink()
 
     names = sorted(path.name.split("Z-")[1] for path in (folder / "taken").iterdir())
     assert names == ["hold.2.json", "hold.3.json", "hold.json"]
@@ -141,6 +143,36 @@ def test_a_long_name_does_not_make_an_answer_that_no_file_system_takes(folder: P
     markers.answer(one(folder), "refused", {}, AT)
 
     assert markers.scan(folder) == []
+
+
+@pytest.mark.parametrize("name", ["hold", "my notes"])
+def test_a_marker_whose_watcher_was_killed_after_the_answer_is_only_taken_away(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Found at unlink:.../markers/retry and at rename:.../refused/...-dance: there were two answers."""
+    (folder / name).write_text("dear")
+    with monkeypatch.context() as killed:
+        killed.setattr(markers, "_take_away", lambda *_: None)
+        markers.answer(one(folder), "refused", {}, AT)
+
+    assert markers.finish(one(folder))
+
+    assert markers.scan(folder) == []
+    kept = {path.suffix: path.read_text() for path in (folder / "refused").iterdir()}
+    assert json.loads(kept.pop(".json"))["marker"] == name
+    assert list(kept.values()) == ([] if name == "hold" else ["dear"])
+
+
+def test_a_marker_that_was_not_answered_is_not_finished(folder: Path) -> None:
+    for _ in range(2):
+        (folder / "hold").touch()
+        (folder / ".keeps the inode from being used again").touch()
+        (found,) = markers.scan(folder)
+
+        assert not markers.finish(found)
+
+        assert (folder / "hold").exists()
+        markers.answer(found, "taken", {}, AT)
 
 
 def test_a_marker_that_is_gone_by_now_is_answered_all_the_same(folder: Path) -> None:

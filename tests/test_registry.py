@@ -119,6 +119,19 @@ def test_a_job_that_appeared_is_replayed_with_its_children(tmp_path: Path, make_
     assert ledger.children == {"eval-one": ("eval-one",)}
 
 
+def test_what_an_earlier_watcher_wrote_down_is_known_unless_it_is_planned_otherwise_by_now(
+    tmp_path: Path, make_spec: Specs
+) -> None:
+    made = planned(tmp_path, make_spec("one"), templates=(TEMPLATE,))
+    spec = make_spec("eval-one", template="eval-one", parent="one", params={"list": (1, 2)})
+    study_files.add_appeared(made, [spec])
+    ledger = loaded(tmp_path)
+
+    assert ledger.is_written_down(spec)
+    assert not ledger.is_written_down(make_spec("eval-two", template="eval-one", parent="one"))
+    assert not ledger.is_written_down(replace(spec, params={"list": (1, 3)}))
+
+
 def test_a_study_that_was_deleted_and_planned_anew_begins_anew(tmp_path: Path, make_spec: Specs) -> None:
     old = [*life(make_spec("one", key="old")), *lived(make_spec("two", key="old"), Planned(at=6.0))]
     planned(tmp_path, make_spec("one", key="new"), make_spec("two", key="new"), key="new")
@@ -251,3 +264,16 @@ def test_putting_a_job_again_changes_it_and_nothing_else(make_ledger: Callable[.
 
     assert ledger.jobs["eval-one"].state is State.RUNNING
     assert ledger.children == {"eval-one": ("eval-one",)}
+
+
+def test_who_waits_for_a_job_is_asked_in_the_order_of_the_plan(
+    make_ledger: Callable[..., Ledger], make_spec: Specs
+) -> None:
+    """Jobs that may start at the same moment queue in this order; by chance it was another with each watcher."""
+    start = Condition(name="job_succeeded", jobs=("one",))
+    names = [f"n{number}" for number in range(20)]
+    one = Job(spec=make_spec("one"))
+
+    ledger = make_ledger(one, *(Job(spec=make_spec(name, start=start)) for name in names))
+
+    assert list(ledger.touched_by(one)) == names

@@ -12,7 +12,7 @@ from typing import Protocol, cast
 
 from autoexp.errors import AutoexpError
 from autoexp.events import Event
-from autoexp.files import write_new
+from autoexp.files import write_new_whole
 from autoexp.model import Machine, Resources
 
 WITHDRAWN = "withdrawn"
@@ -64,7 +64,7 @@ def take_back(order: Order) -> bool:
     """Claim an attempt before run.sh does; say whether that came first, now or before, and False if it cannot be."""
     claim = order.attempt_dir / f"run.{order.token}"
     try:
-        write_new(claim, f"{WITHDRAWN}\n".encode())
+        write_new_whole(claim, f"{WITHDRAWN}\n".encode())
     except FileExistsError:
         return claim.read_text(encoding="utf-8").strip() == WITHDRAWN
     except FileNotFoundError:  # the attempt's folder is gone, or never was

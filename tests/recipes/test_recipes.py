@@ -1,0 +1,43 @@
+"""The shipped recipes, run for real: the moves of their jobs are those of the reference log beside this file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Room
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+PINNED = {"demo": ("model=small", "lr=2e-3")}
+"""One point of a recipe's sweep is enough: the others move alike, and take minutes."""
+TOLD = ("iteration", "path", "ending", "code", "reason", "parent")
+"""What is compared of the evidence; the rest is of one run."""
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_a_shipped_recipe_moves_as_its_reference_log_says(room: "Room", tmp_path: Path, name: str) -> None:
+    room.machine(cpus=2)
+    words = ("run", RECIPES / f"{name}.yaml", *PINNED[name], "--machine", "bench")
+
+    status = room.start(*words).wait(1000)
+
+    assert status == 0, room.said()
+    moves = tmp_path / f"{name}.moves"
+    moves.write_text(spell(room.journal()))
+    reference = Path(__file__).with_name(moves.name)
+    assert moves.read_text() == reference.read_text(), f"if this is how it is to be: cp {moves} {reference}"
+
+
+def spell(records: list[dict[str, Any]]) -> str:
+    """Write each job's moves down, in their order; jobs that do not wait for each other go on in any."""
+    jobs = sorted({record["job"] for record in records})
+    return "\n".join(f"{job}\n{''.join(_line(r) for r in records if r['job'] == job)}" for job in jobs)
+
+
+def _line(record: dict[str, Any]) -> str:
+    told = {key: value for key, value in record["evidence"].items() if key in TOLD}
+    words = [f"{record['trigger']}: {record['from'] or 'unborn'} -> {record['to']}"]
+    words += [f"{key} {value}" for key, value in told.items()]
+    return f"  {' | '.join([*words, *record['actions']])}\n"

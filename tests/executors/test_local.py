@@ -420,10 +420,11 @@ def test_a_claimed_attempt_is_not_started_again(bench: Bench) -> None:
 # Taking back
 
 
-def test_a_queued_attempt_is_taken_back_for_certain(bench: Bench) -> None:
+def test_a_queued_attempt_is_taken_back_for_certain(bench: Bench, wait: Wait) -> None:
     bench.opened(cpus=1)
     orders = [bench.order("first"), bench.order("second")]
     bench.begin(*orders)
+    wait((orders[0].attempt_dir / f"run.{orders[0].token}").exists)
 
     assert [bench.executor.withdraw(orders[1]) for _ in range(2)] == [True, True]
     assert bench.executor.withdraw(orders[0]) is False

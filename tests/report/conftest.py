@@ -115,7 +115,8 @@ class Maker:
             provenance={"recipe": "/recipes/ladder.yaml", "revision": "c0ffee", "autoexp": "0.1.0"},
         )
         study_files.write(made, "study: ladder\n", None)
-        study_files.add_appeared(made, self._appeared)
+        if self._appeared:
+            study_files.add_appeared(made, self._appeared)
         return studies.load(self.dir)
 
 

@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -119,10 +120,10 @@ def test_a_failed_write_leaves_the_page_as_it_was(
     before = page.read_bytes()
 
     def fail(*_: object) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(AutoexpError, match="no space left"):
+    with pytest.raises(AutoexpError, match="No space left"):
         write(ladder)
     assert page.read_bytes() == before
 

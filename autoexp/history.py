@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from json.decoder import JSONDecoder
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from autoexp.segments import (
     crc_of,
     damaged,
     first_line,
+    gap,
     holds,
-    missing,
+    is_sealed,
     remedy,
     segment_files,
     unreadable,
@@ -38,7 +39,9 @@ _HEAD = re.compile(
 )
 """How a line of ours begins, if no name in it needs an escape."""
 _SET = ',"set":{'
-_decode = JSONDecoder().raw_decode
+_ACTIONS = ',"actions":['
+_WHOLE_BYTES = 1 << 25
+"""A longer file is not held in memory."""
 
 
 @dataclass(slots=True)
@@ -92,7 +95,7 @@ class History:
         mark, files = self.after, segment_files(self.folder)
         accepted = accepted_lengths({epoch: path for epoch, path in files.items() if epoch > mark.epoch})
         limit = accepted.get(mark.epoch)
-        if mark.epoch not in files or missing(files) or (limit and limit.length < mark.length):
+        if mark.epoch not in files or (limit and limit.length < mark.length):
             return False
         try:
             return holds(files[mark.epoch], Accepted(mark.length, mark.crc))
@@ -103,19 +106,46 @@ class History:
         """Yield the lines that count but for each file's first."""
         since = self.after.epoch if self.after else 0
         self._seq = self.after.seq if self.after else 0
-        files = segment_files(self.folder)
-        if gone := missing(files):
-            path = self.folder / f"{gone[0]}.jsonl"
-            raise AutoexpError(f"{path} is gone", why="there are later files of the journal", fix=remedy(path))
-        newer = {epoch: path for epoch, path in files.items() if epoch >= since}
+        newer = {epoch: path for epoch, path in segment_files(self.folder).items() if epoch >= since}
         accepted = accepted_lengths(newer)
         for epoch, path in newer.items():
             begin = self.after if epoch == since else None
             try:
-                with Content(path, accepted[epoch].length if epoch in accepted else None) as content:
-                    yield from self._lines_of(epoch, content, accepted.get(epoch), begin)
+                if begin is None and (whole := self._as_accepted(epoch, path, accepted.get(epoch))):
+                    yield from self._lines_in(epoch, path, whole)
+                else:
+                    with Content(path, accepted[epoch].length if epoch in accepted else None) as content:
+                        yield from self._lines_of(epoch, content, accepted.get(epoch), begin)
+            except FileNotFoundError:  # removed since: if it held a move, the next one says what is missing
+                continue
             except OSError as error:
                 raise unreadable(path, error) from error
+
+    def _as_accepted(self, epoch: int, path: Path, accepted: Accepted | None) -> bytes | None:
+        """Read a file whose lines were checked before, if it is just what it was then; None if it may not be."""
+        if accepted is None and not is_sealed(path):
+            return None
+        try:
+            with Content(path, accepted.length if accepted else None) as content:
+                whole = io.BufferedReader(content, _BUFFER_BYTES).read(_WHOLE_BYTES)
+                if len(whole) == _WHOLE_BYTES or accepted not in (None, (content.length, content.crc)):
+                    return None
+        except (EOFError, zlib.error):
+            return None
+        last, seq = whole[whole.rfind(b"\n", 0, -1) + 1 :], self._seq + whole.count(b"\n") - 1
+        is_due = seq == self._seq or last.startswith(b'{"v":1,"seq":%d,"epoch":%d,' % (seq, epoch))
+        return whole if is_due else None
+
+    def _lines_in(self, epoch: int, path: Path, whole: bytes) -> Iterator[bytes]:
+        """Yield the lines of a file that is just what it was when they were checked."""
+        lines = io.BytesIO(whole)
+        self._check_first(path, lines.readline(), epoch)
+        yield from lines
+        count, crc = whole.count(b"\n"), zlib.crc32(whole)
+        self._seq += count - 1
+        self.lines += count - 1
+        self._mark = Mark(epoch, len(whole), crc, count, self._seq)
+        self.segments.append(Segment(path, epoch, len(whole), crc, open=False))
 
     def _lines_of(self, epoch: int, content: Content, accepted: Accepted | None, begin: Mark | None) -> Iterator[bytes]:
         path, number, torn = content.path, 0, 0
@@ -129,7 +159,7 @@ class History:
                     break
                 number += 1
                 if number == 1:
-                    _check_first(path, line, epoch)
+                    self._check_first(path, line, epoch)
                     continue
                 self._check(path, number, line, epoch)
                 yield line
@@ -139,7 +169,17 @@ class History:
         length = content.length - torn
         crc = crc_of(path, length) if torn else content.crc
         self._mark = Mark(epoch, length, crc, number, self._seq)
-        self.segments.append(Segment(path, epoch, length, crc, torn, open=accepted is None))
+        self.segments.append(Segment(path, epoch, length, crc, torn, open=accepted is None and not is_sealed(path)))
+
+    def _check_first(self, path: Path, line: bytes, epoch: int) -> None:
+        """Make sure that a file is the one that is due; one that held no move may be gone."""
+        found = _read(path, 1, line)
+        if found.get("epoch") != epoch:
+            raise damaged(path, 1, f"it is of file {found.get('epoch')}.jsonl")
+        if "predecessors" not in found:
+            raise damaged(path, 1, "the file's own first line is missing")
+        if found["seq"] != self._seq:
+            raise gap(path, self._seq, found["seq"])
 
     def _check(self, path: Path, number: int, line: bytes, epoch: int) -> None:
         """Make sure that a line is whole, and the one that is due."""
@@ -161,35 +201,39 @@ def _take(standings: Standings, line: bytes) -> bool:
     text = line.decode(errors="surrogatepass")
     head = _HEAD.match(text)
     begin = text.rfind(_SET)  # evidence may have one of its own, before
+    end = text.rfind(_ACTIONS)
     if head is None or begin < 0:
         return False
     at, study, job, attempt, trigger, source, target = head.groups()
     if trigger in REQUESTS:
         return False
-    changes, end = _decode(text, begin + len(_SET) - 1)
-    if not text.startswith(',"actions":[', end):
+    try:
+        changes = _changes(text[begin + len(_SET) - 1 : end])
+    except ValueError:
         return False
     standings.of(study).take(job, int(attempt), source, target, at=at, changes=changes)
     return True
+
+
+@lru_cache(maxsize=10_000)
+def _changes(text: str) -> dict[str, Any]:
+    """Read what a move has set; many jobs save the same checkpoints. Not to be changed: it is shared."""
+    changes: dict[str, Any] = json.loads(text)
+    return changes
 
 
 def accepted_lengths(files: Mapping[int, Path]) -> dict[int, Accepted]:
     """Read from each file's first line how much of its predecessors counts."""
     accepted: dict[int, Accepted] = {}
     for path in files.values():
-        first = first_line(path)
+        try:
+            first = first_line(path)
+        except FileNotFoundError:  # removed since, for it held no move
+            continue
         if first.endswith(b"\n"):
             for before in _read(path, 1, first).get("predecessors", ()):
                 accepted[before["epoch"]] = Accepted(before["length"], int(before["crc"], 16))
     return accepted
-
-
-def _check_first(path: Path, line: bytes, epoch: int) -> None:
-    found = _read(path, 1, line)
-    if found.get("epoch") != epoch:
-        raise damaged(path, 1, f"it is of file {found.get('epoch')}.jsonl")
-    if "predecessors" not in found:
-        raise damaged(path, 1, "the file's own first line is missing")
 
 
 def _check_accepted(content: Content, accepted: Accepted | None, lines: int, torn: int) -> None:

@@ -129,7 +129,8 @@ class Mark:
 class Journal:
     """The file this watcher writes, and where every job stands by it; made by `open_journal`."""
 
-    def __init__(self, file: FileIO, mark: Mark, holder: Mapping[str, Any], standings: Standings) -> None:
+    def __init__(self, path: Path, file: FileIO, mark: Mark, holder: Mapping[str, Any], standings: Standings) -> None:
+        self.path = path
         self._file = file
         self._mark = mark
         self._holder = holder
@@ -175,21 +176,17 @@ class Journal:
             self._is_settled = True
         return records
 
-    def begin_next(self, folder: Path, at: float) -> None:
+    def begin_next(self, at: float) -> None:
         """Go on in a new file, as another watcher would.
 
         Raises:
             FileExistsError: another watcher did.
         """
-        mark = self._mark
-        before = [Segment(folder / f"{mark.epoch}.jsonl", mark.epoch, mark.length, mark.crc)]
+        mark, folder = self._mark, self.path.parent
+        before = [Segment(self.path, mark.epoch, mark.length, mark.crc)]
         file, begun = _begin(folder, before, mark.seq, self._holder, at)
         self._file.close()
-        self._file, self._mark = file, begun
-
-    def successor(self, folder: Path) -> Path:
-        """Return the file that nobody but another watcher, or `begin_next`, can begin."""
-        return folder / f"{self.epoch + 1}.jsonl"
+        self._file, self._mark, self.path = file, begun, _path(folder, begun.epoch)
 
     def close(self) -> None:
         """Close the file."""
@@ -215,7 +212,11 @@ def open_journal(
         if segment.open:
             sync_file(segment.path)  # whoever wrote it may have died before it had made its last lines durable
     file, mark = _begin(folder, segments, seq, holder, at)
-    return Journal(file, mark, holder, standings)
+    return Journal(_path(folder, mark.epoch), file, mark, holder, standings)
+
+
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / f"{epoch}.jsonl"
 
 
 def _begin(
@@ -223,11 +224,11 @@ def _begin(
 ) -> tuple[FileIO, Mark]:
     """Create the file that comes after these, with its first line, durably."""
     epoch = before[-1].epoch + 1 if before else 1
-    path = folder / f"{epoch}.jsonl"
+    path = _path(folder, epoch)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
     file = os.fdopen(descriptor, "ab", buffering=0)
     accepted = [{"epoch": s.epoch, "length": s.length, "crc": f"{s.crc:08x}"} for s in before if s.open]
-    line = to_line({"v": VERSION, "epoch": epoch, "at": stamp(at), **holder, "predecessors": accepted})
+    line = to_line({"v": VERSION, "seq": seq, "epoch": epoch, "at": stamp(at), **holder, "predecessors": accepted})
     try:
         files = segment_files(folder)
         if max(files) > epoch or files[epoch] != path:  # ours was there, and has been sealed since

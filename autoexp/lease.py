@@ -94,8 +94,8 @@ class Lease:
     lock: int
     record: dict[str, Any]
     beaten_at: float = 0.0
-    successor: Path | None = None
-    """The journal's file that only another watcher can begin: where it is, nothing that we write counts."""
+    journal: Path | None = None
+    """Our file of the journal: once it is gone, or another watcher began the next one, nothing that we write counts."""
     beat_s: float = BEAT_S
     _inode: int = field(default=0)
 
@@ -126,7 +126,7 @@ class Lease:
         if found is None:
             why = f"{self.path} is gone"
         elif found.get("nonce") == self.record["nonce"]:
-            why = f"another watcher began {self.successor}"
+            why = f"{self.journal} is gone, or another watcher began the next file"
         else:
             why = f"it was taken over by {_named_as(found)}"
         fix = "leave it to the other one" if found else f"watch it again: autoexp watch {root}"
@@ -137,7 +137,7 @@ class Lease:
 
         A holder that wakes up while it writes its heartbeat writes over its taker's lease: so the lease is not all.
         """
-        if self.successor is not None and (self.successor.exists() or _sealed(self.successor).exists()):
+        if self.journal is not None and not _is_newest(self.journal):
             return False
         try:
             inode = self.path.stat().st_ino
@@ -157,13 +157,13 @@ class Lease:
         """Write the lease for the first time."""
         self._write(self.record)
 
-    def name_epoch(self, epoch: int, successor: Path) -> None:
-        """Say which of the journal's files is ours, and which one is never to be there.
+    def name_epoch(self, epoch: int, journal: Path) -> None:
+        """Say which of the journal's files is ours.
 
         Raises:
             TakenOver: the lease has another holder now.
         """
-        self.successor = successor  # the one before may be ours by now
+        self.journal = journal
         self.check()
         self._write(self.record | {"epoch": epoch})
 
@@ -173,8 +173,10 @@ class Lease:
         self._inode = self.path.stat().st_ino
 
 
-def _sealed(path: Path) -> Path:
-    return path.with_name(f"{path.name}.gz")
+def _is_newest(journal: Path) -> bool:
+    """Say whether a file of the journal is there as it was begun, and the next one, sealed or not, is not."""
+    successor = journal.with_name(f"{int(journal.stem) + 1}.jsonl")
+    return journal.exists() and not successor.exists() and not successor.with_suffix(".jsonl.gz").exists()
 
 
 def take(root: Path, var: Path, now: float) -> Lease:

@@ -2,7 +2,7 @@
 
 Compress into a draft, compare with what the successor accepted, make it durable, give it its name, and only then
 remove the plain file. Killed between any two of these, nothing is lost: readers take what has its name, and the next
-holder does the rest.
+holder does the rest. A file without a move is not worth keeping: each start leaves one.
 """
 
 import os
@@ -13,11 +13,13 @@ from pathlib import Path
 from autoexp.errors import AutoexpError
 from autoexp.files import sync_directory, sync_file
 from autoexp.history import accepted_lengths
-from autoexp.segments import CHUNK_BYTES, SEALED, Accepted, Content, remedy, segment_files
+from autoexp.segments import CHUNK_BYTES, SEALED, Accepted, Content, first_line, remedy, segment_files
 
 
-def seal(folder: Path, before: int) -> Iterator[None]:
+def seal(folder: Path, before: int, kept: int | None = None) -> Iterator[None]:
     """Seal every file older than this epoch's; each step is short. For the holder of the lease only.
+
+    Files without a move are removed, but for the one that is kept: snapshot.json is of a place in it.
 
     Raises:
         AutoexpError: a file is not what its successor accepted; it stays as it is.
@@ -30,8 +32,13 @@ def seal(folder: Path, before: int) -> Iterator[None]:
         draft.unlink(missing_ok=True)
     newer = {epoch: path for epoch, path in segment_files(folder).items() if epoch > due[0]}
     accepted = accepted_lengths(newer)
-    for epoch in due:
-        yield from _seal_one(folder / f"{epoch}.jsonl", accepted[epoch])
+    for epoch in due:  # the oldest first: what is removed said how much counts of those before it
+        path = folder / f"{epoch}.jsonl"
+        if accepted[epoch].length > len(first_line(path)):
+            yield from _seal_one(path, accepted[epoch])
+        elif epoch != kept:
+            path.unlink()
+            yield
 
 
 def _seal_one(plain: Path, accepted: Accepted) -> Iterator[None]:

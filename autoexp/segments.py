@@ -7,7 +7,6 @@ reads may do so at any time: a file that is sealed between listing and opening i
 import io
 import os
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ CHUNK_BYTES = 1 << 18
 TRAILER_BYTES = 8
 """A gzip file ends with the CRC and the length of what is in it."""
 _LOOKS = 5
-"""How often a folder is listed until no file is missing: one that is sealed in the meantime may be in neither place."""
+"""How often a folder is listed until it says the same twice: what is sealed just then may be in neither place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +45,11 @@ class Accepted(NamedTuple):
 
 def segment_files(folder: Path) -> dict[int, Path]:
     """List a journal's files by epoch."""
-    found: dict[int, Path] = {}
+    found, before = _listed(folder), None
     for _ in range(_LOOKS):
-        found = _listed(folder)
-        if not found or len(found) == max(found) - min(found) + 1:
+        if found == before:
             break
+        found, before = _listed(folder), found
     return found
 
 
@@ -148,10 +147,16 @@ def crc_of(path: Path, length: int) -> int:
 
 
 def first_line(path: Path) -> bytes:
-    """Read a file's first line, as far as it goes."""
+    """Read a file's first line, as far as it goes.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
     try:
         with io.BufferedReader(Content(path), 1 << 12) as file:
             return file.readline()
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise unreadable(path, error) from error
     except (zlib.error, EOFError) as error:
@@ -169,11 +174,16 @@ def damaged(path: Path, number: int, why: str) -> AutoexpError:
     return AutoexpError(f"{path}:{number}: the journal is damaged here", why=why, fix=remedy(path))
 
 
-def remedy(path: Path) -> str:
-    """Say what to do about a damaged file."""
-    return f"restore {path.name} from a backup, or move the journal folder away to start from the studies on disk"
+def gap(path: Path, last: int, before: int) -> AutoexpError:
+    """Say that a file does not go on where those before it end."""
+    why = f"it goes on after move {before}, but the files before it end with move {last}"
+    return AutoexpError(
+        f"{path}:1: the journal has a gap before this file", why=why, fix=remedy(path, "the files before ")
+    )
 
 
-def missing(files: Mapping[int, Path]) -> list[int]:
-    """List the epochs, from the first on, that have no file."""
-    return [epoch for epoch in range(1, max(files, default=0)) if epoch not in files]
+def remedy(path: Path, files: str = "") -> str:
+    """Say what to do about a damaged file, or about others."""
+    return (
+        f"restore {files}{path.name} from a backup, or move the journal folder away to start from the studies on disk"
+    )

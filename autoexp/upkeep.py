@@ -58,7 +58,7 @@ class Upkeep:
 
     def close(self, now: float) -> str | None:
         """Write snapshot.json a last time, if there is anything new; return why that could not be done."""
-        if self.journal.mark != self.saved:
+        if self.saved is None or self.journal.seq != self.saved.seq:
             self._try(self._save, now)
         return self.problem
 
@@ -83,13 +83,12 @@ class Upkeep:
         self._seal()
 
     def _begin_next(self, now: float) -> None:
-        folder = recall.folder_of(self.var)
         try:
-            self.journal.begin_next(folder, now)
+            self.journal.begin_next(now)
         except FileExistsError as error:
             why = f"{error}, so somebody else watches the root"
             raise TakenOver("the journal is no longer ours to write", why=why, fix="leave it to that one") from error
-        self.lease.name_epoch(self.journal.epoch, self.journal.successor(folder))
+        self.lease.name_epoch(self.journal.epoch, self.journal.path)
         self._sealing = self._left_to_seal()
 
     def _save(self, _: float) -> None:
@@ -102,7 +101,8 @@ class Upkeep:
         return max(SNAPSHOT_MOVES, self.journal.standings.count())
 
     def _left_to_seal(self) -> Iterator[None]:
-        return sealing.seal(recall.folder_of(self.var), self.journal.epoch)
+        kept = self.saved.epoch if self.saved else None
+        return sealing.seal(recall.folder_of(self.var), self.journal.epoch, kept)
 
     def _seal(self) -> None:
         until = time.monotonic() + SLICE_S

@@ -89,7 +89,7 @@ def _begin_journal(root: Path, recalled: Recalled, lease: leases.Lease) -> Journ
         raise AlreadyWatched(f"{root} is already being watched", why=why, fix="leave it to that one") from error
     except OSError as error:
         raise AutoexpError("the journal cannot be begun", why=str(error), fix="see to its file system") from error
-    lease.name_epoch(journal.epoch, journal.successor(history.folder))
+    lease.name_epoch(journal.epoch, journal.path)
     return journal
 
 

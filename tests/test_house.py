@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 import subprocess
 import sys
 import tokenize
@@ -107,6 +108,16 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module.partition(".")[0]
+
+
+def test_what_reliability_md_names_is_there() -> None:
+    promised = (TOP / "docs" / "reliability.md").read_text(encoding="utf-8")
+    tests = "".join(path.read_text(encoding="utf-8") for path in TOP.glob("tests/**/test_*.py"))
+    names, files = re.findall(r"`(?:[\w/.]+::)?(test_\w+)`", promised), re.findall(r"`(tests/[\w/.]+)", promised)
+
+    assert len(names) > 50
+    assert [name for name in names if f"def {name}(" not in tests] == []
+    assert [name for name in files if not (TOP / name).exists()] == []
 
 
 def test_the_base_install_has_all_that_the_watcher_imports() -> None:

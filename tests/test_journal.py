@@ -199,7 +199,7 @@ def test_a_writer_knows_its_place_and_where_every_job_stands(scribe: "Scribe") -
 
 def test_a_full_disk_is_the_users_to_fix_and_nothing_is_kept_to_be_written_later(scribe: "Scribe") -> None:
     with Path("/dev/full").open("ab", buffering=0) as full:
-        journal = Journal(full, Mark(1, 0, 0, 0, 0), {}, Standings())
+        journal = Journal(scribe.folder, full, Mark(1, 0, 0, 0, 0), {}, Standings())
 
         with pytest.raises(AutoexpError, match="the journal cannot be written") as caught:
             journal.append([scribe.move(source=None, target=State.WAITING)])
@@ -297,7 +297,7 @@ def test_the_next_holder_cuts_a_torn_tail_and_says_so(scribe: "Scribe") -> None:
 def test_a_writer_goes_on_in_a_new_file_as_another_one_would(scribe: "Scribe") -> None:
     journal = scribe.begin()
     journal.append([scribe.move(1)])
-    journal.begin_next(scribe.folder, AT)
+    journal.begin_next(AT)
     journal.append([scribe.move(2)])
 
     assert [(r["seq"], r["epoch"], r["job"]) for r in scribe.read()] == [(1, 1, "job1"), (2, 2, "job2")]
@@ -311,11 +311,11 @@ def test_who_was_replaced_cannot_go_on_in_a_new_file(scribe: "Scribe") -> None:
     scribe.begin().append([scribe.move(2)])
 
     with pytest.raises(FileExistsError):
-        stale.begin_next(scribe.folder, AT)
+        stale.begin_next(AT)
     scribe.begin()
     scribe.seal()
     with pytest.raises(FileExistsError):
-        stale.begin_next(scribe.folder, AT)
+        stale.begin_next(AT)
 
     assert scribe.names() == ["1.jsonl.gz", "2.jsonl.gz", "3.jsonl"]
     assert [record["job"] for record in scribe.read()] == ["job1", "job2"]
@@ -330,11 +330,11 @@ def test_a_next_file_that_cannot_be_begun_is_not_left_there(scribe: "Scribe", mo
     with monkeypatch.context() as patched:
         patched.setattr(os, "fdatasync", fail)
         with pytest.raises(OSError, match="No space left"):
-            journal.begin_next(scribe.folder, AT)
+            journal.begin_next(AT)
     assert scribe.names() == ["1.jsonl"]
     journal.append([scribe.move(1)])
 
-    journal.begin_next(scribe.folder, AT)
+    journal.begin_next(AT)
 
     assert len(scribe.read()) == 1
 

@@ -341,11 +341,12 @@ def test_a_lease_that_was_deleted_is_lost(root: Path) -> None:
 def test_who_wrote_over_its_takers_lease_notices_by_the_journal(root: Path, take: Callable[[], Lease]) -> None:
     """It was suspended between asking whether the lease is its own and writing its heartbeat."""
     held = take()
-    held.name_epoch(1, root / "2.jsonl")
+    (root / "1.jsonl").touch()
+    held.name_epoch(1, root / "1.jsonl")
 
     (root / "2.jsonl").touch()
 
-    with pytest.raises(TakenOver, match=r"another watcher began .*/2\.jsonl"):
+    with pytest.raises(TakenOver, match=r"1\.jsonl is gone, or another watcher began the next file"):
         held.check()
 
 
@@ -567,22 +568,37 @@ def test_an_idle_watcher_keeps_its_heart_beating(room: "Room", wait: Callable[..
 def test_who_finds_the_journals_next_file_begun_has_been_taken_over(tmp_path: Path, name: str) -> None:
     """It may have been sealed by then, after yet another one."""
     held = lease.take(tmp_path, tmp_path / "var", 0.0)
-    held.name_epoch(1, tmp_path / "2.jsonl")
+    (tmp_path / "1.jsonl").touch()
+    held.name_epoch(1, tmp_path / "1.jsonl")
     assert held.is_ours()
 
     (tmp_path / name).touch()
 
-    with pytest.raises(TakenOver, match=r"another watcher began .*2\.jsonl"):
+    with pytest.raises(TakenOver, match="another watcher began the next file"):
+        held.check()
+    held.release()
+
+
+def test_who_finds_its_own_file_of_the_journal_gone_goes_no_further(tmp_path: Path) -> None:
+    """It was sealed by another watcher, or deleted: what is written to it now, nobody will read."""
+    held = lease.take(tmp_path, tmp_path / "var", 0.0)
+    (tmp_path / "1.jsonl").touch()
+    held.name_epoch(1, tmp_path / "1.jsonl")
+
+    (tmp_path / "1.jsonl").unlink()
+
+    with pytest.raises(TakenOver, match=r"1\.jsonl is gone"):
         held.check()
     held.release()
 
 
 def test_a_holder_that_begins_the_journals_next_file_itself_goes_on(tmp_path: Path) -> None:
     held = lease.take(tmp_path, tmp_path / "var", 0.0)
-    held.name_epoch(1, tmp_path / "2.jsonl")
+    (tmp_path / "1.jsonl").touch()
+    held.name_epoch(1, tmp_path / "1.jsonl")
     (tmp_path / "2.jsonl").touch()
 
-    held.name_epoch(2, tmp_path / "3.jsonl")
+    held.name_epoch(2, tmp_path / "2.jsonl")
 
     assert held.is_ours()
     assert json.loads(held.path.read_bytes())["epoch"] == 2

@@ -23,7 +23,7 @@ def var(scribe: "Scribe") -> Path:
     journal = scribe.begin()
     born = {"source": None, "target": State.WAITING, "trigger": "planned"}
     journal.append([scribe.move(number, **born) for number in range(3)])
-    journal.begin_next(scribe.folder, 0.0)
+    journal.begin_next(0.0)
     journal.append([scribe.move(0)])
     assert journal.mark is not None
     save(scribe.folder.parent, journal.mark, journal.standings)

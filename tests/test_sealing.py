@@ -64,15 +64,37 @@ def test_what_a_stale_watcher_appended_is_not_sealed(scribe: "Scribe") -> None:
     assert b"job2" not in gzip.decompress((scribe.folder / "1.jsonl.gz").read_bytes())
 
 
-def test_a_watcher_that_died_before_its_first_line_is_sealed_too(scribe: "Scribe") -> None:
+def test_what_a_watcher_left_that_died_before_its_first_line_is_removed(scribe: "Scribe") -> None:
     scribe.write(1)
     (scribe.folder / "2.jsonl").write_bytes(b'{"v":')
     scribe.write(1)
 
     scribe.seal()
 
-    assert scribe.names() == ["1.jsonl.gz", "2.jsonl.gz", "3.jsonl"]
+    assert scribe.names() == ["1.jsonl.gz", "3.jsonl"]
     assert len(scribe.read()) == 2
+
+
+def test_files_without_a_move_are_removed_but_for_the_one_that_is_kept(scribe: "Scribe") -> None:
+    scribe.write(1, 0, 0, 1, 0, 0)
+    before = scribe.read()
+
+    for _ in sealing.seal(scribe.folder, 6, kept=3):
+        assert scribe.read() == before
+
+    assert scribe.names() == ["1.jsonl.gz", "3.jsonl", "4.jsonl.gz", "6.jsonl"]
+
+
+def test_a_reader_whose_files_are_removed_meanwhile_reads_what_there_is(
+    scribe: "Scribe", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scribe.write(1, 0, 1, 0, 1)
+    before = scribe.read()
+    listed = segment_files(scribe.folder)
+    scribe.seal()
+    monkeypatch.setattr("autoexp.history.segment_files", lambda _: listed)
+
+    assert scribe.read() == before
 
 
 # Killed at any step
@@ -236,7 +258,7 @@ def test_nobody_loses_a_line_while_another_writes_goes_on_in_new_files_and_seals
     for number in range(30):
         journal.append([scribe.move(number)])
         if number % 3 == 2:
-            journal.begin_next(scribe.folder, 0.0)
+            journal.begin_next(0.0)
             for _ in sealing.seal(scribe.folder, journal.epoch):
                 assert [record["seq"] for record in scribe.read()] == list(range(1, number + 2))
     assert len(scribe.names()) == 11

@@ -7,7 +7,7 @@ import pytest
 
 from autoexp import segments
 from autoexp.errors import AutoexpError
-from autoexp.segments import Accepted, Content, crc_of, first_line, holds, missing, segment_files
+from autoexp.segments import Accepted, Content, crc_of, first_line, holds, segment_files
 
 if TYPE_CHECKING:
     from tests.conftest import Scribe
@@ -33,18 +33,11 @@ def test_files_are_listed_by_epoch_the_sealed_one_of_two(scribe: "Scribe") -> No
 def test_a_file_that_is_in_neither_place_is_looked_for_again(scribe: "Scribe", monkeypatch: pytest.MonkeyPatch) -> None:
     """A listing may miss a new name and an old one that goes at that moment."""
     scribe.write(1, 1, 1)
-    answers = [["1.jsonl", "3.jsonl"], ["1.jsonl", "2.jsonl.gz", "3.jsonl"]]
+    sealed = ["1.jsonl", "2.jsonl.gz", "3.jsonl"]
+    answers = [["1.jsonl", "3.jsonl"], sealed, sealed]
     monkeypatch.setattr(os, "listdir", lambda _: answers.pop(0))
 
     assert list(segment_files(scribe.folder)) == [1, 2, 3]
-
-
-def test_a_file_that_stays_away_is_missing(scribe: "Scribe") -> None:
-    scribe.write(1, 1, 1)
-    (scribe.folder / "2.jsonl").unlink()
-
-    assert missing(segment_files(scribe.folder)) == [2]
-    assert missing({}) == []
 
 
 def test_a_folder_that_is_none_cannot_be_read(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def keep(scribe: "Scribe", lease: Lease) -> Keep:
 
     def begin() -> Upkeep:
         journal = scribe.begin()
-        lease.name_epoch(journal.epoch, journal.successor(scribe.folder))
+        lease.name_epoch(journal.epoch, journal.path)
         return Upkeep(journal, scribe.folder.parent, lease)
 
     return begin
@@ -111,7 +111,7 @@ def test_a_long_file_is_ended_and_sealed_and_its_snapshot_is_of_the_next(
     assert recalled.history.lines < 10
     assert kept_up.lease.is_ours()
     assert kept_up.lease.record["epoch"] == 3
-    assert (kept_up.lease.successor or Path()).name == "4.jsonl"
+    assert (kept_up.lease.journal or Path()).name == "3.jsonl"
 
 
 def test_what_others_left_is_sealed_and_then_there_is_nothing_to_wake_up_for(

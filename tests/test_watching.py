@@ -254,6 +254,18 @@ def test_a_watchers_older_files_are_sealed_while_it_watches(finished: "Room") ->
     assert view(finished.root).problems == {}
 
 
+def test_a_year_of_restarts_leaves_var_small(finished: "Room") -> None:
+    """A start without a move leaves no file behind; watch.jsonl and watch.out are rotated by themselves."""
+    files, moves = [], finished.journal()
+    for _ in range(30):
+        with opened(finished) as engine:
+            engine.run(once)
+        files.append(sorted(path.relative_to(finished.var) for path in finished.var.rglob("*")))
+
+    assert len(files[-1]) == len(files[3])
+    assert finished.journal() == moves
+
+
 def test_what_upkeep_cannot_do_is_a_problem_that_people_see(finished: "Room") -> None:
     journal = finished.var / "journal" / "1.jsonl"
     with opened(finished) as engine:

@@ -46,8 +46,10 @@ class Ledger:
     _templates: dict[str, list[Template]] = field(default_factory=lambda: defaultdict(list))
     """What stands for each job or template."""
     _planner: "Planner | None" = None
+    _jobs_dir: Path = field(init=False)
 
     def __post_init__(self) -> None:
+        self._jobs_dir = self.study.jobs_dir
         templates = self.study.plan.templates
         self.parents = {template.id: template.parent for template in templates}
         for template in templates:
@@ -60,7 +62,7 @@ class Ledger:
 
     def dir_of(self, job: str) -> Path:
         """A job's directory."""
-        return self.study.job_dir(job)
+        return self._jobs_dir / job
 
     def put(self, job: Job) -> None:
         """Take over how a job stands now."""

@@ -39,9 +39,14 @@ class Study:
         """The experiments folder."""
         return self.dir.parent
 
+    @property
+    def jobs_dir(self) -> Path:
+        """Where its jobs have their directories."""
+        return self.dir / "jobs"
+
     def job_dir(self, job: str) -> Path:
         """A job's directory."""
-        return self.dir.joinpath("jobs", job)
+        return self.jobs_dir / job
 
 
 def load(folder: Path) -> Study:

@@ -123,7 +123,7 @@ def add_appeared(study: Study, jobs: Iterable[JobSpec]) -> None:
     for job in jobs:
         write_job(study, job)
         lines.append(json.dumps(encode(job), separators=(",", ":")))
-    sync_directory(study.dir / "jobs")
+    sync_directory(study.jobs_dir)
     mend(study.dir)
     with (study.dir / "appeared.jsonl").open("a", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in lines))

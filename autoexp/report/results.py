@@ -212,7 +212,7 @@ def _linked(study: Study, spec: JobSpec) -> Branch | None:
     folder = study.job_dir(spec.id) / "checkpoints"
     for iteration, path in reversed(checkpoints.iterations(folder).items()):
         try:
-            target = path.resolve().relative_to((study.dir / "jobs").resolve()) if path.is_symlink() else None
+            target = path.resolve().relative_to(study.jobs_dir.resolve()) if path.is_symlink() else None
         except (OSError, RuntimeError, ValueError):  # a circle of links, or one that leaves the study
             continue
         if target is not None and target.parts[0] != spec.id:

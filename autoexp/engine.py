@@ -66,8 +66,8 @@ class Engine:
     _alarms: Alarms[Key] = field(default_factory=Alarms)
     _unmet: dict[str, Key] = field(default_factory=dict)
     """Actions that could not be carried out, and whose they are."""
-    _unasked: set[Key] = field(default_factory=set)
-    """Waiting jobs whose conditions may hold without anything happening any more."""
+    _unasked: dict[Key, None] = field(default_factory=dict)
+    """Waiting jobs whose conditions may hold without anything happening any more: who waits longest first."""
     _met: set[str] = field(default_factory=set)
     """Studies whose plan was compared with their jobs."""
     _next_sweep: float = 0.0
@@ -154,11 +154,11 @@ class Engine:
 
     def _ask_again(self, now: float, *, everything: bool) -> Iterator[Fact]:
         """Ask the conditions that may hold although nothing tells us so."""
-        unasked, self._unasked = self._unasked, set()
+        unasked, self._unasked = self._unasked, {}
         for key, job in list(self.registry.all_jobs()) if everything else ():
             if job.state is State.WAITING and any(conditions.questions(job.spec.start)):
-                unasked.add(key)
-        for key in sorted(unasked):
+                unasked[key] = None
+        for key in unasked:
             yield from self._ask(key, now)
 
     def _owed(self, keys: Iterable[Key]) -> list[tuple[Key, Action]]:
@@ -212,7 +212,7 @@ class Engine:
         for job in old.jobs.values():
             key = Key(old.study.name, job.id)
             self._unfinished.discard(key)
-            self._unasked.discard(key)
+            self._unasked.pop(key, None)
             if (order := self._orders.pop(key, None)) is not None:
                 self._leave_attempt(key, order)
 
@@ -225,7 +225,7 @@ class Engine:
             if job.state in ACTIVE and job.state is not State.SUBMITTING:
                 self.executors.of(ledger).adopt(self._orders[key], began=job.state is not State.QUEUED)
             if job.state is State.WAITING:
-                self._unasked.add(key)
+                self._unasked[key] = None
         yield from self._lost_wishes([key for key in keys if key in self._unfinished])
         yield from self._carry_out(self._owed(keys))
 

@@ -176,7 +176,7 @@ class Lease:
 def _is_newest(journal: Path) -> bool:
     """Say whether a file of the journal is there as it was begun, and the next one, sealed or not, is not."""
     successor = journal.with_name(f"{int(journal.stem) + 1}.jsonl")
-    return journal.exists() and not successor.exists() and not successor.with_suffix(".jsonl.gz").exists()
+    return os.path.exists(journal) and not (os.path.exists(successor) or os.path.exists(f"{successor}.gz"))  # noqa: PTH110
 
 
 def take(root: Path, var: Path, now: float) -> Lease:

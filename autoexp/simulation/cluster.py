@@ -7,7 +7,7 @@ in between the scheduler does not know them. Under some names it knows a job fro
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -81,8 +81,8 @@ class Cluster:
     jobs: dict[str, list[Submission]] = field(default_factory=lambda: defaultdict(list))
     _tries: Counter[str] = field(default_factory=Counter)
     _last_id: int = 0
-    _denied: bool = False
-    """The last answer called a job over that was not."""
+    _denied: set[str] = field(default_factory=set)
+    """Names whose jobs the last answer about them called over, whatever they were."""
 
     # The port
 
@@ -144,14 +144,11 @@ class Cluster:
         return self._chance("told", name, self.timeline.now).random() < 0.5  # noqa: PLR2004 - half of them
 
     def _deny_one(self, found: dict[str, list[Entry]], kind: Answer) -> dict[str, list[Entry]]:
-        """Call the jobs of some names over, for one answer."""
-        self._denied = kind == "over" and not self._denied
-        if not self._denied:
-            return found
+        """Call the jobs of some names over, each for one answer."""
+        denied = {name for name in found if kind == "over" and name not in self._denied and self._is_told(name)}
+        self._denied = self._denied - found.keys() | denied
         return {
-            name: [Entry(id=e.id, submitted_at=e.submitted_at, live=False) for e in entries]
-            if self._is_told(name)
-            else entries
+            name: [replace(entry, live=False) for entry in entries] if name in denied else entries
             for name, entries in found.items()
         }
 

@@ -76,7 +76,9 @@ def _seen(folder: Path, watcher: int) -> Iterator[Effect]:
             words, _, result = rest.rpartition(" = ")
             if "CLONE_THREAD" in words:
                 threads.append(int(result.split()[0]))
-            elif call in KINDS and not result.startswith(("-1", "?")):
+            elif call in KINDS and not result.startswith(
+                "?" if KINDS[call] == "kill" else ("-1", "?")
+            ):  # ended just then
                 yield from _effect(f"{folder}/room/", KINDS[call], words)
 
 

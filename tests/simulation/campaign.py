@@ -325,9 +325,11 @@ def _submissions(moves: list[Transition], cluster: Cluster) -> Iterator[str]:
 
 def _lost_on_silence(moves: list[Transition], cluster: Cluster) -> Iterator[str]:
     """An attempt is given up only if it is over, and left no exit file."""
+    attempts: dict[str, int] = {}
     for move in moves:
+        attempt, attempts[move.job] = attempts.get(move.job), move.attempt  # its end may begin the next one
         if move.trigger == "ended" and "code" not in move.evidence:
-            token = f"{move.job}.{move.attempt}.5eed"
+            token = f"{move.job}.{attempt}.5eed"
             for run in cluster.runs:
                 lives = run.ended_at is None or run.ended_at > move.at
                 if run.token == token and run.began_at < move.at and (lives or run.code is not None):

@@ -97,6 +97,8 @@ class Lease:
     journal: Path | None = None
     """Our file of the journal: once it is gone, or another watcher began the next one, nothing that we write counts."""
     beat_s: float = BEAT_S
+    _successors: tuple[str, ...] = ()
+    """The names that the next file of the journal may have."""
     _inode: int = field(default=0)
 
     def beat(self, now: float) -> None:
@@ -137,7 +139,9 @@ class Lease:
 
         A holder that wakes up while it writes its heartbeat writes over its taker's lease: so the lease is not all.
         """
-        if self.journal is not None and not _is_newest(self.journal):
+        if self.journal is not None and not self.journal.exists():
+            return False
+        if any(map(os.path.exists, self._successors)):
             return False
         try:
             inode = self.path.stat().st_ino
@@ -163,7 +167,8 @@ class Lease:
         Raises:
             TakenOver: the lease has another holder now.
         """
-        self.journal = journal
+        successor = str(journal.with_name(f"{epoch + 1}.jsonl"))
+        self.journal, self._successors = journal, (successor, f"{successor}.gz")
         self.check()
         self._write(self.record | {"epoch": epoch})
 
@@ -171,12 +176,6 @@ class Lease:
         self.record = record
         write_json(self.path, record, durable=not record["beat"])
         self._inode = self.path.stat().st_ino
-
-
-def _is_newest(journal: Path) -> bool:
-    """Say whether a file of the journal is there as it was begun, and the next one, sealed or not, is not."""
-    successor = journal.with_name(f"{int(journal.stem) + 1}.jsonl")
-    return os.path.exists(journal) and not (os.path.exists(successor) or os.path.exists(f"{successor}.gz"))  # noqa: PTH110
 
 
 def take(root: Path, var: Path, now: float) -> Lease:

@@ -64,30 +64,36 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
         return lambda data: {key(k): item(v) for k, v in data.items()}
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind
-    return lambda data: data
+    return _as_it_is
 
 
 def _optional_decoder(arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
     kinds = [argument for argument in arguments if argument is not NoneType]
     if len(kinds) != 1:
-        return lambda data: data  # JSON itself
+        return _as_it_is  # JSON itself
     inner = _decoder(kinds[0])
-    return lambda data: None if data is None else inner(data)
+    return inner if inner is _as_it_is else lambda data: None if data is None else inner(data)
+
+
+def _as_it_is(data: Any) -> Any:
+    return data
 
 
 def _dataclass_decoder(kind: Any) -> Callable[[Any], Any]:
-    hints: dict[str, Any] | None = None
+    names = {field.name for field in dataclasses.fields(kind)}
+    changing: dict[str, Any] | None = None
 
     def decoder(data: Any) -> Any:
-        nonlocal hints
-        if hints is None:
-            annotated = get_type_hints(kind)
-            hints = {field.name: _decoder(annotated[field.name]) for field in dataclasses.fields(kind)}
+        nonlocal changing
+        if changing is None:
+            hints = get_type_hints(kind)
+            decoders = {name: _decoder(hints[name]) for name in names}
+            changing = {name: found for name, found in decoders.items() if found is not _as_it_is}
         if not isinstance(data, Mapping):
             raise ValueError(f"{kind.__name__} is written as a mapping, not as {type(data).__name__}")  # noqa: TRY004 - bad data, not a bad call
-        unknown = data.keys() - hints.keys()
+        unknown = data.keys() - names
         if unknown:
             raise ValueError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")
-        return kind(**{name: hints[name](value) for name, value in data.items()})
+        return kind(**{name: changing[name](value) if name in changing else value for name, value in data.items()})
 
     return decoder

@@ -46,10 +46,9 @@ class Ledger:
     _templates: dict[str, list[Template]] = field(default_factory=lambda: defaultdict(list))
     """What stands for each job or template."""
     _planner: "Planner | None" = None
-    _jobs_dir: Path = field(init=False)
+    _dirs: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._jobs_dir = self.study.jobs_dir
         templates = self.study.plan.templates
         self.parents = {template.id: template.parent for template in templates}
         for template in templates:
@@ -62,7 +61,10 @@ class Ledger:
 
     def dir_of(self, job: str) -> Path:
         """A job's directory."""
-        return self._jobs_dir / job
+        found = self._dirs.get(job)
+        if found is None:
+            found = self._dirs[job] = self.study.job_dir(job)
+        return found
 
     def put(self, job: Job) -> None:
         """Take over how a job stands now."""

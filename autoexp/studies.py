@@ -46,7 +46,7 @@ class Study:
 
     def job_dir(self, job: str) -> Path:
         """A job's directory."""
-        return self.jobs_dir / job
+        return self.dir.joinpath("jobs", job)
 
 
 def load(folder: Path) -> Study:

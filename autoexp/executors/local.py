@@ -68,11 +68,14 @@ class Local:
         if order.token in self.running:
             return
         if began or (order.attempt_dir / f"run.{order.token}").exists():
-            begun = read_json(order.attempt_dir / "started.json") or {}
-            gpus = tuple(int(gpu) for gpu in str(begun.get("gpus") or "").split(",") if gpu.isdecimal())
-            self.running[order.token] = Running(order, gpus=gpus)
+            self.running[order.token] = Running(order, gpus=self._gpus_of(order))
         else:
             self.queue[order.token] = order
+
+    def _gpus_of(self, order: Order) -> tuple[int, ...]:
+        """Read which GPUs an earlier watcher gave to an attempt."""
+        begun = (read_json(order.attempt_dir / "started.json") or {}) if self.gpus else {}
+        return tuple(int(gpu) for gpu in str(begun.get("gpus") or "").split(",") if gpu.isdecimal())
 
     def withdraw(self, order: Order) -> bool:
         """Claim an attempt before run.sh does: an earlier watcher may have started it a moment ago."""

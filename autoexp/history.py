@@ -5,43 +5,37 @@ Nothing here writes, and nothing is held in memory but the line at hand.
 
 import io
 import json
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from autoexp.ahead import ahead
 from autoexp.errors import AutoexpError
 from autoexp.journal import Mark, from_line
 from autoexp.segments import (
     Accepted,
     Content,
     Segment,
+    Whole,
     crc_of,
     damaged,
     first_line,
     gap,
     holds,
     is_sealed,
+    read_whole,
     remedy,
     segment_files,
     unreadable,
 )
-from autoexp.standings import REQUESTS, Standings
+from autoexp.standings import Standings
+from autoexp.taker import Taker
 
 _BUFFER_BYTES = 1 << 18
 _CRC_TAIL = len(',"crc":"12345678"}\n')
-_HEAD = re.compile(
-    r'\{"v":1,"seq":\d+,"epoch":\d+,"at":"([^"\\]+)","study":"([^"\\]+)","job":"([^"\\]+)","attempt":(\d+),'
-    r'"trigger":"(\w+)","from":(?:null|"(\w+)"),"to":"(\w+)","evidence":\{'
-)
-"""How a line of ours begins, if no name in it needs an escape."""
-_SET = ',"set":{'
-_ACTIONS = ',"actions":['
-_WHOLE_BYTES = 1 << 25
-"""A longer file is not held in memory."""
 
 
 @dataclass(slots=True)
@@ -84,8 +78,9 @@ class History:
         Raises:
             AutoexpError: a line is damaged anywhere but at the journal's very end.
         """
+        taker = Taker(standings)
         for line in self._checked():
-            if not _take(standings, line):
+            if not taker.take(line):
                 standings.take(json.loads(line))
 
     def fits(self) -> bool:
@@ -108,10 +103,11 @@ class History:
         self._seq = self.after.seq if self.after else 0
         newer = {epoch: path for epoch, path in segment_files(self.folder).items() if epoch >= since}
         accepted = accepted_lengths(newer)
-        for epoch, path in newer.items():
+        wholes = ahead([partial(read_whole, path, accepted.get(epoch)) for epoch, path in newer.items()])
+        for (epoch, path), whole in zip(newer.items(), wholes, strict=True):
             begin = self.after if epoch == since else None
             try:
-                if begin is None and (whole := self._as_accepted(epoch, path, accepted.get(epoch))):
+                if begin is None and whole is not None and self._is_due(epoch, whole):
                     yield from self._lines_in(epoch, path, whole)
                 else:
                     with Content(path, accepted[epoch].length if epoch in accepted else None) as content:
@@ -121,31 +117,20 @@ class History:
             except OSError as error:
                 raise unreadable(path, error) from error
 
-    def _as_accepted(self, epoch: int, path: Path, accepted: Accepted | None) -> bytes | None:
-        """Read a file whose lines were checked before, if it is just what it was then; None if it may not be."""
-        if accepted is None and not is_sealed(path):
-            return None
-        try:
-            with Content(path, accepted.length if accepted else None) as content:
-                whole = io.BufferedReader(content, _BUFFER_BYTES).read(_WHOLE_BYTES)
-                if len(whole) == _WHOLE_BYTES or accepted not in (None, (content.length, content.crc)):
-                    return None
-        except (EOFError, zlib.error):
-            return None
-        last, seq = whole[whole.rfind(b"\n", 0, -1) + 1 :], self._seq + whole.count(b"\n") - 1
-        is_due = seq == self._seq or last.startswith(b'{"v":1,"seq":%d,"epoch":%d,' % (seq, epoch))
-        return whole if is_due else None
+    def _is_due(self, epoch: int, whole: Whole) -> bool:
+        """Say whether a file ends with the line that its first one and their count lead to."""
+        last, seq = whole.data[whole.data.rfind(b"\n", 0, -1) + 1 :], self._seq + whole.lines - 1
+        return seq == self._seq or last.startswith(b'{"v":1,"seq":%d,"epoch":%d,' % (seq, epoch))
 
-    def _lines_in(self, epoch: int, path: Path, whole: bytes) -> Iterator[bytes]:
+    def _lines_in(self, epoch: int, path: Path, whole: Whole) -> Iterator[bytes]:
         """Yield the lines of a file that is just what it was when they were checked."""
-        lines = io.BytesIO(whole)
+        lines = io.BytesIO(whole.data)
         self._check_first(path, lines.readline(), epoch)
         yield from lines
-        count, crc = whole.count(b"\n"), zlib.crc32(whole)
-        self._seq += count - 1
-        self.lines += count - 1
-        self._mark = Mark(epoch, len(whole), crc, count, self._seq)
-        self.segments.append(Segment(path, epoch, len(whole), crc, open=False))
+        self._seq += whole.lines - 1
+        self.lines += whole.lines - 1
+        self._mark = Mark(epoch, len(whole.data), whole.crc, whole.lines, self._seq)
+        self.segments.append(Segment(path, epoch, len(whole.data), whole.crc, open=False))
 
     def _lines_of(self, epoch: int, content: Content, accepted: Accepted | None, begin: Mark | None) -> Iterator[bytes]:
         path, number, torn = content.path, 0, 0
@@ -194,32 +179,6 @@ class History:
                 raise damaged(path, number, f"it is of file {record.get('epoch')}.jsonl")
         self._seq = due
         self.lines += 1
-
-
-def _take(standings: Standings, line: bytes) -> bool:
-    """Take a line over without reading all of it; False if it has to be read whole."""
-    text = line.decode(errors="surrogatepass")
-    head = _HEAD.match(text)
-    begin = text.rfind(_SET)  # evidence may have one of its own, before
-    end = text.rfind(_ACTIONS)
-    if head is None or begin < 0:
-        return False
-    at, study, job, attempt, trigger, source, target = head.groups()
-    if trigger in REQUESTS:
-        return False
-    try:
-        changes = _changes(text[begin + len(_SET) - 1 : end])
-    except ValueError:
-        return False
-    standings.of(study).take(job, int(attempt), source, target, at=at, changes=changes)
-    return True
-
-
-@lru_cache(maxsize=10_000)
-def _changes(text: str) -> dict[str, Any]:
-    """Read what a move has set; many jobs save the same checkpoints. Not to be changed: it is shared."""
-    changes: dict[str, Any] = json.loads(text)
-    return changes
 
 
 def accepted_lengths(files: Mapping[int, Path]) -> dict[int, Accepted]:

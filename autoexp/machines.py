@@ -103,11 +103,15 @@ def cpus(machine: Machine) -> int:
     return machine.cpus if machine.cpus is not None else len(os.sched_getaffinity(0))
 
 
-def gpus(machine: Machine) -> int:
-    """Count the GPUs that jobs may use on this host."""
-    if machine.gpus is not None:
-        return machine.gpus
-    return sum(1 for device in Path("/dev").glob("nvidia[0-9]*"))
+def gpus(machine: Machine) -> tuple[str, ...]:
+    """Name the GPUs that jobs may use on this host: no others than our own CUDA_VISIBLE_DEVICES lets us see."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        names = [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    else:
+        count = sum(1 for device in Path("/dev").glob("nvidia[0-9]*")) if machine.gpus is None else machine.gpus
+        names = [str(number) for number in range(count)]
+    return tuple(names[: machine.gpus])
 
 
 def _is_here(name: str) -> bool:

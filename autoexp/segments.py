@@ -17,6 +17,8 @@ SEALED = ".jsonl.gz"
 CHUNK_BYTES = 1 << 18
 TRAILER_BYTES = 8
 """A gzip file ends with the CRC and the length of what is in it."""
+_WHOLE_BYTES = 1 << 25
+"""A longer file is not held in memory."""
 _LOOKS = 5
 """How often a folder is listed until it says the same twice: what is sealed just then may be in neither place."""
 
@@ -144,6 +146,28 @@ def crc_of(path: Path, length: int) -> int:
     with Content(path, length) as content:
         content.skip(length)
         return content.crc
+
+
+class Whole(NamedTuple):
+    """All of a file that is just what it was when its lines were checked."""
+
+    data: bytes
+    crc: int
+    lines: int
+
+
+def read_whole(path: Path, accepted: Accepted | None) -> Whole | None:
+    """Read a file that was accepted or sealed, so that its lines were checked; None if it may have changed since."""
+    if accepted is None and not is_sealed(path):
+        return None
+    try:
+        with Content(path, accepted.length if accepted else None) as content:
+            data = io.BufferedReader(content, CHUNK_BYTES).read(_WHOLE_BYTES)
+            if len(data) == _WHOLE_BYTES or accepted not in (None, (content.length, content.crc)):
+                return None
+            return Whole(data, content.crc, data.count(b"\n"))
+    except (OSError, EOFError, zlib.error):
+        return None
 
 
 def first_line(path: Path) -> bytes:

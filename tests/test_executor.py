@@ -25,7 +25,7 @@ SUBMIT = SubmitJob(job="one", attempt=1)
 
 @pytest.fixture
 def bench() -> Local:
-    return Local(Machine(name="bench"), cpus=4, gpus=0)
+    return Local(Machine(name="bench"), cpus=4, gpus=())
 
 
 @pytest.fixture

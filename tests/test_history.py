@@ -11,7 +11,6 @@ import pytest
 from autoexp.errors import AutoexpError
 from autoexp.history import History
 from autoexp.journal import from_line, to_line
-from autoexp.model import State
 from autoexp.recall import recall
 from autoexp.segments import TRAILER_BYTES
 from autoexp.standings import Standings
@@ -123,28 +122,6 @@ def test_a_place_behind_what_a_successor_accepted_is_none(scribe: "Scribe") -> N
     scribe.seal()
     assert History(scribe.folder, accepted).fits()
     assert not History(scribe.folder, stale.mark).fits()
-
-
-def test_folding_reads_lines_of_any_spelling(scribe: "Scribe") -> None:
-    """Most lines are read by a pattern; those with escapes, markers, or a `set` in their evidence are read whole."""
-    journal = scribe.begin()
-    birth = {"source": None, "target": State.WAITING, "trigger": "planned"}
-    journal.append([scribe.move(0, **birth), scribe.move(0, job='a "b" \\ ä\ud800', **birth)])
-    asked = {"trigger": "hold_requested", "evidence": {"verb": "hold", "inode": 7, "ctime_ns": 8}}
-    journal.append([scribe.move(0, source=State.WAITING, target=State.HELD, **asked)])
-    odd = {"a": 1, "set": {"reason": "no"}, "actions": ["no"]}
-    journal.append([scribe.move(0, evidence=odd, changes={"reason": 'it said ,"set":{"x":1},"actions":['})])
-    journal.append([scribe.move(0, evidence=odd, attempt=3, changes={"token": "job0.3.k", "checkpoints": [1, 2]})])
-
-    by_pattern, whole = Standings(), Standings()
-    History(scribe.folder).replay(by_pattern)
-    for record in scribe.read():
-        whole.take(record)
-
-    assert by_pattern == whole == journal.standings
-    standing = whole.studies["demo"].jobs["job0"]
-    assert (standing.attempt, standing.fields["checkpoints"]) == (3, [1, 2])
-    assert whole.obeyed == {(("demo", "job0"), 7, 8)}
 
 
 # Damage

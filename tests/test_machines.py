@@ -132,8 +132,28 @@ def test_a_broken_machine_file_is_told_when_it_might_be_the_one(here: Path) -> N
         machines.load("auto")
 
 
-def test_cores_and_gpus_are_counted_unless_they_are_given() -> None:
+def test_cores_and_gpus_are_counted_unless_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert machines.cpus(Machine(name="m", cpus=3)) == 3
     assert machines.cpus(Machine(name="m")) == len(os.sched_getaffinity(0))
-    assert machines.gpus(Machine(name="m", gpus=0)) == 0
-    assert machines.gpus(Machine(name="m")) == len(list(Path("/dev").glob("nvidia[0-9]*")))
+    assert machines.gpus(Machine(name="m", gpus=2)) == ("0", "1")
+    assert len(machines.gpus(Machine(name="m"))) == len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+@pytest.mark.parametrize(
+    ("visible", "given", "used"),
+    [
+        ("1,3", None, ("1", "3")),
+        ("1,3", 1, ("1",)),
+        ("3", 8, ("3",)),
+        ("", 8, ()),
+        ("-1", None, ()),
+        ("0, 2", 2, ("0", "2")),
+    ],
+)
+def test_gpus_that_we_may_not_see_are_not_handed_out(
+    monkeypatch: pytest.MonkeyPatch, visible: str, given: int | None, used: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    assert machines.gpus(Machine(name="m", gpus=given)) == used

@@ -73,7 +73,7 @@ class Bench:
     executors: list[Faulty] = field(default_factory=list)
 
     def watch(self, faults: Iterator[str], done: Callable[[Engine], bool] = DONE) -> None:
-        faulty = Faulty(Machine(name="bench"), cpus=4, gpus=0, faults=faults)
+        faulty = Faulty(Machine(name="bench"), cpus=4, gpus=(), faults=faults)
         self.executors.append(faulty)
         root, var = self.room.root, lease.var_of(self.room.root)
         logger, opened = logging.getLogger("test"), Executors({"bench": faulty})

@@ -31,7 +31,7 @@ class Running:
     order: Order
     child: int | None = None
     """The process we started, to be reaped."""
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
     kill_at: float | None = None
     """When a stopping attempt is ended for good, on the monotonic clock."""
     asked: bool = False
@@ -44,7 +44,8 @@ class Local:
 
     machine: Machine
     cpus: int
-    gpus: int
+    gpus: tuple[str, ...]
+    """As CUDA_VISIBLE_DEVICES names them."""
     queue: dict[str, Order] = field(default_factory=dict)
     running: dict[str, Running] = field(default_factory=dict)
     _leaving: list[int] = field(default_factory=list)
@@ -53,11 +54,11 @@ class Local:
     def submit(self, order: Order, at: float) -> Event:
         """Queue an attempt, unless this computer can never run it."""
         wanted = order.resources
-        if wanted.nodes > 1 or wanted.gpus_per_node > self.gpus:
+        if wanted.nodes > 1 or wanted.gpus_per_node > len(self.gpus):
             return SubmitRefused(
                 at=at,
                 attempt=order.attempt,
-                reason=f"it asks for {wanted.nodes} x {wanted.gpus_per_node} GPUs; this computer has {self.gpus}",
+                reason=f"it asks for {wanted.nodes} x {wanted.gpus_per_node} GPUs; this computer has {len(self.gpus)}",
                 fix="lower its resources, or plan for another machine: --machine NAME",
             )
         self.adopt(order, began=False)
@@ -72,10 +73,10 @@ class Local:
         else:
             self.queue[order.token] = order
 
-    def _gpus_of(self, order: Order) -> tuple[int, ...]:
+    def _gpus_of(self, order: Order) -> tuple[str, ...]:
         """Read which GPUs an earlier watcher gave to an attempt."""
         begun = (read_json(order.attempt_dir / "started.json") or {}) if self.gpus else {}
-        return tuple(int(gpu) for gpu in str(begun.get("gpus") or "").split(",") if gpu.isdecimal())
+        return tuple(gpu for gpu in str(begun.get("gpus") or "").split(",") if gpu)
 
     def withdraw(self, order: Order) -> bool:
         """Claim an attempt before run.sh does: an earlier watcher may have started it a moment ago."""
@@ -140,7 +141,7 @@ class Local:
 
     def _start_what_fits(self) -> Iterator[tuple[str, Event | None]]:
         cpus = self.cpus - sum(self._cpus(running.order) for running in self.running.values())
-        gpus = [gpu for gpu in range(self.gpus) if not any(gpu in running.gpus for running in self.running.values())]
+        gpus = [gpu for gpu in self.gpus if not any(gpu in running.gpus for running in self.running.values())]
         short_of: set[str] = set()
         for token, order in list(self.queue.items()):
             needs = {"cpus": self._cpus(order), "gpus": order.resources.gpus_per_node}
@@ -157,7 +158,7 @@ class Local:
         """Count an attempt's cores; more than there are means all of them."""
         return min(order.resources.cpus, self.cpus)
 
-    def _start(self, order: Order, gpus: tuple[int, ...]) -> Iterator[tuple[str, Event | None]]:
+    def _start(self, order: Order, gpus: tuple[str, ...]) -> Iterator[tuple[str, Event | None]]:
         try:
             with (order.attempt_dir / "output.log").open("ab") as log:
                 child = subprocess.Popen(  # noqa: S603 - our own script, no shell
@@ -176,10 +177,10 @@ class Local:
             child.returncode = 0  # it may outlive us, and that is no cause for a warning
             self.running[order.token] = Running(order, child.pid, gpus)
 
-    def _environment(self, order: Order, gpus: tuple[int, ...]) -> dict[str, str]:
+    def _environment(self, order: Order, gpus: tuple[str, ...]) -> dict[str, str]:
         names = (*INHERITED, *self.machine.environment)
         inherited = {name: os.environ[name] for name in names if name in os.environ}
-        devices = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
+        devices = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         return {**inherited, **devices, **order.environment}
 
 

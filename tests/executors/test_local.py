@@ -29,12 +29,12 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.earlier: list[Local] = []
-        self.executor = Local(Machine(name="bench"), 2, 0)
+        self.executor = Local(Machine(name="bench"), 2, ())
 
     def opened(self, cpus: int = 2, gpus: int = 0, **machine: Any) -> None:
         """Open another executor, as the next watcher does."""
         self.earlier.append(self.executor)
-        self.executor = Local(Machine(name="bench", **machine), cpus, gpus)
+        self.executor = Local(Machine(name="bench", **machine), cpus, tuple(map(str, range(gpus))))
 
     def close(self) -> None:
         """Kill and reap whatever was started."""
@@ -175,7 +175,7 @@ def test_counting_the_slots_is_left_to_the_machine_file_or_to_this_host() -> Non
     counted = open_executor(Machine(name="bench"))
 
     assert isinstance(given, Local)
-    assert (given.cpus, given.gpus) == (3, 5)
+    assert (given.cpus, given.gpus) == (3, ("0", "1", "2", "3", "4"))
     assert isinstance(counted, Local)
     assert counted.cpus == len(os.sched_getaffinity(0))
 
@@ -395,8 +395,8 @@ def test_a_running_attempt_is_taken_over_with_its_slots(bench: Bench, wait: Wait
     second = bench.order("second", gpus_per_node=1)
     bench.begin(second)
 
-    assert bench.executor.running[first.token].gpus == (0,)
-    assert bench.executor.running[second.token].gpus == (1,)
+    assert bench.executor.running[first.token].gpus == ("0",)
+    assert bench.executor.running[second.token].gpus == ("1",)
     assert bench.executor.alive(first) is True
 
 

@@ -36,4 +36,5 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	.ci/make-venv $(PYTHON) $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m compileall -q autoexp hooks
 	touch $@

@@ -7,7 +7,6 @@ state of a group shares are drawn once, from the group.
 from collections import defaultdict
 from collections.abc import Iterator
 
-from autoexp.events import requested
 from autoexp.lifecycle import ATTEMPTED, LIVE, SENT, TABLE, UNBORN
 from autoexp.model import OVER, State, Verb
 
@@ -39,7 +38,7 @@ def _members(group: str, indent: int) -> Iterator[str]:
 
 def _edges() -> Iterator[tuple[str, str, list[str]]]:
     """Yield each arrow with its triggers, those of a whole group from the group."""
-    asked = {requested(verb) for verb in Verb}
+    asked = {verb.trigger for verb in Verb}
     sources: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in TABLE:
         if row.target is not None and row.trigger not in asked:

@@ -98,12 +98,7 @@ class Requested(Event):
     @property
     def trigger(self) -> str:
         """One trigger for each verb: `hold_requested` and so on."""
-        return requested(self.verb)
-
-
-def requested(verb: Verb) -> str:
-    """Name the trigger of a verb."""
-    return f"{verb}_requested"
+        return self.verb.trigger
 
 
 # Outcomes
@@ -224,6 +219,6 @@ EVENTS: Mapping[str, type[Event]] = {
             Ended,
         )
     },
-    **{requested(verb): Requested for verb in Verb},
+    **{verb.trigger: Requested for verb in Verb},
 }
 """The whole alphabet: trigger -> class."""

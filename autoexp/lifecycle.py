@@ -17,7 +17,7 @@ from transitions import EventData, Machine, MachineError
 
 from autoexp import effects as do
 from autoexp.actions import Action, StopJob, SubmitJob, WithdrawJob
-from autoexp.events import Event, Requested, requested
+from autoexp.events import Event, Requested
 from autoexp.fold import fold
 from autoexp.model import EndingClass, Job, Remedy, State, Transition, Verb
 
@@ -119,7 +119,7 @@ def may_retry(job: Job, event: Any) -> bool:
 
 
 def _ask(verb: Verb, sources: tuple[Source, ...], target: State | None, *then: Effect) -> Row:
-    return Row(requested(verb), sources, target, then=then)
+    return Row(verb.trigger, sources, target, then=then)
 
 
 def _end_as(verb: Verb, target: State, at_once: tuple[Source, ...]) -> tuple[Row, ...]:
@@ -330,7 +330,7 @@ def _reason(event: Event) -> str:
 
 def accepted(state: State) -> tuple[Verb, ...]:
     """List the verbs that a marker may ask in this state."""
-    return tuple(verb for verb in Verb if any(row.trigger == requested(verb) and state in row.sources for row in TABLE))
+    return tuple(verb for verb in Verb if any(row.trigger == verb.trigger and state in row.sources for row in TABLE))
 
 
 _INSTEAD: Mapping[tuple[Verb, State], str] = {

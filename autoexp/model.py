@@ -58,6 +58,11 @@ class Verb(StrEnum):
     SUCCEED = auto()
     FAIL = auto()
 
+    @property
+    def trigger(self) -> str:
+        """The name that the event of asking for it has in the table."""
+        return f"{self}_requested"
+
 
 class EndingClass(StrEnum):
     """Why an attempt ended; retry policies are keyed by it."""

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoexp.events import requested
 from autoexp.model import Verb
 
-REQUESTS = frozenset(requested(verb) for verb in Verb)
+REQUESTS = frozenset(verb.trigger for verb in Verb)
 Obeyed = tuple[tuple[str, str], int, int]
 """A marker that was obeyed: by which study's job, and the marker's inode and time of change."""
 

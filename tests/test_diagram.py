@@ -5,11 +5,10 @@ import sys
 import pytest
 
 from autoexp.diagram import GROUPS, mermaid
-from autoexp.events import requested
 from autoexp.lifecycle import TABLE, UNBORN
 from autoexp.model import OVER, State, Verb
 
-ASKED = {requested(verb) for verb in Verb}
+ASKED = {verb.trigger for verb in Verb}
 LINES = mermaid().splitlines()
 
 

@@ -2,7 +2,7 @@ import dataclasses
 import inspect
 
 from autoexp import events
-from autoexp.events import EVENTS, Ended, Event, Planned, Requested, SubmitRefused, requested
+from autoexp.events import EVENTS, Ended, Event, Planned, Requested, SubmitRefused
 from autoexp.model import EndingClass, Verb
 
 
@@ -18,7 +18,7 @@ def test_the_alphabet_holds_every_kind_of_event_under_its_own_trigger() -> None:
 
 
 def test_each_verb_has_a_trigger_of_its_own() -> None:
-    assert {requested(verb) for verb in Verb} == {t for t, kind in EVENTS.items() if kind is Requested}
+    assert {verb.trigger for verb in Verb} == {t for t, kind in EVENTS.items() if kind is Requested}
     assert Requested(at=0.0, verb=Verb.HOLD).trigger == "hold_requested"
 
 

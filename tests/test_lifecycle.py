@@ -33,7 +33,6 @@ from autoexp.events import (
     SubmitLost,
     SubmitRefused,
     Submitted,
-    requested,
 )
 from autoexp.fold import fold
 from autoexp.lifecycle import TABLE, UNBORN, accepted, owed, step
@@ -107,7 +106,7 @@ SAMPLES: dict[str, Event] = {
     "checkpoint_saved": CheckpointSaved(at=NOW, path="checkpoints/iter_0000100", iteration=100),
     "stalled": Stalled(at=NOW, idle_s=99.0),
     "ended": ended(),
-    **{requested(verb): ask(verb) for verb in Verb},
+    **{verb.trigger: ask(verb) for verb in Verb},
 }
 
 
@@ -386,7 +385,7 @@ def test_every_live_state_has_a_way_out_and_can_end_every_way(state: State) -> N
 
 
 def test_left_alone_every_live_state_but_held_comes_to_an_end() -> None:
-    asked = {*(requested(verb) for verb in Verb), "planned", "retired"}
+    asked = {*(verb.trigger for verb in Verb), "planned", "retired"}
     alone = [row for row in TABLE if row.trigger not in asked]
 
     assert {state for state in set(State) - OVER if not _reachable(state, alone) & OVER} == {H}

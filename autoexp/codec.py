@@ -61,6 +61,8 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
         return lambda data: tuple(item(entry) for entry in data)
     if origin is not None and issubclass(origin, Mapping):
         key, item = (_decoder(argument) for argument in arguments)
+        if key is item is _as_it_is:
+            return dict
         return lambda data: {key(k): item(v) for k, v in data.items()}
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind

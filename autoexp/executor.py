@@ -49,7 +49,7 @@ def order_of(job: Job, ledger: Ledger) -> Order:
     """Describe a job's newest attempt as its executor knows it."""
     folder = ledger.dir_of(job.id)
     names = {
-        "AUTOEXP_ROOT": str(ledger.study.root),
+        "AUTOEXP_ROOT": ledger.root,
         "AUTOEXP_STUDY": ledger.study.name,
         "AUTOEXP_JOB": job.id,
         "AUTOEXP_ATTEMPT": str(job.attempt),

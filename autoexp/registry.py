@@ -46,9 +46,12 @@ class Ledger:
     _templates: dict[str, list[Template]] = field(default_factory=lambda: defaultdict(list))
     """What stands for each job or template."""
     _planner: "Planner | None" = None
+    root: str = field(init=False)
+    """The experiments folder."""
     _dirs: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.root = str(self.study.root)
         templates = self.study.plan.templates
         self.parents = {template.id: template.parent for template in templates}
         for template in templates:

@@ -19,7 +19,7 @@ from autoexp.segments import CHUNK_BYTES, SEALED, Accepted, Content, first_line,
 def seal(folder: Path, before: int, kept: int | None = None) -> Iterator[None]:
     """Seal every file older than this epoch's; each step is short. For the holder of the lease only.
 
-    Files without a move are removed, but for the one that is kept: snapshot.json is of a place in it.
+    Files without a move are removed, but for the one that snapshot.json is of a place in: that is `kept`, and sealed.
 
     Raises:
         AutoexpError: a file is not what its successor accepted; it stays as it is.
@@ -34,9 +34,9 @@ def seal(folder: Path, before: int, kept: int | None = None) -> Iterator[None]:
     accepted = accepted_lengths(newer)
     for epoch in due:  # the oldest first: what is removed said how much counts of those before it
         path = folder / f"{epoch}.jsonl"
-        if accepted[epoch].length > len(first_line(path)):
+        if epoch == kept or accepted[epoch].length > len(first_line(path)):
             yield from _seal_one(path, accepted[epoch])
-        elif epoch != kept:
+        else:
             path.unlink()
             yield
 

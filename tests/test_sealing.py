@@ -82,7 +82,7 @@ def test_files_without_a_move_are_removed_but_for_the_one_that_is_kept(scribe: "
     for _ in sealing.seal(scribe.folder, 6, kept=3):
         assert scribe.read() == before
 
-    assert scribe.names() == ["1.jsonl.gz", "3.jsonl", "4.jsonl.gz", "6.jsonl"]
+    assert scribe.names() == ["1.jsonl.gz", "3.jsonl.gz", "4.jsonl.gz", "6.jsonl"]
 
 
 def test_a_reader_whose_files_are_removed_meanwhile_reads_what_there_is(
@@ -134,7 +134,7 @@ def kill_while_sealing(scribe: "Scribe", dies_at: int) -> list[str] | None:
 
 
 def test_killed_before_any_effect_of_sealing_nothing_is_lost(scribe: "Scribe") -> None:
-    scribe.write(3, 2, 1)
+    scribe.write(3, 0, 2, 0, 1)
     whole = {path.name: path.read_bytes() for path in scribe.folder.iterdir()}
     records, seen = scribe.read(), []
     for dies_at in range(100):
@@ -149,7 +149,7 @@ def test_killed_before_any_effect_of_sealing_nothing_is_lost(scribe: "Scribe") -
         journal = scribe.begin()
         scribe.seal()
         journal.close()
-        assert scribe.names() == ["1.jsonl.gz", "2.jsonl.gz", "3.jsonl.gz", "4.jsonl"], f"killed after {done}"
+        assert scribe.names() == ["1.jsonl.gz", "3.jsonl.gz", "5.jsonl.gz", "6.jsonl"], f"killed after {done}"
         assert scribe.read() == records, f"killed after {done}"
         if done is None:
             break

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,52 @@ def keep(scribe: "Scribe", lease: Lease) -> Keep:
         return Upkeep(journal, scribe.folder.parent, lease)
 
     return begin
+
+
+@pytest.mark.parametrize(
+    "lives", list(product(["idle", "moves", "idle, killed", "moves, killed"], repeat=4)), ids=", ".join
+)
+def test_after_starts_with_and_without_moves_the_journal_is_whole(
+    scribe: "Scribe", lease: Lease, monkeypatch: pytest.MonkeyPatch, lives: tuple[str, ...]
+) -> None:
+    """Whatever is sealed or removed in between, and whichever file snapshot.json is of."""
+    monkeypatch.setattr(upkeep, "SNAPSHOT_MOVES", 1)
+    moves = 0
+    for life in (*lives, "idle"):
+        recalled = recall(scribe.folder.parent)
+        assert (recalled.history.seq, recalled.warning) == (moves, None)
+        journal = scribe.begin(recalled)
+        lease.name_epoch(journal.epoch, journal.path)
+        kept_up = Upkeep(journal, scribe.folder.parent, lease, recalled.history.after)
+        if life.startswith("moves"):
+            moves += len(journal.append([scribe.move(moves, source=None)]))
+        if not life.endswith("killed"):
+            while kept_up.due_in_s(0.0) == 0.0:
+                assert kept_up.tend(0.0) is None
+            assert kept_up.close(0.0) is None
+        journal.close()
+
+    assert [record["seq"] for record in scribe.read()] == list(range(1, moves + 1))
+
+
+def test_who_writes_to_a_file_that_a_snapshot_is_of_is_not_heard(scribe: "Scribe", lease: Lease) -> None:
+    """It was suspended when it had just begun its file, and three others came and went."""
+    stale = scribe.begin()
+    kept_up = Upkeep(stale, scribe.folder.parent, lease)
+    assert kept_up.close(0.0) is None
+    for moves in (0, 1):
+        recalled = recall(scribe.folder.parent)
+        journal = scribe.begin(recalled)
+        successor = Upkeep(journal, scribe.folder.parent, lease, recalled.history.after)
+        while successor.due_in_s(0.0) == 0.0:
+            assert successor.tend(0.0) is None
+        journal.append([scribe.move(n, source=None) for n in range(moves)])
+        assert successor.close(0.0) is None
+
+    stale.append([scribe.move(9, source=None)])
+
+    assert [record["job"] for record in scribe.read()] == ["job0"]
+    assert not stale.path.exists()
 
 
 def test_a_snapshot_is_written_every_so_many_moves(

@@ -252,7 +252,10 @@ class Engine:
             if wanted is job.retired:
                 yield Fact(Key(name, job.id), Planned(at=now) if wanted else Retired(at=now))
         for key in (Key(name, ""), *(Key(name, job) for job in new)) if new else ():
-            yield from (Fact(*event) for event in self.mailroom.collect(ledger, key, now, new))
+            try:
+                yield from (Fact(*event) for event in self.mailroom.collect(ledger, key, now, new))
+            except OSError as error:  # of one job: the others' markers come first all the same
+                self.progress.problem("/".join(filter(None, key)), f"{error.filename}: {error.strerror}; see to it")
 
     def _look_at(self, key: Key, now: float) -> Iterator[Fact]:
         """Look at one job, or (without a job's name) at a study's own markers; one trouble hides nothing else."""
@@ -328,7 +331,7 @@ class Engine:
                     actions += [(fact.key, action) for action in decision.actions]
                     changed[fact.key] = None
             self.journal.append(moves)
-            self.lease.check()  # what a successor does not count must not answer a marker
+            self.lease.beat(clock.now())  # what a successor does not count must not answer a marker
             self.mailroom.answer(clock.now())
             for key in changed:
                 self._note_state(key, self.registry.job(key))
@@ -384,7 +387,7 @@ class Engine:
     def _carry_out(self, actions: Iterable[tuple[Key, Action]]) -> Iterator[Fact]:
         for key, action in actions:
             ledger = self.registry.ledgers[key.study]
-            self.lease.check()
+            self.lease.beat(clock.now())  # there may be thousands of them
             try:
                 for outcome in carry_out(action, ledger, self.executors.of(ledger), clock.now()):
                     yield Fact(Key(key.study, outcome.job), outcome.event, outcome.spec)

@@ -92,6 +92,8 @@ def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event:
     order = order_of(job, ledger)
     try:
         _intend(job, order, at)
+        if order.submission.exists():  # all was prepared before, and may be in use by now
+            return executor.submit(order, at)
         for call in job.spec.prepare:
             hooks.prepare(call, order.job_dir)
         _point_current_log(order)
@@ -124,7 +126,8 @@ def _intend(job: Job, order: Order, at: float) -> None:
     if not path.exists():
         mine = {"job": job.id, "attempt": job.attempt, "at": stamp(at), "pid": os.getpid()}
         write_json(path, {"v": 1, "token": job.token, **mine})
-        sync_directory(order.job_dir)
+        for folder in (order.attempt_dir.parent, order.job_dir):
+            sync_directory(folder)
     known = (read_json(path) or {}).get("token")
     if known != job.token:
         retry = f"autoexp mark {shlex.quote(str(order.job_dir))} retry"

@@ -78,10 +78,14 @@ def write_json(path: Path, data: Mapping[str, Any], *, durable: bool = True, ind
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None while there is none, or none that is whole."""
+    """Read a JSON object; None while there is none, or none that is whole.
+
+    Raises:
+        OSError: it cannot be read, so nobody knows whether there is one.
+    """
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
     return data if isinstance(data, dict) else None
 

@@ -122,8 +122,10 @@ class Lease:
         Raises:
             TakenOver: it has another holder now, or is gone.
         """
-        if self.is_ours():
-            return
+        if not self.is_ours():
+            raise self._lost()
+
+    def _lost(self) -> TakenOver:
         root, found = self.path.parent.parent, read_json(self.path)
         if found is None:
             why = f"{self.path} is gone"
@@ -132,16 +134,14 @@ class Lease:
         else:
             why = f"it was taken over by {_named_as(found)}"
         fix = "leave it to the other one" if found else f"watch it again: autoexp watch {root}"
-        raise TakenOver(f"{root} is no longer ours to watch", why=why, fix=fix)
+        return TakenOver(f"{root} is no longer ours to watch", why=why, fix=fix)
 
     def is_ours(self) -> bool:
         """Say whether nobody took the lease over, nor began the journal's next file.
 
         A holder that wakes up while it writes its heartbeat writes over its taker's lease: so the lease is not all.
         """
-        if self.journal is not None and not self.journal.exists():
-            return False
-        if any(map(os.path.exists, self._successors)):
+        if not self._has_newest():
             return False
         try:
             inode = self.path.stat().st_ino
@@ -150,6 +150,11 @@ class Lease:
         if inode != self._inode and (read_json(self.path) or {}).get("nonce") == self.record["nonce"]:
             self._inode = inode
         return inode == self._inode
+
+    def _has_newest(self) -> bool:
+        """Say whether our file of the journal is there, and none after it."""
+        is_there = self.journal is None or self.journal.exists()
+        return is_there and not any(map(os.path.exists, self._successors))
 
     def release(self) -> None:
         """Give the lease back, if it is still ours to give."""
@@ -162,14 +167,15 @@ class Lease:
         self._write(self.record)
 
     def name_epoch(self, epoch: int, journal: Path) -> None:
-        """Say which of the journal's files is ours.
+        """Say which of the journal's files is ours: who has the newest is the holder, whoever wrote the lease last.
 
         Raises:
-            TakenOver: the lease has another holder now.
+            TakenOver: another watcher began the next one.
         """
         successor = str(journal.with_name(f"{epoch + 1}.jsonl"))
         self.journal, self._successors = journal, (successor, f"{successor}.gz")
-        self.check()
+        if not self._has_newest():
+            raise self._lost()
         self._write(self.record | {"epoch": epoch})
 
     def _write(self, record: dict[str, Any]) -> None:

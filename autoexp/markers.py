@@ -4,6 +4,7 @@ A marker is named by its verb and may hold a reason. Whatever else lies in a mar
 reason, never deleted: what cannot be a marker is moved aside beside its answer.
 """
 
+import errno
 import json
 import os
 import stat
@@ -41,7 +42,12 @@ class Marker:
 
 
 def scan(folder: Path) -> list[Marker]:
-    """List what lies in a markers/ folder, oldest first; drafts (`.x`, `x~`, `x.tmp`) are left alone."""
+    """List what lies in a markers/ folder, oldest first; drafts (`.x`, `x~`, `x.tmp`) are left alone.
+
+    Raises:
+        OSError: it cannot be read, or is a symlink: what lies elsewhere is none of ours to move.
+    """
+    _refuse_link(folder)
     try:
         with os.scandir(folder) as entries:
             found = [_read(Path(entry.path)) for entry in entries if _is_candidate(entry.name)]
@@ -56,6 +62,7 @@ def answer(marker: Marker, verdict: str, content: Mapping[str, Any], at: float) 
     The answer is there before the marker goes, so that none is lost; `finish` knows it again by what it says.
     """
     folder = marker.path.parent / verdict
+    _refuse_link(folder)
     folder.mkdir(exist_ok=True)
     which = {"inode": marker.inode, "ctime_ns": marker.ctime_ns}
     said = {"at": stamp(at), "marker": marker.path.name, **which, **({"said": marker.reason} if marker.reason else {})}
@@ -80,6 +87,11 @@ def drop(folder: Path, verb: Verb, reason: str = "") -> Path:
     path = folder / verb
     write_atomically(path, reason, durable=False)
     return path
+
+
+def _refuse_link(folder: Path) -> None:
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "it is a symlink", str(folder))
 
 
 def _is_candidate(name: str) -> bool:

@@ -15,7 +15,6 @@ Rule 4: ids are used again by schedulers; only what a recent answer has under ou
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from autoexp import clock, probe
@@ -92,6 +91,8 @@ class Attempt:
     """When it is to be ended for good."""
     asked: bool = False
     """Its program got the polite signal."""
+    denied: bool = False
+    """It was sent again, because the scheduler said that it has no such job, and was refused then."""
     left_at: float | None = None
     """When it was over; what the scheduler still has of it is ended."""
     _claimed: str | None = None
@@ -113,14 +114,9 @@ class Attempt:
     def submitted_at(self) -> float | None:
         """Say when it was first submitted; None if it was not, or was refused."""
         if self._submitted_at is None:
-            said = read_json(self.note)
+            said = read_json(self.order.submission)
             self._submitted_at = None if said is None else unstamp(said["at"])
         return self._submitted_at
-
-    @property
-    def note(self) -> Path:
-        """Where it is written down that it may have been submitted."""
-        return self.order.attempt_dir / "submission.json"
 
     @property
     def is_tense(self) -> bool:
@@ -158,18 +154,21 @@ class Scheduled:
             return Submitted(at=at, attempt=order.attempt, scheduler_id=claimed)
         if attempt.submitted_at() is not None:
             return self._find_out(attempt, at)
-        write_json(attempt.note, {"v": 1, "token": order.token, "at": stamp(at)})
+        write_json(order.submission, {"v": 1, "token": order.token, "at": stamp(at)})
         return self._send(attempt, at)
 
     def _know(self, order: Order) -> Attempt:
         return self._attempts.setdefault(order.token, Attempt(order))
 
-    def _send(self, attempt: Attempt, at: float) -> Event:
+    def _send(self, attempt: Attempt, at: float, *, again: bool = False) -> Event:
         self._pause_s = SHORTEST_S
         attempt.quiet_since = None
         outcome = self.scheduler.submit(attempt.order, at)
         if isinstance(outcome, SubmitRefused):
-            attempt.note.unlink(missing_ok=True)
+            if again and not attempt.denied:
+                attempt.denied = True
+                return _lost(attempt.order, at, f"it is refused now ({outcome.reason}), and may have been taken before")
+            attempt.order.submission.unlink(missing_ok=True)
             del self._attempts[attempt.order.token]
         return outcome
 
@@ -187,7 +186,7 @@ class Scheduled:
         if attempt.answer is None or attempt.answer.at < settled_at:
             return _lost(order, at, "the scheduler does not say whether it has it")
         if not attempt.answer.entries:
-            return self._send(attempt, at)
+            return self._send(attempt, at, again=True)
         attempt.quiet_since = None
         first = min(attempt.answer.entries, key=lambda entry: entry.submitted_at)
         return Submitted(at=at, attempt=order.attempt, scheduler_id=first.id)

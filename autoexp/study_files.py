@@ -129,6 +129,7 @@ def add_appeared(study: Study, jobs: Iterable[JobSpec]) -> None:
         file.write("".join(f"{line}\n" for line in lines))
         file.flush()
         os.fsync(file.fileno())
+    sync_directory(study.dir)
 
 
 def mend(folder: Path) -> None:

@@ -79,6 +79,13 @@ def test_a_directory_reads_as_none(tmp_path: Path) -> None:
     assert read_json(tmp_path) is None
 
 
+def test_what_cannot_be_read_is_not_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+
+    with pytest.raises(OSError, match="Too many levels"):
+        read_json(tmp_path / "a")
+
+
 def test_json_is_one_line_that_other_programs_read(tmp_path: Path) -> None:
     write_json(tmp_path / "a", {"ä": [1, {"b": None}]})
 

@@ -592,6 +592,19 @@ def test_who_finds_its_own_file_of_the_journal_gone_goes_no_further(tmp_path: Pa
     held.release()
 
 
+def test_who_has_the_journals_newest_file_is_the_holder_whoever_wrote_the_lease_last(tmp_path: Path) -> None:
+    """Of two that begin at once without locks, one has the file; it must not give way to the other, which has not."""
+    held = lease.take(tmp_path, tmp_path / "var", 0.0)
+    forge(tmp_path, host="elsewhere", pid=77)
+    (tmp_path / "1.jsonl").touch()
+
+    held.name_epoch(1, tmp_path / "1.jsonl")
+
+    assert held.is_ours()
+    assert json.loads(held.path.read_bytes())["epoch"] == 1
+    held.release()
+
+
 def test_a_holder_that_begins_the_journals_next_file_itself_goes_on(tmp_path: Path) -> None:
     held = lease.take(tmp_path, tmp_path / "var", 0.0)
     (tmp_path / "1.jsonl").touch()

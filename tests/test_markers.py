@@ -39,6 +39,28 @@ def test_a_file_named_by_a_verb_asks_it(folder: Path, verb: Verb) -> None:
     assert (found.verb, found.reason, found.problem) == (verb, "", "")
 
 
+def test_a_folder_that_is_a_symlink_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    """What lies elsewhere would be moved about."""
+    elsewhere = tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    (elsewhere / "id_rsa").touch()
+
+    with pytest.raises(OSError, match="it is a symlink"):
+        markers.scan(folder)
+    assert [path.name for path in elsewhere.iterdir()] == ["id_rsa"]
+
+
+def test_answers_are_not_written_elsewhere(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "taken").symlink_to(tmp_path / "elsewhere")
+    (folder / "hold").touch()
+
+    with pytest.raises(OSError, match="it is a symlink"):
+        markers.answer(one(folder), markers.TAKEN, {}, 0.0)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_what_a_marker_holds_is_its_reason(folder: Path) -> None:
     (folder / "hold").write_bytes(b"  the node\nlooks \xff odd\n")
 

@@ -1,5 +1,7 @@
 """The protocol, step by step, with a scheduler that says what it is told to say."""
 
+import errno
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,6 +154,49 @@ def test_an_attempt_that_the_scheduler_never_had_is_submitted_again_under_the_sa
 
     assert bench.submit(61.0) == TAKEN
     assert bench.told.submitted == [TOKEN, TOKEN]
+
+
+def test_a_refusal_to_take_it_again_is_no_answer_to_the_first_submission_until_it_is_repeated(bench: Bench) -> None:
+    """The scheduler may have said by mistake that it does not know the name."""
+    bench.told.replies = [LOST, BUSY, BUSY]
+    bench.told.knows = {TOKEN: []}
+    bench.submit()
+    bench.submit(2.0)
+
+    assert isinstance(bench.submit(61.0), SubmitLost)
+    assert bench.order.submission.exists()
+    bench.submit(2.0)
+    assert bench.submit(61.0) == BUSY
+    assert not bench.order.submission.exists()
+
+
+def test_what_was_taken_is_found_although_it_was_refused_in_between(bench: Bench) -> None:
+    bench.told.replies = [LOST, BUSY]
+    bench.told.knows = {TOKEN: []}
+    bench.submit()
+    bench.submit(2.0)
+    bench.submit(61.0)
+    bench.say(("9", True))
+
+    bench.submit(2.0)
+    assert bench.submit(61.0) == Submitted(at=bench.now, attempt=1, scheduler_id="9")
+
+
+def test_a_note_that_cannot_be_read_is_not_a_note_that_is_not_there(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.told.replies = [LOST]
+    bench.submit()
+    bench.restart()
+
+    def fail(path: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+
+    with pytest.raises(OSError, match="Input/output error"):
+        bench.submit(2.0)
+    assert bench.told.submitted == [TOKEN]
 
 
 @pytest.mark.parametrize("knows", [None, {}], ids=["no answer", "an answer that leaves it out"])

@@ -31,6 +31,11 @@ class Order:
     environment: Mapping[str, str] = field(default_factory=dict)
     """The AUTOEXP_ variables."""
 
+    @property
+    def submission(self) -> Path:
+        """Where it is written down, before it is given to a batch scheduler, that this one may have it."""
+        return self.attempt_dir / "submission.json"
+
 
 class Executor(Protocol):
     """What an executor does. None of it blocks for long, and all of it is safe to repeat."""

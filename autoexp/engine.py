@@ -47,7 +47,7 @@ class Fact:
 
 @dataclass(slots=True)
 class Engine:
-    """A root being watched; made by `watching.open_engine`."""
+    """A root being watched; made by `watching.watching`."""
 
     registry: Registry
     journal: Journal

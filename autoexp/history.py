@@ -1,6 +1,6 @@
 """Reading the journal: every line that counts, checked, oldest first; from its beginning or from a place in it.
 
-Nothing here writes, and nothing is held in memory but the line at hand.
+Nothing here writes. What is held in memory is a file that was accepted, and the next one: 32 MB each at most.
 """
 
 import io

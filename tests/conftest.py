@@ -36,6 +36,11 @@ settings.register_profile("same", deadline=None, suppress_health_check=[HealthCh
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=2000)
 settings.load_profile("same")
 
+# Started in the background, or under nohup, we would hand on that these are ignored, and programs could not be stopped.
+for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, signal.SIG_DFL)
+
 REPOSITORY = Path(__file__).parent.parent
 POLL_S = 0.01
 PATIENCE_S = 30.0

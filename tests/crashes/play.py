@@ -18,7 +18,7 @@ from functools import partial
 from importlib import import_module
 from select import select
 
-from autoexp import cli, lease, progress
+from autoexp import cli, lease, progress, upkeep
 from autoexp.commands.watch import watch
 from autoexp.hosts import carriers
 from autoexp.journal import to_transition
@@ -175,6 +175,7 @@ def become_a_watcher(stage: Stage, pipe: int, kill: Kill | None) -> None:
         os.chdir(stage.home)
         _speak_into(stage)
         progress.SHORTEST_INTERVAL_S = NEVER_S  # what the clock writes, it writes once
+        upkeep.SNAPSHOT_MOVES = 20
         setattr(lease.Lease, "due_in_s", lambda held, _: NEVER_S if held.beaten_at else 0.0)  # noqa: B010 - for mypy
         number = 0
         send = partial(_send, os.write, pipe)

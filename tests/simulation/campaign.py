@@ -34,6 +34,7 @@ CALM_AT = BEGAN_AT + 21 * DAY_S
 TOO_LATE = BEGAN_AT + 120 * DAY_S
 INVISIBLE_S = 50.0
 MACHINE = Machine(name="hpc", executor="slurm", sweep_s=2 * HOUR_S, visibility_s=60.0, python="python")
+TRAIN_ITERS, BRANCH, CONVERTED_EVERY = 1000, 800, 200
 RECIPE = """
 study: month
 machine: hpc
@@ -144,14 +145,15 @@ class Campaign:
         self.site.timeline.after(CALM_AT - self.now, self._keep_releasing)
         while self.now < TOO_LATE:
             self.kill_in = int(self.chance.expovariate(1 / 1500)) + 1
+            recovered: Engine | None = None
             try:
                 with self.site.watching(self.var, self, self.read_clock) as engine:
-                    self.engine = engine
+                    self.engine = recovered = engine
                     engine.run(self._is_done)
             except Killed:
                 self.restarts += 1
-                if self.engine is not None:
-                    self._compare(self.engine)
+                if recovered is not None:
+                    self._compare(recovered)
                 self._tear_the_journal()
                 self.site.timeline.advance(self.now + self.chance.expovariate(1 / HOUR_S))
             else:
@@ -280,6 +282,8 @@ def broken(played: Campaign) -> Iterator[str]:
     moves = [to_transition(record) for record in History(played.var / "journal").records()]
     cluster = played.site.cluster
     yield from _unfinished(played)
+    yield from _lost(played.memory, moves)
+    yield from _orphans(cluster)
     yield from _twice(cluster)
     yield from _submissions(moves, cluster)
     yield from _lost_on_silence(moves, cluster)
@@ -295,6 +299,37 @@ def _unfinished(played: Campaign) -> Iterator[str]:
     for key, job in played.memory.items():
         if job.state not in OVER:
             yield f"{key.job} is {job.state} at the end: {job.reason}"
+
+
+def _lost(memory: dict[Key, Job], moves: list[Transition]) -> Iterator[str]:
+    """Checkpoints that were not found or not converted, and jobs that did not succeed though nobody asked for that."""
+    asked = {(move.job, move.trigger) for move in moves}
+    for key, job in memory.items():
+        yield from _lost_checkpoints(job, memory, succeeded=(key.job, "succeed_requested") not in asked)
+        spent = job.spent >= job.spec.retry.max_attempts
+        if job.state is State.FAILED and not spent and (key.job, "fail_requested") not in asked:
+            yield f"{key.job} failed after {job.spent} attempts: {job.reason}"
+        if job.state is State.CANCELLED and (key.job, "cancel_requested") not in asked:
+            yield f"{key.job} was cancelled, and nobody asked for it: {job.reason}"
+
+
+def _lost_checkpoints(job: Job, memory: dict[Key, Job], *, succeeded: bool) -> Iterator[str]:
+    if job.spec.backend != "megatron":
+        return
+    own = {iteration for iteration in job.checkpoints if iteration % CONVERTED_EVERY == 0}
+    for name in (f"convert-{job.id}@{iteration:07d}" for iteration in own):
+        if Key(job.spec.study, name) not in memory:
+            yield f"{name} never appeared"
+    first = 0 if job.spec.stage == "pretrain" else BRANCH
+    due = {*range(first + CONVERTED_EVERY, TRAIN_ITERS + 1, CONVERTED_EVERY)}
+    if job.state is State.SUCCEEDED and succeeded and due - own:
+        yield f"{job.id} succeeded, and of its checkpoints only {sorted(own)} were found"
+
+
+def _orphans(cluster: Cluster) -> Iterator[str]:
+    """Jobs that the scheduler still has, though all of the study is over."""
+    for token, jobs in cluster.jobs.items():
+        yield from (f"{token} is {job.state} as job {job.id} at the end" for job in jobs if job.state != "over")
 
 
 def _twice(cluster: Cluster) -> Iterator[str]:

@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/autoexp demo
 
 test: lint tools
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 soak: $(READY)
 	$(BIN)/python -m tests.crashes --all --pairs 500

@@ -14,7 +14,7 @@ from typing import Any
 
 from autoexp.ahead import ahead
 from autoexp.errors import AutoexpError
-from autoexp.journal import Mark, from_line
+from autoexp.journal import Mark, from_line, head
 from autoexp.segments import (
     Accepted,
     Content,
@@ -120,7 +120,7 @@ class History:
     def _is_due(self, epoch: int, whole: Whole) -> bool:
         """Say whether a file ends with the line that its first one and their count lead to."""
         last, seq = whole.data[whole.data.rfind(b"\n", 0, -1) + 1 :], self._seq + whole.lines - 1
-        return seq == self._seq or last.startswith(b'{"v":1,"seq":%d,"epoch":%d,' % (seq, epoch))
+        return seq == self._seq or last.startswith(head(seq, epoch))
 
     def _lines_in(self, epoch: int, path: Path, whole: Whole) -> Iterator[bytes]:
         """Yield the lines of a file that is just what it was when they were checked."""
@@ -171,7 +171,7 @@ class History:
         due = self._seq + 1
         body = line[:-_CRC_TAIL]
         is_whole = line[-_CRC_TAIL:] == b',"crc":"%08x"}\n' % zlib.crc32(body)
-        if not is_whole or not body.startswith(b'{"v":1,"seq":%d,"epoch":%d,' % (due, epoch)):
+        if not is_whole or not body.startswith(head(due, epoch)):
             record = _read(path, number, line)
             if record.get("seq") != due:
                 raise damaged(path, number, f"its number is {record.get('seq')}, where {due} is due")

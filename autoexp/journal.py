@@ -45,6 +45,11 @@ def to_line(record: Mapping[str, Any]) -> bytes:
     return data + f'{_CRC_MARK}{zlib.crc32(data):08x}"}}\n'.encode()
 
 
+def head(seq: int, epoch: int) -> bytes:
+    """Return how the line of this number in this file begins."""
+    return b'{"v":%d,"seq":%d,"epoch":%d,' % (VERSION, seq, epoch)
+
+
 def from_line(line: bytes) -> dict[str, Any]:
     """Read a journal line (without its line end).
 

@@ -32,6 +32,9 @@ class Running:
     child: int | None = None
     """The process we started, to be reaped."""
     gpus: tuple[str, ...] = ()
+    """The GPUs that it was given; what its started.json says comes first."""
+    has_said: bool = False
+    """Its started.json was read."""
     kill_at: float | None = None
     """When a stopping attempt is ended for good, on the monotonic clock."""
     asked: bool = False
@@ -69,14 +72,9 @@ class Local:
         if order.token in self.running:
             return
         if began or (order.attempt_dir / f"run.{order.token}").exists():
-            self.running[order.token] = Running(order, gpus=self._gpus_of(order))
+            self.running[order.token] = Running(order)
         else:
             self.queue[order.token] = order
-
-    def _gpus_of(self, order: Order) -> tuple[str, ...]:
-        """Read which GPUs an earlier watcher gave to an attempt."""
-        begun = (read_json(order.attempt_dir / "started.json") or {}) if self.gpus else {}
-        return tuple(gpu for gpu in str(begun.get("gpus") or "").split(",") if gpu)
 
     def withdraw(self, order: Order) -> bool:
         """Claim an attempt before run.sh does: an earlier watcher may have started it a moment ago."""
@@ -141,7 +139,7 @@ class Local:
 
     def _start_what_fits(self) -> Iterator[tuple[str, Event | None]]:
         cpus = self.cpus - sum(self._cpus(running.order) for running in self.running.values())
-        gpus = [gpu for gpu in self.gpus if not any(gpu in running.gpus for running in self.running.values())]
+        gpus = self._free_gpus()
         short_of: set[str] = set()
         for token, order in list(self.queue.items()):
             needs = {"cpus": self._cpus(order), "gpus": order.resources.gpus_per_node}
@@ -153,6 +151,15 @@ class Local:
             cpus -= needs["cpus"]
             del self.queue[token]
             yield from self._start(order, tuple(taken))
+
+    def _free_gpus(self) -> list[str]:
+        """List the GPUs that nobody has; none while an attempt does not say which it has, or names unknown ones."""
+        asking = [run for run in self.running.values() if self.gpus and run.order.resources.gpus_per_node]
+        for running in asking:
+            _hear_gpus(running)
+        if any(not running.gpus or not {*running.gpus} <= {*self.gpus} for running in asking):
+            return []
+        return [gpu for gpu in self.gpus if not any(gpu in running.gpus for running in asking)]
 
     def _cpus(self, order: Order) -> int:
         """Count an attempt's cores; more than there are means all of them."""
@@ -187,6 +194,14 @@ class Local:
 def open_executor(machine: Machine) -> Local:
     """Make the executor of this computer."""
     return Local(machine, machines.cpus(machine), machines.gpus(machine))
+
+
+def _hear_gpus(running: Running) -> None:
+    """Take over which GPUs an attempt says that it has: an earlier start of it, with others, may have come first."""
+    begun = None if running.has_said else read_json(running.order.attempt_dir / "started.json")
+    if begun is not None:
+        running.has_said = True
+        running.gpus = tuple(gpu for gpu in str(begun.get("gpus") or "").split(",") if gpu)
 
 
 def _leader(order: Order) -> Process | None:

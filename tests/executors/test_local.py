@@ -15,6 +15,7 @@ from autoexp import hosts
 from autoexp.events import SubmitRefused, Submitted
 from autoexp.executors import Order, open_executor
 from autoexp.executors.local import Local
+from autoexp.files import write_json
 from autoexp.jobfiles import run_script
 from autoexp.model import JobSpec, Machine, Resources
 
@@ -398,6 +399,46 @@ def test_a_running_attempt_is_taken_over_with_its_slots(bench: Bench, wait: Wait
     assert bench.executor.running[first.token].gpus == ("0",)
     assert bench.executor.running[second.token].gpus == ("1",)
     assert bench.executor.alive(first) is True
+
+
+def test_no_gpu_is_handed_out_while_an_attempt_of_before_does_not_say_which_it_has(bench: Bench) -> None:
+    first, second = bench.order("first", gpus_per_node=1), bench.order("second", gpus_per_node=1)
+    (first.attempt_dir / f"run.{first.token}").touch()
+    bench.opened(cpus=8, gpus=2)
+    bench.executor.adopt(first, began=False)
+    bench.begin(second)
+    assert bench.running() == ["first"]
+
+    write_json(first.attempt_dir / "started.json", {"gpus": "0"})
+    bench.executor.tend()
+
+    assert bench.executor.running[second.token].gpus == ("1",)
+
+
+def test_what_an_attempt_says_that_it_has_comes_before_what_it_was_given(bench: Bench, wait: Wait) -> None:
+    """A watcher was killed when it had just started it; the next one started it again, with another GPU, in vain."""
+    first = bench.order("first", gpus_per_node=1)
+    bench.opened(cpus=8, gpus=2)
+    bench.begin(first)
+    wait(has_begun(first))
+    assert bench.executor.running[first.token].gpus == ("0",)
+    write_json(first.attempt_dir / "started.json", {"gpus": "1"})
+
+    second = bench.order("second", gpus_per_node=1)
+    bench.begin(second)
+
+    assert bench.executor.running[second.token].gpus == ("0",)
+
+
+def test_while_an_attempt_has_gpus_of_other_names_none_is_handed_out(bench: Bench) -> None:
+    first, second = bench.order("first", gpus_per_node=1), bench.order("second", gpus_per_node=1)
+    write_json(first.attempt_dir / "started.json", {"gpus": "GPU-8a5c"})
+    bench.opened(cpus=8, gpus=2)
+    bench.executor.adopt(first, began=True)
+
+    bench.begin(second)
+
+    assert bench.running() == ["first"]
 
 
 def test_a_submitted_attempt_that_never_began_is_queued_again(bench: Bench) -> None:

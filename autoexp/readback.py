@@ -47,7 +47,10 @@ def _newest_halt(folder: Path, known: set[tuple[int, int]]) -> _Wish | None:
         name = max(os.listdir(folder / TAKEN), default="")  # noqa: PTH208 - asked for every job, and mostly not there
     except FileNotFoundError:
         return None
-    said = read_json(folder / TAKEN / name) or {}
+    try:
+        said = read_json(folder / TAKEN / name) or {}
+    except OSError:  # one answer that cannot be read must not keep its study from being watched
+        return None
     if said.get("marker") not in set(HALTS) or "inode" not in said:
         return None
     wish = _Wish(said["marker"], said["at"], (said["inode"], said["ctime_ns"]))

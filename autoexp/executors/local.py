@@ -198,7 +198,10 @@ def open_executor(machine: Machine) -> Local:
 
 def _hear_gpus(running: Running) -> None:
     """Take over which GPUs an attempt says that it has: an earlier start of it, with others, may have come first."""
-    begun = None if running.has_said else read_json(running.order.attempt_dir / "started.json")
+    try:
+        begun = None if running.has_said else read_json(running.order.attempt_dir / "started.json")
+    except OSError:
+        begun, running.gpus = None, ()  # then nobody knows; the look at the attempt tells of it
     if begun is not None:
         running.has_said = True
         running.gpus = tuple(gpu for gpu in str(begun.get("gpus") or "").split(",") if gpu)
@@ -211,12 +214,20 @@ def _leader(order: Order) -> Process | None:
     return Process.read(begun) if whole and begun.get("token") == order.token else None
 
 
+def _leader_if_readable(order: Order) -> Process | None:
+    """Do so if that can be read; the look at the attempt tells of it otherwise."""
+    try:
+        return _leader(order)
+    except OSError:
+        return None
+
+
 def _ask_to_stop(running: Running) -> None:
     """Signal an attempt's program once, as soon as it is there; what was suspended goes on, to hear of it.
 
     run.sh itself lives to write the exit file.
     """
-    leader = _leader(running.order)
+    leader = _leader_if_readable(running.order)
     if running.asked or leader is None or not hosts.is_alive(leader):
         return
     for pid in hosts.group_of(leader.pid):
@@ -228,7 +239,7 @@ def _ask_to_stop(running: Running) -> None:
 
 def _end_remains(order: Order) -> None:
     """Kill every process that carries the attempt's token, but run.sh itself while it has something to write."""
-    leader = _leader(order)
+    leader = _leader_if_readable(order)
     spared = leader.pid if leader is not None and hosts.is_alive(leader) else None
     for pid in list(hosts.carriers("AUTOEXP_TOKEN", order.token)):  # not those that come while we kill
         hosts.send(pid, signal.SIGCONT if pid == spared else signal.SIGKILL)

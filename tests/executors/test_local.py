@@ -430,6 +430,21 @@ def test_what_an_attempt_says_that_it_has_comes_before_what_it_was_given(bench: 
     assert bench.executor.running[second.token].gpus == ("0",)
 
 
+def test_an_attempt_whose_files_cannot_be_read_keeps_its_gpus_and_can_be_stopped(bench: Bench, wait: Wait) -> None:
+    first, second = bench.order("first", gpus_per_node=1), bench.order("second", gpus_per_node=1)
+    bench.opened(cpus=8, gpus=2)
+    bench.begin(first)
+    wait(has_begun(first))
+    (first.attempt_dir / "started.json").unlink()
+    (first.attempt_dir / "started.json").symlink_to("started.json")
+
+    bench.begin(second)
+    bench.executor.forget(first)
+
+    assert bench.running() == []
+    assert list(hosts.carriers("AUTOEXP_TOKEN", first.token)) == []
+
+
 def test_while_an_attempt_has_gpus_of_other_names_none_is_handed_out(bench: Bench) -> None:
     first, second = bench.order("first", gpus_per_node=1), bench.order("second", gpus_per_node=1)
     write_json(first.attempt_dir / "started.json", {"gpus": "GPU-8a5c"})

@@ -22,6 +22,8 @@ from autoexp.model import Machine
 INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR")
 POLL_S = 0.2
 """How often a stopping attempt is looked at."""
+KILL_ROUNDS = 100
+"""How often an attempt's processes are looked for and killed before it is left to the next look at the attempt."""
 
 
 @dataclass(slots=True)
@@ -240,6 +242,17 @@ def _ask_to_stop(running: Running) -> None:
 def _end_remains(order: Order) -> None:
     """Kill every process that carries the attempt's token, but run.sh itself while it has something to write."""
     leader = _leader_if_readable(order)
-    spared = leader.pid if leader is not None and hosts.is_alive(leader) else None
-    for pid in list(hosts.carriers("AUTOEXP_TOKEN", order.token)):  # not those that come while we kill
+    if leader is not None and hosts.is_alive(leader):
+        _kill(order.token, spared=leader.pid)  # once: what comes now writes the exit file
+        return
+    for _ in range(KILL_ROUNDS):  # one that was killed may have forked while we listed
+        if not _kill(order.token):
+            return
+
+
+def _kill(token: str, spared: int | None = None) -> bool:
+    """Kill what carries a token now; return whether there was anything."""
+    carriers = list(hosts.carriers("AUTOEXP_TOKEN", token))
+    for pid in carriers:
         hosts.send(pid, signal.SIGCONT if pid == spared else signal.SIGKILL)
+    return bool(carriers)

@@ -371,18 +371,18 @@ class Engine:
         self.observer.remove(order.attempt_dir)
         if key not in self._orders:
             self.observer.remove(order.job_dir)
-            self.observer.remove(order.job_dir / "checkpoints")
+            self.observer.remove(f"{order.job_dir}/checkpoints")
         self.progress.over("/".join(key))
 
     def _watch_markers(self, key: Key) -> None:
-        self.observer.add(self.registry.ledgers[key.study].dir_of(key.job) / "markers", key)
+        self.observer.add(f"{self.registry.ledgers[key.study].dir_of(key.job)}/markers", key)
 
     def _watch_attempt(self, key: Key, job: Job) -> None:
         order = self._orders[key]
         self.observer.add(order.attempt_dir, key)
         if job.spec.output == "checkpoints":
             self.observer.add(order.job_dir, key)
-            self.observer.add(order.job_dir / "checkpoints", key)
+            self.observer.add(f"{order.job_dir}/checkpoints", key)
 
     def _carry_out(self, actions: Iterable[tuple[Key, Action]]) -> Iterator[Fact]:
         for key, action in actions:

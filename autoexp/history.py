@@ -32,7 +32,7 @@ from autoexp.segments import (
     unreadable,
 )
 from autoexp.standings import Standings
-from autoexp.taker import Taker
+from autoexp.taker import take
 
 _BUFFER_BYTES = 1 << 18
 _CRC_TAIL = len(',"crc":"12345678"}\n')
@@ -78,10 +78,8 @@ class History:
         Raises:
             AutoexpError: a line is damaged anywhere but at the journal's very end.
         """
-        taker = Taker(standings)
         for line in self._checked():
-            if not taker.take(line):
-                standings.take(json.loads(line))
+            take(standings, line)
 
     def fits(self) -> bool:
         """Say whether the place to begin at is one in this journal: what comes before it is just what was there."""

@@ -31,9 +31,9 @@ def lost_wishes(
 ) -> Iterator[tuple[Key, Requested]]:
     """Ask that jobs be held which somebody halted without the journal's knowing."""
     known = {(inode, ctime_ns) for (study, _), inode, ctime_ns in obeyed if study == ledger.study.name}
-    for_all = _newest_halt(ledger.study.dir / "markers", known)
+    for_all = _newest_halt(ledger.study.dir, known)
     for job in jobs:
-        wish = _newest_halt(ledger.dir_of(job) / "markers", known) or for_all
+        wish = _newest_halt(ledger.dir_of(job), known) or for_all
         if wish is not None:
             reason = f"{wish.verb} was asked at {wish.at}, and the journal has lost it; release it, or ask again"
             inode, ctime_ns = wish.identity
@@ -43,12 +43,13 @@ def lost_wishes(
 
 def _newest_halt(folder: Path, known: set[tuple[int, int]]) -> _Wish | None:
     """Read the newest answer only: whatever was asked before it no longer counts."""
+    taken = f"{folder}/markers/{TAKEN}"
     try:
-        name = max(os.listdir(folder / TAKEN), default="")  # noqa: PTH208 - asked for every job, and mostly not there
+        name = max(os.listdir(taken), default="")  # noqa: PTH208 - asked for every job, and mostly not there
     except FileNotFoundError:
         return None
     try:
-        said = read_json(folder / TAKEN / name) or {}
+        said = read_json(Path(taken, name)) or {}
     except OSError:  # one answer that cannot be read must not keep its study from being watched
         return None
     if said.get("marker") not in set(HALTS) or "inode" not in said:

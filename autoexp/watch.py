@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
@@ -23,15 +22,19 @@ EVERYTHING: Hint = "everything"
 """Hints were lost: look at all."""
 
 
+Folder = str | os.PathLike[str]
+"""Joining strings is what makes thousands of directories quick to watch."""
+
+
 class Observer(Protocol):
     """Where hints come from."""
 
     name: str
 
-    def add(self, folder: Path, hint: Hint) -> None:
+    def add(self, folder: Folder, hint: Hint) -> None:
         """Watch a directory; what happens in it means `hint`. Again is harmless, and so is a missing directory."""
 
-    def remove(self, folder: Path) -> None:
+    def remove(self, folder: Folder) -> None:
         """Watch a directory no longer."""
 
     def wait(self, timeout_s: float) -> set[Hint]:
@@ -70,10 +73,10 @@ class PollingObserver:
         self._poll_s = poll_s
         self._next = 0.0
 
-    def add(self, folder: Path, hint: Hint) -> None:
+    def add(self, folder: Folder, hint: Hint) -> None:
         """Nothing to do: everything is looked at."""
 
-    def remove(self, folder: Path) -> None:
+    def remove(self, folder: Folder) -> None:
         """Nothing to do: everything is looked at."""
 
     def due_in_s(self) -> float:
@@ -106,10 +109,10 @@ _MASK = Mask(
 class _Directory:
     """A watched directory, as watchdog's thread calls it."""
 
-    folder: Path
+    folder: str
     hint: Hint
     mailbox: _Mailbox
-    watched: "dict[Path, _Directory]"
+    watched: "dict[str, _Directory]"
     descriptor: WatchDescriptor = field(default=WatchDescriptor(-1))
 
     @property
@@ -138,22 +141,23 @@ class InotifyObserver:
 
     def __init__(self, poll_s: float) -> None:
         self._mailbox = _Mailbox()
-        self._watched: dict[Path, _Directory] = {}
+        self._watched: dict[str, _Directory] = {}
         self._poll_s = poll_s
         self._polling: PollingObserver | None = None
         self._inotify = InotifyFD()
         self._inotify.start()
 
-    def add(self, folder: Path, hint: Hint) -> None:
+    def add(self, folder: Folder, hint: Hint) -> None:
         """Watch a directory; what happens in it means `hint`."""
-        if folder in self._watched:
+        path = os.fspath(folder)
+        if path in self._watched:
             return
-        made = _Directory(folder, hint, self._mailbox, self._watched)
-        self._watched[folder] = made
+        made = _Directory(path, hint, self._mailbox, self._watched)
+        self._watched[path] = made
         try:
-            made.descriptor = self._inotify.add_callback(os.fsencode(folder), _MASK, made, made.id)
+            made.descriptor = self._inotify.add_callback(os.fsencode(path), _MASK, made, made.id)
         except (FileNotFoundError, NotADirectoryError):
-            self._watched.pop(folder, None)
+            self._watched.pop(path, None)
         except OSError as error:  # too many watches, for one
             self._poll_too(str(error))
         else:
@@ -166,9 +170,9 @@ class InotifyObserver:
             self._polling = PollingObserver(self._poll_s)
             self.name = f"inotify and poll ({why})"
 
-    def remove(self, folder: Path) -> None:
+    def remove(self, folder: Folder) -> None:
         """Watch a directory no longer."""
-        known = self._watched.pop(folder, None)
+        known = self._watched.pop(os.fspath(folder), None)
         if known is not None and known.descriptor >= 0:
             self._inotify.remove_callbacks([(known.descriptor, known.id)])
 

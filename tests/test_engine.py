@@ -26,7 +26,7 @@ from autoexp.files import read_json
 from autoexp.model import Machine, Transition
 from autoexp.registry import Key
 from autoexp.view import view
-from autoexp.watch import Hint
+from autoexp.watch import Folder, Hint
 from autoexp.watching import until_done, watching
 
 if TYPE_CHECKING:
@@ -161,10 +161,10 @@ class Deaf:
 
     name = "deaf"
 
-    def add(self, folder: Path, hint: Hint) -> None:
+    def add(self, folder: Folder, hint: Hint) -> None:
         pass
 
-    def remove(self, folder: Path) -> None:
+    def remove(self, folder: Folder) -> None:
         pass
 
     def wait(self, timeout_s: float) -> set[Hint]:

@@ -1,7 +1,6 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +8,7 @@ from autoexp.history import History
 from autoexp.journal import to_line, to_record
 from autoexp.model import State, Transition
 from autoexp.standings import Standings
-from autoexp.taker import Taker
+from autoexp.taker import take
 
 if TYPE_CHECKING:
     from tests.conftest import Scribe
@@ -25,7 +24,6 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 def test_lines_of_any_spelling_come_to_the_same(scribe: "Scribe") -> None:
-    """Most lines are read in pieces; those of markers are read whole."""
     journal = scribe.begin()
     birth = {"source": None, "target": State.WAITING, "trigger": "planned"}
     journal.append([scribe.move(0, **birth), scribe.move(0, job='a "b" \\ ä\ud800', **birth)])
@@ -35,12 +33,12 @@ def test_lines_of_any_spelling_come_to_the_same(scribe: "Scribe") -> None:
     journal.append([scribe.move(0, evidence=odd, changes={"reason": 'it said ,"set":{"x":1},"actions":['})])
     journal.append([scribe.move(0, evidence=odd, attempt=3, changes={"token": "job0.3.k", "checkpoints": [1, 2]})])
 
-    by_pattern, whole = Standings(), Standings()
-    History(scribe.folder).replay(by_pattern)
+    fast, whole = Standings(), Standings()
+    History(scribe.folder).replay(fast)
     for record in scribe.read():
         whole.take(record)
 
-    assert by_pattern == whole == journal.standings
+    assert fast == whole == journal.standings
     standing = whole.studies["demo"].jobs["job0"]
     assert (standing.attempt, standing.fields["checkpoints"]) == (3, [1, 2])
     assert whole.obeyed == {(("demo", "job0"), 7, 8)}
@@ -56,8 +54,7 @@ def test_lines_of_any_spelling_come_to_the_same(scribe: "Scribe") -> None:
 def test_a_line_of_any_content_says_the_same_as_its_json(
     names: tuple[str, str], triggers: list[str], evidence: dict[str, Any], changes: dict[str, Any], actions: list[str]
 ) -> None:
-    in_pieces, whole = Standings(), Standings()
-    taker = Taker(in_pieces)
+    fast, whole = Standings(), Standings()
     for seq, trigger in enumerate(triggers, start=1):
         source = State.WAITING if seq > 1 else None
         states: dict[str, Any] = {"source": source, "target": State.RUNNING, "trigger": trigger}
@@ -72,26 +69,7 @@ def test_a_line_of_any_content_says_the_same_as_its_json(
             **states,
         )
         line = to_line(to_record(move, seq, 1))
-        if not taker.take(line):
-            in_pieces.take(json.loads(line))
+        take(fast, line)
         whole.take(json.loads(line))
 
-    assert in_pieces == whole
-
-
-def test_a_line_in_another_order_is_left_to_who_reads_it_whole() -> None:
-    standings = Standings()
-
-    assert not Taker(standings).take(b'{"job":"a","study":"b"}\n')
-    assert standings == Standings()
-
-
-def test_what_is_remembered_is_limited(scribe: "Scribe", monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoexp.taker._REMEMBERED", 3)
-    journal = scribe.begin()
-    journal.append([scribe.move(n, source=None, changes={"reason": str(n)}) for n in range(9)])
-    standings = Standings()
-
-    History(scribe.folder).replay(standings)
-
-    assert standings == journal.standings
+    assert fast == whole

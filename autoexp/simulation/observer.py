@@ -1,11 +1,12 @@
 """Notifications in virtual time: some come late, twice, or never."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 from autoexp.simulation.timeline import Timeline
-from autoexp.watch import Hint
+from autoexp.watch import Folder, Hint
 
 LOST, LATE, TWICE = 0.1, 0.2, 0.1
 """How often a notification fails to come, or does so later, or a second time."""
@@ -19,21 +20,22 @@ class SimulatedObserver:
     timeline: Timeline
     chance: Random
     name: str = "simulated"
-    _watched: dict[Path, Hint] = field(default_factory=dict)
+    _watched: dict[str, Hint] = field(default_factory=dict)
     _hints: dict[Hint, None] = field(default_factory=dict)
 
-    def add(self, folder: Path, hint: Hint) -> None:
+    def add(self, folder: Folder, hint: Hint) -> None:
         """Watch a directory."""
-        if folder.is_dir():
-            self._watched[folder] = hint
+        path = os.fspath(folder)
+        if path not in self._watched and os.path.isdir(path):  # noqa: PTH112 - a Path for each look is slow
+            self._watched[path] = hint
 
-    def remove(self, folder: Path) -> None:
+    def remove(self, folder: Folder) -> None:
         """Watch a directory no longer."""
-        self._watched.pop(folder, None)
+        self._watched.pop(os.fspath(folder), None)
 
     def happened(self, folder: Path) -> None:
         """Something appeared in a directory."""
-        hint, drawn = self._watched.get(folder), self.chance.random()
+        hint, drawn = self._watched.get(str(folder)), self.chance.random()
         if hint is None or drawn < LOST:
             return
         late = drawn < LOST + LATE

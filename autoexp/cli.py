@@ -14,6 +14,7 @@ DONE, FIXABLE, USAGE, BUG, TRY_LATER, INTERRUPTED = 0, 1, 2, 3, 75, 130
 REFUSALS = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "see to its permissions, or choose another place"),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, then do it again"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (ulimit -n), then do it again"),
     **dict.fromkeys((errno.EIO, errno.ESTALE), "see to its file system, then do it again"),
 }
 """What the computer may refuse anywhere, and the fix."""

@@ -5,6 +5,7 @@ actions be carried out; what comes of those are events again, until nothing is l
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -97,7 +98,7 @@ class Engine:
             self._next_sweep = now + self.sweep_s
         alarms = list(self._alarms_due(now, hints))
         self._settle([*self._look(hints, now), *alarms])
-        self.mailroom.answer(now)
+        self._answer_markers()
         while facts := self._tend():
             self._settle(facts)
         for name, problem in self.mailroom.problems.items():
@@ -109,12 +110,12 @@ class Engine:
 
     def close(self) -> None:
         """Stop watching; jobs go on by themselves."""
-        if self.lease.is_ours():
-            self.progress.problem("journal", self.upkeep.close(clock.now()))
-            self.progress.write(clock.now(), at_once=True)
-        self.observer.close()
-        self.journal.close()
-        self.lease.release()
+        with ExitStack() as closing:
+            for close in (self.lease.release, self.journal.close, self.observer.close):  # the last one first
+                closing.callback(close)
+            if self.lease.is_ours():
+                self.progress.problem("journal", self.upkeep.close(clock.now()))
+                self.progress.write(clock.now(), at_once=True)
 
     def _patience_s(self) -> float:
         now = clock.now()
@@ -331,13 +332,17 @@ class Engine:
                     actions += [(fact.key, action) for action in decision.actions]
                     changed[fact.key] = None
             self.journal.append(moves)
-            self.lease.beat(clock.now())  # what a successor does not count must not answer a marker
-            self.mailroom.answer(clock.now())
+            self._answer_markers()
             for key in changed:
                 self._note_state(key, self.registry.job(key))
             self.listener(moves)
             born = [Key(move.study, move.job) for move in moves if move.source is None]
             queue = [*self._lost_wishes(born), *self._carry_out(actions), *self._ask_touched(changed)]
+
+    def _answer_markers(self) -> None:
+        self.lease.beat(clock.now())  # what a successor does not count must not answer a marker
+        for _ in self.mailroom.answer(clock.now()):
+            self.lease.beat(clock.now())  # there may be thousands of them
 
     @staticmethod
     def _job_for(fact: Fact, ledger: Ledger) -> Job:

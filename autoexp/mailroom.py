@@ -66,10 +66,11 @@ class Mailroom:
                 move = decision.transition
                 letter.taken[key.job] = {"from": move.source, "to": move.target, "attempt": move.attempt}
 
-    def answer(self, at: float) -> None:
-        """Answer every marker that was collected: its requests have been journaled, or refused."""
+    def answer(self, at: float) -> Iterator[Path]:
+        """Answer every marker that was collected, one at a time: its requests have been journaled, or refused."""
         letters, self._open = list(self._open.values()), {}
         for letter in letters:
+            yield letter.marker.path
             folder = str(letter.marker.path.parent)
             try:
                 markers.answer(letter.marker, *_answer(letter), at)

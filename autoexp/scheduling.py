@@ -4,8 +4,8 @@ A scheduler is reached through a small port, `Scheduler`; an attempt's token is 
 `Scheduled` makes of it is an executor, and keeps these rules:
 
 Rule 1: submission.json is on disk before a client of the scheduler is started. Whoever finds one whose answer nobody
-heard waits until no client of ours is at work, then as long as the scheduler may take over a message, and then asks
-for the name. Only a scheduler that says that it has no such job is given the same attempt again.
+heard asks for the name: a job that an answer named was taken. That there is none is believed only once no client of
+ours has been at work for as long as the scheduler may take over a message; then it is given the same attempt again.
 Rule 2: no answer, and an answer that leaves a name out, is unknown, and so is a name the scheduler does not know any
 more. That an attempt is over is believed when two answers in a row say so.
 Rule 3: the claim says which of several jobs of one name is the attempt. The others are ended once there is a claim,
@@ -29,7 +29,7 @@ LONGEST_S = 900.0
 """How often it is asked while nothing happens, or while it does not answer."""
 SLOWER = 1.5
 CLOCK_SLACK_S = 600.0
-"""How far the scheduler's clock may be behind ours: a job submitted longer before its intent is not of this attempt."""
+"""How far the scheduler's clock may be behind ours: what is over, and was submitted longer before, is not ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,8 @@ class Attempt:
 
     order: Order
     answer: Answer | None = None
+    first: Entry | None = None
+    """The first of its jobs that an answer named: so it was taken, whatever later answers leave out."""
     quiet_since: float | None = None
     """Since when no client of ours is at work on its submission, which is in doubt."""
     kill_at: float | None = None
@@ -125,9 +127,11 @@ class Attempt:
         return said or any(at is not None for at in (self.quiet_since, self.kill_at, self.left_at))
 
     def take(self, said: Sequence[Entry], now: float) -> None:
-        """Keep what the scheduler says; jobs from before the submission are none of it."""
+        """Keep what the scheduler says; jobs that were over before the submission are none of it."""
         since = (self.submitted_at() or now) - CLOCK_SLACK_S
-        entries = tuple(entry for entry in said if entry.submitted_at >= since)
+        entries = tuple(entry for entry in said if entry.live or entry.submitted_at >= since)
+        if self.first is None and entries:
+            self.first = min(entries, key=lambda entry: entry.submitted_at)
         count = [entry.live for entry in entries if self.claimed() in (None, entry.id)]
         live = any(count) if count else None
         before = None if self.answer is None else self.answer.over_since
@@ -174,6 +178,11 @@ class Scheduled:
 
     def _find_out(self, attempt: Attempt, at: float) -> Event:
         order = attempt.order
+        if at >= self._asked_at + SHORTEST_S:
+            self._ask(at)
+        if attempt.first is not None:
+            attempt.quiet_since = None
+            return Submitted(at=at, attempt=order.attempt, scheduler_id=attempt.first.id)
         if not self.scheduler.is_quiet(order.token):
             return _lost(order, at, "its client is still at work")
         if attempt.quiet_since is None:
@@ -181,15 +190,9 @@ class Scheduled:
         settled_at = attempt.quiet_since + self.scheduler.message_timeout_s
         if at < settled_at:
             return _lost(order, at, "the scheduler may still be taking it")
-        if at >= self._asked_at + SHORTEST_S:
-            self._ask(at)
         if attempt.answer is None or attempt.answer.at < settled_at:
             return _lost(order, at, "the scheduler does not say whether it has it")
-        if not attempt.answer.entries:
-            return self._send(attempt, at, again=True)
-        attempt.quiet_since = None
-        first = min(attempt.answer.entries, key=lambda entry: entry.submitted_at)
-        return Submitted(at=at, attempt=order.attempt, scheduler_id=first.id)
+        return self._send(attempt, at, again=True)
 
     def adopt(self, order: Order, *, began: bool) -> None:  # noqa: ARG002 - the claim says it better
         """Take over an attempt of an earlier watcher."""

@@ -486,7 +486,8 @@ def obey(mailroom: Mailroom, ledger: Ledger, key: Key, **options: Any) -> list[s
     for who, event in asked:
         job = ledger.jobs.get(who.job) or Job(spec=ledger.jobs["one"].spec, state=State.WAITING)
         mailroom.decided(who, event, step(job, event))
-    mailroom.answer(1.0)
+    for path in mailroom.answer(1.0):
+        assert path.exists()
     return [who.job for who, _ in asked]
 
 

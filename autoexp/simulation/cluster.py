@@ -77,9 +77,15 @@ class Cluster:
     taken: Counter[str] = field(default_factory=Counter)
     """Submissions that were accepted, by name."""
     misled: set[str] = field(default_factory=set)
-    """Names of which some answer left out a job."""
+    """Names of which the last answer left out a job."""
+    lies: int = 0
+    """How often an answer left out a job."""
+    again: list[str] = field(default_factory=list)
+    """Names submitted again although the last answer left nothing out."""
     jobs: dict[str, list[Submission]] = field(default_factory=lambda: defaultdict(list))
     _tries: Counter[str] = field(default_factory=Counter)
+    _coming: set[str] = field(default_factory=set)
+    """Names of jobs that were on their way for a while."""
     _last_id: int = 0
     _denied: set[str] = field(default_factory=set)
     """Names whose jobs the last answer about them called over, whatever they were."""
@@ -89,6 +95,8 @@ class Cluster:
     def submit(self, order: Order, at: float) -> Submitted | SubmitRefused | SubmitLost:
         """Take a job, or not, and say so, or not."""
         self._tries[order.token] += 1
+        if (self.jobs[order.token] or order.token in self._coming) and order.token not in self.misled:
+            self.again.append(order.token)
         chance = self._chance("submit", order.token, self._tries[order.token])
         match self.weather.reply(self.timeline.now, chance):
             case "taken":
@@ -98,8 +106,7 @@ class Cluster:
             case "lost but taken":
                 self.take(order, chance)
             case "lost, and taken later":
-                delay_s = chance.uniform(0, self.message_timeout_s)
-                self.timeline.after(delay_s, lambda: self._take_late(order, chance))
+                self.take_late(order, chance, self.message_timeout_s)
             case "lost":
                 pass
         return SubmitLost(at=at, attempt=order.attempt, reason="the scheduler did not answer in time")
@@ -118,7 +125,8 @@ class Cluster:
         if kind == "empty":
             found = {name: [] for name in found}
         found = self._deny_one(found, kind)
-        self.misled |= {name for name, entries in found.items() if len(entries) < len(self.jobs[name])}
+        left_out = {name for name, entries in found.items() if len(entries) < len(self.jobs[name])}
+        self.misled, self.lies = self.misled - found.keys() | left_out, self.lies + len(left_out)
         return {name: [*self._past(name), *entries] for name, entries in found.items()}
 
     def end(self, name: str, ids: Collection[str], *, politely: bool) -> bool:
@@ -170,7 +178,12 @@ class Cluster:
         self._queue(job, chance.expovariate(1 / QUEUE_S))
         return job.id
 
-    def _take_late(self, order: Order, chance: Random) -> None:
+    def take_late(self, order: Order, chance: Random, within_s: float) -> None:
+        """Queue it some time later: a message is on its way."""
+        self._coming.add(order.token)
+        self.timeline.after(chance.uniform(0, within_s), lambda: self._arrive(order, chance))
+
+    def _arrive(self, order: Order, chance: Random) -> None:
         self.take(order, chance)
 
     def _new_id(self, chance: Random) -> str:

@@ -91,7 +91,7 @@ class Frail(Cluster):
         lasts_s = chance.uniform(0, 200)
         self.clients[order.token] = at + lasts_s
         if chance.random() < 0.6:
-            self.timeline.after(chance.uniform(0, lasts_s), lambda: self._take_late(order, chance))
+            self.take_late(order, chance, lasts_s)
         self.on_kill()
         raise Killed
 
@@ -348,11 +348,9 @@ def _twice(cluster: Cluster) -> Iterator[str]:
 
 
 def _submissions(moves: list[Transition], cluster: Cluster) -> Iterator[str]:
-    """One submission an attempt; a second one only after an answer that left the first one out."""
+    """One submission an attempt; another one only after an answer that left an earlier one out."""
     heard = {f"{move.job}.{move.attempt}.5eed" for move in moves if move.trigger == "submitted"}
-    for token, times in cluster.taken.items():
-        if times > 1 + (token in cluster.misled):
-            yield f"{token} was submitted {times} times"
+    yield from (f"{token} was submitted again, and the last answer had it" for token in cluster.again)
     yield from (
         f"{token} counts as submitted, and the scheduler never had it" for token in heard - cluster.taken.keys()
     )

@@ -140,6 +140,6 @@ def test_bad_weather_takes_jobs_without_saying_so_restarts_some_and_answers_badl
     lost = {token for token, outcome in outcomes.items() if isinstance(outcome, SubmitLost)}
     assert 0 < len(lost & cluster.taken.keys()) < len(lost)
     assert {None, 100} < set(answers), "none, whole, and partial answers"
-    assert cluster.misled
+    assert cluster.lies
     assert any(job.restarts for jobs in cluster.jobs.values() for job in jobs)
     assert {None, 1, 143} <= {run.code for run in cluster.runs if run.ended_at}

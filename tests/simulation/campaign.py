@@ -170,9 +170,9 @@ class Campaign:
 
     def _tear_the_journal(self) -> None:
         """Leave half a line behind, as a kill in the middle of a write does."""
-        if self.chance.random() < 0.2:
-            newest = max(segments.segment_files(self.var / "journal").items())[1]
-            with newest.open("ab") as file:
+        files = segments.segment_files(self.var / "journal")
+        if self.chance.random() < 0.2 and files:  # killed early, it has none
+            with files[max(files)].open("ab") as file:
                 file.write(b'{"v":1,"seq":')
 
     # People

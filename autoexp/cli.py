@@ -29,6 +29,7 @@ COMMANDS = {
     "mark": "drop a marker: hold, release, start, save, cancel, restart, retry, succeed, fail",
     "replay": "what the journal says of any moment, and whether it still adds up",
     "cron": "keep a folder watched: a line for cron that starts a watcher whenever there is none",
+    "convert": "make a Megatron-LM checkpoint a Hugging Face model, without Megatron or torch",
     "report": "tables and plots of a study",
     "demo": "a whole study on this computer in a few minutes",
 }

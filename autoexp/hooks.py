@@ -70,6 +70,16 @@ def prepare(call: HookCall, job_dir: Path) -> Mapping[str, JSON]:
         raise _broken(call.name, call.path, error) from error
 
 
+def run(name: str, function: str, *arguments: Any) -> Any:
+    """Call a function of one of our own hooks, by its name.
+
+    Raises:
+        AutoexpError: the hook's own answer; or it is gone, or cannot be loaded.
+    """
+    module: Any = _load(name, find(name).path)
+    return getattr(module, function)(*arguments)
+
+
 def _broken(name: str, path: str, error: BaseException) -> AutoexpError:
     """Say where a hook of the user's went wrong: one job's mishap, and no reason for the watcher to end."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]

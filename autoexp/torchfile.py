@@ -4,10 +4,14 @@ The format (torch/serialization.py, since torch 1.6): a zip whose members are st
 folder: `data.pkl`, which refers to storages by key; `data/KEY`, the bytes of each; and `byteorder`.
 """
 
+import io
+import os
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from autoexp import inert
 from autoexp.inert import NotWholeError
@@ -50,6 +54,24 @@ def check(path: Path) -> None:
     _open(path).close()
 
 
+def read_item(path: Path, start_bytes: int, length_bytes: int) -> object:
+    """Return what was saved into a part of a file; raises as `read` does."""
+    with _open_part(path, start_bytes, length_bytes) as archive:
+        return inert.unpickle(_member(archive, "data.pkl", _label(path)), _label(path))
+
+
+def item_tensor(path: Path, start_bytes: int, length_bytes: int) -> Tensor | None:
+    """Return the place of the one tensor that was saved into a part of a file, None if it is none.
+
+    Raises as `tensors` does.
+    """
+    label = f"{_label(path)} at {start_bytes}"
+    with _open_part(path, start_bytes, length_bytes) as archive:
+        value = inert.unpickle(_member(archive, "data.pkl", label), label)
+        found = _tensor(value, _checked_places(archive, label), label)
+    return None if found is None else replace(found, start_bytes=start_bytes + found.start_bytes)
+
+
 def read(path: Path) -> Mapping[str, object]:
     """Return the dictionary in the file; tensors and foreign classes are `inert.Inert`.
 
@@ -72,9 +94,7 @@ def tensors(path: Path, entries: Mapping[str, object]) -> dict[str, Tensor]:
         OSError: The file cannot be read.
     """
     with _open(path) as archive:
-        if _member(archive, "byteorder", _label(path)) != b"little":
-            raise NotWholeError(f"{_label(path)} was written by a big-endian machine")
-        places = _places(archive)
+        places = _checked_places(archive, _label(path))
     found = {name: _tensor(value, places, f"{_label(path)}: {name}") for name, value in entries.items()}
     return {name: tensor for name, tensor in found.items() if tensor is not None}
 
@@ -106,14 +126,55 @@ def _open(path: Path) -> zipfile.ZipFile:
     """
     if not path.is_file():  # a pipe is none either, and would keep us waiting
         raise NotWholeError(f"{_label(path)} is not there")
+    return _checked_zip(path, _label(path))
+
+
+@contextmanager
+def _open_part(path: Path, start_bytes: int, length_bytes: int) -> Iterator[zipfile.ZipFile]:
+    """Open a zip that is a part of a file."""
+    with _Part(path, start_bytes, length_bytes) as raw, io.BufferedReader(raw) as part:
+        yield _checked_zip(part, _label(path))
+
+
+class _Part(io.RawIOBase):
+    """A part of a file, as a file of its own."""
+
+    def __init__(self, path: Path, start_bytes: int, length_bytes: int) -> None:
+        super().__init__()
+        self._file = io.FileIO(path)
+        self._start, self._length, self._at = start_bytes, length_bytes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = max(offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence], 0)
+        return self._at
+
+    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
+        count = max(min(len(buffer), self._length - self._at), 0)
+        data = os.pread(self._file.fileno(), count, self._start + self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _checked_zip(file: Path | IO[bytes], label: str) -> zipfile.ZipFile:
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise NotWholeError(f"{_label(path)} is not a whole zip: {error}") from error
+        raise NotWholeError(f"{label} is not a whole zip: {error}") from error
     for member in archive.infolist():
         if _end_bytes(member) > archive.start_dir:
             archive.close()
-            raise NotWholeError(f"{_label(path)}: {member.filename} reaches beyond the end of the data")
+            raise NotWholeError(f"{label}: {member.filename} reaches beyond the end of the data")
     return archive
 
 
@@ -135,6 +196,12 @@ def _member(archive: zipfile.ZipFile, name: str, label: str) -> bytes:
         return archive.read(member)
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise NotWholeError(f"{label}: its {name} is damaged: {error}") from error
+
+
+def _checked_places(archive: zipfile.ZipFile, label: str) -> dict[str, tuple[int, int]]:
+    if _member(archive, "byteorder", label) != b"little":
+        raise NotWholeError(f"{label} was written by a big-endian machine")
+    return _places(archive)
 
 
 def _places(archive: zipfile.ZipFile) -> dict[str, tuple[int, int]]:

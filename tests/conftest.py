@@ -1,6 +1,7 @@
 """What many tests need: a recipe made into a planner, and a room in which the real program watches and is killed."""
 
 import gzip
+import importlib.util
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, redire
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent, indent
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -459,3 +461,21 @@ def damage() -> Callable[[Path, int, int], None]:
         path.write_bytes(data)
 
     return do
+
+
+@pytest.fixture
+def load() -> Callable[[str], ModuleType]:
+    """Load a hook the way autoexp does: by its file."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(
+            f"hook_{name}", Path(__file__).parent.parent / "hooks" / f"{name}.py"
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load

@@ -123,7 +123,8 @@ def test_what_reliability_md_names_is_there() -> None:
 def test_the_base_install_has_all_that_the_watcher_imports() -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     base = {name.partition(">")[0].replace("pyyaml", "yaml") for name in project["dependencies"]}
-    elsewhere = {TOP / "autoexp" / "trainers": {"torch", "numpy"}, TOP / "autoexp" / "report": {"matplotlib"}}
+    extras = {"trainers": {"torch", "numpy"}, "report": {"matplotlib"}, "conversion": {"numpy"}}
+    elsewhere = {TOP / "autoexp" / folder: names for folder, names in extras.items()}
     found: dict[str, set[str]] = {}
     for path in TOP.glob("autoexp/**/*.py"):
         foreign = set(imports(path)) - set(sys.stdlib_module_names) - {"autoexp"}

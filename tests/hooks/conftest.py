@@ -1,6 +1,5 @@
 import argparse
 import enum
-import importlib.util
 import math
 import os
 import random
@@ -16,22 +15,6 @@ import torch
 from torch.nn import functional
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture
-def load() -> Callable[[str], ModuleType]:
-    """Load a hook the way autoexp does: by its file."""
-
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"hook_{name}", ROOT / "hooks" / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,70 @@
+"""What the command `autoexp convert` and the hook have in common: their options, and what they tell."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autoexp.conversion import job
+from autoexp.conversion.job import Plan, Wishes
+from autoexp.conversion.weights import ITEM_BYTES
+from autoexp.conversion.writing import Told
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what a conversion may do otherwise than usual."""
+    parser.add_argument("--arch", metavar="NAME", help="the architecture, where several would do")
+    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="copy it, and cut the vocabulary to its length")
+    parser.add_argument("--vocab-size", type=int, metavar="N", help="cut the vocabulary to so many tokens")
+    parser.add_argument("--dtype", choices=tuple(ITEM_BYTES), help="the numbers' type, if not the checkpoint's")
+    parser.add_argument("--names", metavar="SCHEME", help="how the tensors are named, where there are several ways")
+
+
+def wishes_of(arguments: argparse.Namespace) -> Wishes:
+    """Read those options."""
+    return Wishes(
+        arch=arguments.arch,
+        tokenizer=arguments.tokenizer,
+        vocab_size=arguments.vocab_size,
+        dtype=arguments.dtype,
+        names=arguments.names,
+    )
+
+
+def convert(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any]:
+    """Convert, with a progress bar if somebody looks; return the manifest.
+
+    Raises:
+        AutoexpError: as `job.convert` does.
+    """
+    if (made := job.finished(checkpoint, output, wishes)) is not None:
+        return made
+    with _bar(job.plan(checkpoint, wishes).total_bytes) as told:
+        return job.convert(checkpoint, output, wishes, told)
+
+
+@contextmanager
+def _bar(total_bytes: int) -> Iterator[Told]:
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - slow to load, and only needed on a terminal
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn  # noqa: PLC0415
+
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("converting", total=total_bytes)
+        yield lambda count: bar.update(task, advance=count)
+
+
+def table(planned: Plan) -> Iterator[str]:
+    """Yield what a conversion would do, for a person to read."""
+    yield f"{planned.checkpoint}: {planned.source.format}, iteration {planned.source.iteration}"
+    yield f"{planned.config['architectures'][0]} ({planned.choice.name}: {planned.choice.why})"
+    yield f"{planned.parameters:,} parameters, {planned.total_bytes:,} bytes in {len(planned.shards)} files"
+    for shard in planned.shards:
+        yield shard.name
+        for output in shard.outputs:
+            yield f"  {output.name} {list(output.shape)} {planned.dtype or output.weight.dtype}"

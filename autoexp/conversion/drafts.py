@@ -1,0 +1,108 @@
+"""A folder that appears whole: made under another name beside its own, by one process at a time.
+
+That name says who makes it, and its time changes while they live. Another one waits for the result; or, once the maker
+is gone, takes over what is done, by a rename that only one can make.
+"""
+
+import errno
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+from autoexp import files, hosts
+
+BEAT_S = 5.0
+EXPIRY_S = 60.0
+"""How long the draft of another host, or container, stays as it is until we take its maker for dead, on our clock."""
+POLL_S = 0.2
+_numbers = count()
+
+
+@contextmanager
+def draft(target: Path, is_made: Callable[[], bool]) -> Iterator[Path | None]:
+    """Give a folder to make `target` in, with what a dead one has done; None once another one has made it.
+
+    What fails leaves nothing behind; what is killed leaves what it has done.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = _take(target, is_made)
+    if folder is None:
+        yield None
+        return
+    ended = threading.Event()
+    beating = threading.Thread(target=_beat, args=(folder, ended), daemon=True)
+    beating.start()
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        ended.set()
+        beating.join()
+
+
+def appear(folder: Path, target: Path) -> None:
+    """Give a finished folder its name, unless another one has it by now."""
+    files.sync_directory(folder)
+    try:
+        folder.rename(target)  # which replaces an empty folder
+    except OSError as error:
+        if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
+            raise
+        shutil.rmtree(folder)
+    files.sync_directory(target.parent)
+
+
+def _take(target: Path, is_made: Callable[[], bool]) -> Path | None:
+    """Take over a draft whose maker is gone, or begin one; wait while a maker lives."""
+    seen: dict[Path, tuple[int, float]] = {}
+    while not is_made():
+        left = sorted(target.parent.glob(f".{target.name}.~*.partial"))
+        if any(_lives(folder, seen) for folder in left):
+            time.sleep(POLL_S)
+            continue
+        own = target.with_name(f".{target.name}.{_us()}~{next(_numbers)}.partial")
+        for folder in left:
+            with suppress(FileNotFoundError):  # another one was quicker
+                return folder.rename(own)
+        own.mkdir()
+        return own
+    return None
+
+
+def _us() -> str:
+    """Name this very process: its boot, how that counts processes, its number and when it began."""
+    us = hosts.this_process()
+    return "~".join(("", us.boot_id, us.pid_namespace.strip("pid:[]"), str(us.pid), str(us.start_time)))
+
+
+def _beat(folder: Path, ended: threading.Event) -> None:
+    while not ended.wait(BEAT_S):
+        with suppress(FileNotFoundError):  # it has its name by now
+            os.utime(folder)
+
+
+def _lives(folder: Path, seen: dict[Path, tuple[int, float]]) -> bool:
+    """Say whether a draft's maker may live: by its process here, by the folder's time elsewhere."""
+    boot, namespace, pid, start = folder.name.split("~")[-5:-1]
+    ours = hosts.this_process()
+    if boot == ours.boot_id and namespace in ours.pid_namespace:
+        return str(hosts.start_time(int(pid))) == start
+    return _changes(folder, seen)
+
+
+def _changes(folder: Path, seen: dict[Path, tuple[int, float]]) -> bool:
+    now = time.monotonic()
+    try:
+        changed = folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return True  # somebody gave it another name just now
+    if seen.get(folder, (None,))[0] != changed:
+        seen[folder] = (changed, now)
+    return now - seen[folder][1] < EXPIRY_S

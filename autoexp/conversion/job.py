@@ -1,0 +1,273 @@
+"""One conversion, from a checkpoint's folder to a folder for transformers."""
+
+import hashlib
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import autoexp
+from autoexp import files, inert
+from autoexp.checkpoints import iterations, judge
+from autoexp.conversion import architectures, distributed, drafts, legacy, tokenizer, writing
+from autoexp.conversion.architectures import Choice
+from autoexp.conversion.outputs import Inventory, Output
+from autoexp.conversion.source import Source, refused
+from autoexp.conversion.tokenizer import Tokenizer
+from autoexp.conversion.traits import traits_of
+from autoexp.conversion.writing import Shard, Told
+from autoexp.errors import AutoexpError
+
+MANIFEST = "conversion.json"
+READERS = {"torch": legacy.read, "torch_dist": distributed.read}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a conversion is to do otherwise than usual."""
+
+    arch: str | None = None
+    tokenizer: Path | None = None
+    vocab_size: int | None = None
+    dtype: str | None = None
+    names: str | None = None
+    shard_bytes: int = writing.SHARD_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a conversion is going to do."""
+
+    checkpoint: Path
+    source: Source
+    choice: Choice
+    config: Mapping[str, Any]
+    outputs: tuple[Output, ...]
+    shards: tuple[Shard, ...]
+    dtype: str | None
+    tokenizer: Tokenizer | None
+    padded_vocab: int
+    wishes: Wishes
+
+    @property
+    def parameters(self) -> int:
+        """Count the numbers."""
+        return sum(math.prod(output.shape) for output in self.outputs)
+
+    @property
+    def total_bytes(self) -> int:
+        """Count the bytes of the weights."""
+        return sum(writing.size_of(output, self.dtype) for output in self.outputs)
+
+    def inputs(self) -> dict[str, dict[str, int]]:
+        """Tell one state of the checkpoint's files from another."""
+        return {str(path.relative_to(self.checkpoint)): _state(path) for path in self.source.files}
+
+    def fingerprint(self) -> str:
+        """Tell this plan from another one: from other files, or to another end."""
+        tensors = [(output.name, output.shape, output.transposed, output.plus_one) for output in self.outputs]
+        text = json.dumps([self.inputs(), self.config, tensors, [shard.name for shard in self.shards], self.dtype])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plan(checkpoint: Path, wishes: Wishes) -> Plan:
+    """Find out what a conversion would do; no weight is read.
+
+    Raises:
+        AutoexpError: the checkpoint is not whole, or of a kind that is not known.
+    """
+    judgement = judge(checkpoint)
+    if judgement.format not in READERS or not judgement.convertible:
+        newest = max(iterations(checkpoint).items(), default=None)
+        fix = (
+            f"give one of its iterations: {newest[1]}"
+            if newest
+            else "give an iter_ folder that Megatron-LM saved whole"
+        )
+        raise refused(f"{checkpoint} cannot be converted", f"format {judgement.format}: {judgement.why}", fix)
+    try:
+        source = READERS[judgement.format](checkpoint)
+    except (inert.NotWholeError, OSError) as error:
+        raise refused(
+            f"{checkpoint} cannot be read", str(error), "see that it stays in place, and try again"
+        ) from error
+    return _planned(checkpoint, replace(source, iteration=judgement.iteration or source.iteration), wishes)
+
+
+def _planned(checkpoint: Path, source: Source, wishes: Wishes) -> Plan:
+    words = tokenizer.read(wishes.tokenizer) if wishes.tokenizer else None
+    padded = source.weights["embedding.weight"].shape[0] if "embedding.weight" in source.weights else 0
+    source = _trimmed(_without_copy(source), wishes.vocab_size or (words.size if words else None))
+    traits = traits_of(source)
+    choice = architectures.choose(traits, wishes.arch)
+    schemes = choice.architecture.NAMES
+    if wishes.names and wishes.names not in schemes:
+        why = f"it has {', '.join(schemes)}" if schemes else "its tensors are named in one way only"
+        raise AutoexpError(f"{choice.name} has no names {wishes.names!r}", why=why, fix="leave --names out")
+    inventory = Inventory(source.weights)
+    outputs = tuple(choice.architecture.outputs(traits, inventory, wishes.names or next(iter(schemes), "")))
+    inventory.check_all_used()
+    dtype = wishes.dtype or traits.dtype
+    config = {**choice.architecture.config(traits), **_specials(words), "torch_dtype": dtype, "dtype": dtype}
+    return Plan(
+        checkpoint=checkpoint,
+        source=source,
+        choice=choice,
+        config=config,
+        outputs=outputs,
+        shards=tuple(writing.shards(outputs, wishes.dtype, wishes.shard_bytes)),
+        dtype=wishes.dtype,
+        tokenizer=words,
+        padded_vocab=padded,
+        wishes=wishes,
+    )
+
+
+def _without_copy(source: Source) -> Source:
+    """Leave out the copy of a tied embedding that the last stage of a pipeline holds."""
+    tied = source.args.get("untie_embeddings_and_output_weights") is False
+    weights = {name: each for name, each in source.weights.items() if not (tied and name == "output.weight")}
+    several = source.args.get("pipeline_model_parallel_size") not in (None, 1)
+    return replace(source, weights=weights) if several else source
+
+
+def _trimmed(source: Source, vocab_size: int | None) -> Source:
+    """Leave the padding out, that makes the vocabulary divisible among ranks."""
+    if vocab_size is None:
+        return source
+    weights = dict(source.weights)
+    for name in ("embedding.weight", "output.weight"):
+        if name in weights:
+            if not 0 < vocab_size <= weights[name].shape[0]:
+                raise refused(
+                    f"{vocab_size} tokens do not fit",
+                    f"{name} has {weights[name].shape[0]} rows",
+                    "give the tokenizer that the model was trained with",
+                )
+            weights[name] = weights[name].rows(0, vocab_size)
+    return replace(source, weights=weights)
+
+
+def _specials(words: Tokenizer | None) -> Mapping[str, int | None]:
+    """Name the tokens with a task; a checkpoint knows none, and without these a Llama would get 1 and 2."""
+    return words.specials if words else {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+
+
+def convert(checkpoint: Path, output: Path, wishes: Wishes, told: Told = lambda _: None) -> dict[str, Any]:
+    """Make `output`, unless it is made already; return its manifest.
+
+    Raises:
+        AutoexpError: the checkpoint is not whole, of a kind that is not known, or changed meanwhile; something else is
+            at `output`; or a file cannot be read or written.
+    """
+    if (made := finished(checkpoint, output, wishes)) is not None:
+        return made
+    planned = plan(checkpoint, wishes)
+    try:
+        with drafts.draft(output, lambda: finished(checkpoint, output, wishes) is not None) as draft:
+            if draft is not None:
+                _make(planned, draft, output, told)
+        made = finished(checkpoint, output, wishes)
+    except (OSError, inert.NotWholeError) as error:
+        raise refused(
+            f"{checkpoint} cannot be converted into {output}",
+            str(error),
+            "see that the checkpoint stays in place and the disk has room, and run it again",
+        ) from error
+    if made is None:
+        raise _in_the_way(output, "it is gone again")
+    return made
+
+
+def _make(planned: Plan, draft: Path, output: Path, told: Told) -> None:
+    started, before = time.monotonic(), planned.inputs()
+    writing.clear(draft, planned.shards)
+    made = writing.write_shards(draft, planned.shards, planned.dtype, planned.fingerprint(), told)
+    for name, data in _texts(planned).items():
+        made[name] = writing.write(draft / name, iter([f"{json.dumps(data, indent=2)}\n".encode()]), lambda _: None)
+    for name in planned.tokenizer.copy(draft) if planned.tokenizer else ():
+        files.sync_file(draft / name)
+        made[name] = {"bytes": (draft / name).stat().st_size, "sha256": _sha256(draft / name)}
+    if planned.inputs() != before:
+        raise refused(
+            f"{planned.checkpoint} changed while it was read", "a save goes over it", "run it again when it is done"
+        )
+    manifest = {
+        **_about(planned, output),
+        "inputs": before,
+        "outputs": made,
+        "seconds": round(time.monotonic() - started, 3),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    files.write_json(draft / MANIFEST, manifest, indent=1)
+    writing.forget_notes(draft)
+    drafts.appear(draft, output)
+
+
+def _texts(planned: Plan) -> dict[str, Any]:
+    """List the files besides the weights."""
+    specials = {name: planned.config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    texts: dict[str, Any] = {"config.json": planned.config, "generation_config.json": specials}
+    if len(planned.shards) > 1:
+        texts[writing.INDEX] = writing.index_of(planned.shards, planned.dtype)
+    return texts
+
+
+def _about(planned: Plan, output: Path) -> dict[str, Any]:
+    return {
+        "source": str(planned.checkpoint.resolve()),
+        "target": str(output.absolute()),
+        "format": planned.source.format,
+        "architecture": planned.config["architectures"][0],
+        "wishes": _spelled(planned.wishes),
+        "chosen": f"{planned.choice.name}: {planned.choice.why}",
+        "iteration": planned.source.iteration,
+        "parameters": planned.parameters,
+        "vocabulary": {"rows": planned.padded_vocab, "kept": planned.config["vocab_size"]},
+        "versions": {"autoexp": autoexp.__version__, "python": sys.version.split()[0]},
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def finished(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any] | None:
+    """Return the manifest of a whole output of this very checkpoint; None when nothing is there.
+
+    Raises:
+        AutoexpError: something else is there.
+    """
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads((output / MANIFEST).read_bytes())
+        torn = [name for name, made in manifest["outputs"].items() if (output / name).stat().st_size != made["bytes"]]
+        same = manifest["source"] == str(checkpoint.resolve()) and manifest["wishes"] == _spelled(wishes)
+        if checkpoint.exists():  # else it was deleted since, and its path must do
+            same = same and all(_state(checkpoint / name) == was for name, was in manifest["inputs"].items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _in_the_way(output, f"it is no finished conversion: {type(error).__name__} {error}") from error
+    if torn or not same:
+        raise _in_the_way(output, f"{torn[0]} is cut" if torn else "it was made of another checkpoint, or otherwise")
+    return manifest
+
+
+def _spelled(wishes: Wishes) -> dict[str, Any]:
+    return {name: value if value is None else str(value) for name, value in asdict(wishes).items()}
+
+
+def _state(path: Path) -> dict[str, int]:
+    """Tell one state of a file from another."""
+    status = path.stat()
+    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _in_the_way(output: Path, why: str) -> AutoexpError:
+    return AutoexpError(f"{output} is in the way", why=why, fix=f"rm -r {output}, or give another folder")

@@ -1,0 +1,52 @@
+"""A checkpoint as converters see it: what the training was told, and its weights under our names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoexp.conversion.weights import ITEM_BYTES, Weight
+from autoexp.errors import AutoexpError
+from autoexp.torchfile import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A checkpoint whose weights are known and not read."""
+
+    format: str
+    iteration: int | None
+    args: Mapping[str, object]
+    """Megatron-LM's own arguments of the training."""
+    weights: Mapping[str, Weight]
+    """By the names of `names.canonical`, each layer and expert for itself."""
+    files: tuple[Path, ...]
+    """What the weights are in."""
+
+
+def refused(what: str, why: str, fix: str = "") -> AutoexpError:
+    """Say why a checkpoint is not converted."""
+    return AutoexpError(what, why=why, fix=fix or "convert it with another tool, or ask for the layout to be added")
+
+
+def checked(key: str, tensor: Tensor | None) -> Tensor:
+    """Make sure that a weight is one we can read.
+
+    Raises:
+        AutoexpError: it is no tensor, or of another number type or order.
+    """
+    if tensor is None:
+        raise refused(f"{key} is no tensor", "weights are plain tensors of numbers")
+    if tensor.dtype not in ITEM_BYTES or not tensor.contiguous:
+        kind = tensor.dtype if tensor.contiguous else "not laid out in rows"
+        raise refused(f"{key} is {kind}", f"weights in rows of {', '.join(ITEM_BYTES)} are read")
+    return tensor
+
+
+def check_version(version: object) -> None:
+    """Before 2.0 the rows of query, key and value lay in another order (megatron/legacy/checkpointing.py)."""
+    if not isinstance(version, int | float) or not 2.0 <= version < 4.0:  # noqa: PLR2004 - what is known
+        raise refused(
+            f"checkpoint_version is {version!r}",
+            "the order of rows is known for 2.0 and 3.0",
+            "load it and save it again with a newer Megatron-LM",
+        )

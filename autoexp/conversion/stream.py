@@ -1,0 +1,128 @@
+"""The bytes of a result's tensors, a few megabytes at a time, read from where the checkpoint has them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from autoexp.conversion.outputs import Output
+from autoexp.conversion.weights import Piece, Weight
+from autoexp.errors import AutoexpError
+from autoexp.inert import NotWholeError
+
+try:
+    import numpy as np
+    import numpy.typing as npt
+except ModuleNotFoundError as error:
+    raise AutoexpError(
+        "checkpoints cannot be converted here", why="numpy is not installed", fix="pip install 'autoexp[convert]'"
+    ) from error
+
+CHUNK_BYTES = 8 << 20
+Bits = npt.NDArray[np.uint16 | np.uint32]
+"""Numbers as their bits: numpy has no bfloat16, and copying needs none."""
+_BITS = {"float32": np.uint32, "float16": np.uint16, "bfloat16": np.uint16}
+
+
+class Files:
+    """Open files to be read from at any place; each is opened once."""
+
+    def __init__(self) -> None:
+        self._open: dict[Path, int] = {}
+
+    def read(self, path: Path, start_bytes: int, into: memoryview) -> None:
+        """Fill a buffer.
+
+        Raises:
+            NotWholeError: the file ends before.
+            OSError: it cannot be read.
+        """
+        if path not in self._open:
+            self._open[path] = os.open(path, os.O_RDONLY)
+        done = 0
+        while done < len(into):
+            count = os.preadv(self._open[path], [into[done:]], start_bytes + done)
+            if count == 0:
+                raise NotWholeError(f"{path} was cut while it was read")
+            done += count
+
+    def close(self) -> None:
+        """Close them all."""
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+
+
+def chunks(output: Output, dtype: str, files: Files) -> Iterator[memoryview]:
+    """Yield a tensor's bytes in order, as numbers of a type; each chunk is good until the one after the next.
+
+    Raises:
+        NotWholeError: a file was cut.
+        OSError: one cannot be read.
+    """
+    weight = output.weight
+    if output.transposed:
+        whole = np.concatenate([block.copy() for block in _blocks(weight, files)])
+        blocks = iter([np.ascontiguousarray(whole.T)])
+    else:
+        blocks = _blocks(weight, files)
+    for block in blocks:
+        if output.plus_one or dtype != weight.dtype:
+            floats = to_float32(block, weight.dtype) + np.float32(output.plus_one)
+            yield from_float32(floats, dtype).data.cast("B")
+        else:
+            yield block.data.cast("B")
+
+
+def _blocks(weight: Weight, files: Files) -> Iterator[Bits]:
+    """Yield some rows after the others, from two buffers in turn."""
+    count, width = weight.shape[0], _width(weight.shape)
+    row_bytes = width * weight.item_bytes
+    most = max(min(CHUNK_BYTES // max(row_bytes, 1), count), 1)
+    buffers = [np.empty((most, width), _BITS[weight.dtype]) for _ in range(2 if most < count else 1)]
+    pieces = sorted(weight.pieces, key=lambda piece: piece.offset)
+    for turn, first in enumerate(range(0, count, most)):
+        last = min(first + most, count)
+        block = buffers[turn % 2][: last - first]
+        for piece in pieces:
+            begin, end = max(first, piece.offset[0]), min(last, piece.offset[0] + piece.shape[0])
+            if begin < end:
+                _read_rows(piece, begin, block[begin - first : end - first], files)
+        yield block
+
+
+def _read_rows(piece: Piece, begin: int, block: Bits, files: Files) -> None:
+    """Read as many rows of a piece as a block has, from row `begin` of the whole on, to their columns."""
+    width = _width(piece.shape)
+    start = piece.start_bytes + (begin - piece.offset[0]) * width * block.itemsize
+    if width == block.shape[1]:
+        files.read(piece.file, start, block.data.cast("B"))
+        return
+    part = np.empty((len(block), width), block.dtype)
+    files.read(piece.file, start, part.data.cast("B"))
+    column = piece.offset[1]
+    block[:, column : column + width] = part
+
+
+def _width(shape: tuple[int, ...]) -> int:
+    width = 1
+    for size in shape[1:]:
+        width *= size
+    return width
+
+
+def to_float32(bits: Bits, dtype: str) -> npt.NDArray[np.float32]:
+    """Read numbers from their bits: bfloat16 is the upper half of a float32."""
+    if dtype == "bfloat16":
+        return (bits.astype(np.uint32) << 16).view(np.float32)
+    return bits.view(np.float16).astype(np.float32) if dtype == "float16" else bits.view(np.float32)
+
+
+def from_float32(values: npt.NDArray[np.float32], dtype: str) -> Bits:
+    """Round numbers to a type, to the even neighbour where two are as near."""
+    if dtype == "float32":
+        return values.view(np.uint32)
+    if dtype == "float16":
+        return values.astype(np.float16).view(np.uint16)
+    bits = values.view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(values), 0x7FC0, rounded).astype(np.uint16)

@@ -1,0 +1,248 @@
+"""What kind of model a checkpoint holds: read from what the training was told, and from its weights' names and shapes.
+
+Where both say something, the weights count: `num_query_groups` is often stored as 1, and the vocabulary's size as what
+it was before padding. What changes the model's output and is not known here is refused, never ignored.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoexp.conversion.source import Source, refused
+from autoexp.conversion.weights import Weight
+
+_PLAIN: dict[str, tuple[object, ...]] = {
+    "mtp_num_layers": (None, 0),
+    "multi_latent_attention": (False, None),
+    "attention_output_gate": (False, None),
+    "experimental_attention_variant": (None,),
+    "linear_attention_freq": (None,),
+    "is_hybrid_model": (False, None),
+    "heterogeneous_layers_config_path": (None,),
+    "heterogeneous_layers_config_encoded_json": (None,),
+    "apply_residual_connection_post_layernorm": (False, None),
+    "softmax_type": ("vanilla", None),
+    "rope_type": ("rope", None),
+    "rotary_interleaved": (False, None),
+    "qk_l2_norm": (False, None),
+    "no_rope_freq": (None,),
+    "mrope_section": (None,),
+    "window_attn_skip_freq": (None,),
+    "squared_relu": (False, None),
+    "quick_geglu": (False, None),
+    "xielu": (False, None),
+    "glu_linear_offset": (0.0, None),
+    "activation_func_clamp_value": (None,),
+    "moe_layer_freq": (1, None),
+    "moe_shared_expert_intermediate_size": (None, 0),
+    "moe_router_score_function": ("softmax", None),
+    "moe_router_topk_scaling_factor": (None,),
+    "moe_router_num_groups": (None,),
+    "moe_router_pre_softmax": (False, None),
+    "moe_router_enable_expert_bias": (False, None),
+    "moe_latent_size": (None,),
+    "moe_apply_probs_on_input": (False, None),
+}
+"""Options that change what a model computes, and the values at which they do not."""
+
+LEGACY_ROTARY_BASE = 10000.0
+"""Legacy models ignore --rotary-base (megatron/legacy/model/language_model.py)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """A decoder's sizes and kinds of layers."""
+
+    hidden: int
+    ffn: int
+    layers: int
+    heads: int
+    groups: int
+    """Key-value heads."""
+    head: int
+    """The width of one head."""
+    vocab: int
+    """Rows of the embedding, padding included."""
+    positions: int
+    norm: str
+    """RMSNorm or LayerNorm."""
+    norm_epsilon: float
+    one_centred: bool
+    """Norms are kept as their distance from 1."""
+    rotary: bool
+    rotary_base: float
+    rotary_percent: float
+    rope_scaling: Mapping[str, object] | None
+    """As transformers spells it."""
+    gated: bool
+    activation: str
+    """As transformers calls it."""
+    qkv_bias: bool
+    out_bias: bool
+    mlp_bias: bool
+    qk_norm: bool
+    window: int | None
+    """How many tokens back attention reaches, itself included."""
+    experts: int
+    experts_per_token: int
+    tied: bool
+    dtype: str
+
+
+def traits_of(source: Source) -> Traits:
+    """Read what kind of model it is.
+
+    Raises:
+        AutoexpError: an option is set that changes the model in a way that is not known here.
+    """
+    args, weights = source.args, source.weights
+    for name, plain in _PLAIN.items():
+        if args.get(name, plain[0]) not in plain:
+            raise refused(f"{name} is {args[name]!r}", f"only {plain[0]!r} is converted")
+    embedding, first = _needed(weights, "embedding.weight"), _needed(weights, "layers.0.attention.qkv.weight")
+    layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
+    if layers != _whole(args, "num_layers"):
+        raise refused(f"num_layers is {args.get('num_layers')!r}", f"the files hold {layers} layers")
+    heads, head = _whole(args, "num_attention_heads"), _whole(args, "kv_channels")
+    gated = _flag(args, "swiglu")
+    experts = args.get("num_experts") or 0
+    _check_vocabulary(args, embedding)
+    fc1 = _needed(weights, "layers.0.experts.0.fc1.weight" if experts else "layers.0.mlp.fc1.weight")
+    return Traits(
+        hidden=embedding.shape[1],
+        ffn=fc1.shape[0] // (2 if gated else 1),
+        layers=layers,
+        heads=heads,
+        groups=_groups(first, heads, head, args),
+        head=head,
+        vocab=embedding.shape[0],
+        positions=_whole(args, "max_position_embeddings"),
+        norm=_norm(args),
+        norm_epsilon=_epsilon(args),
+        one_centred=bool(args.get("layernorm_zero_centered_gamma") or args.get("apply_layernorm_1p")),
+        rotary=_is_rotary(args),
+        rotary_base=_rotary_base(args),
+        rotary_percent=_number(args, "rotary_percent", default=1.0),
+        rope_scaling=_rope_scaling(args),
+        gated=gated,
+        activation=_activation(args, gated=gated, biased="layers.0.mlp.fc1.bias" in weights),
+        qkv_bias="layers.0.attention.qkv.bias" in weights,
+        out_bias="layers.0.attention.out.bias" in weights,
+        mlp_bias="layers.0.mlp.fc1.bias" in weights,
+        qk_norm="layers.0.attention.q_norm.weight" in weights,
+        window=_window(args),
+        experts=int(experts) if isinstance(experts, int) else 0,
+        experts_per_token=_whole(args, "moe_router_topk") if experts else 0,
+        tied=not _flag(args, "untie_embeddings_and_output_weights"),
+        dtype=embedding.dtype,
+    )
+
+
+def _needed(weights: Mapping[str, Weight], name: str) -> Weight:
+    if name not in weights:
+        raise refused(f"{name} is missing", "every model has it")
+    return weights[name]
+
+
+def _groups(qkv: Weight, heads: int, head: int, args: Mapping[str, object]) -> int:
+    """Count the key-value heads by the rows that are there: a query each head, a key and a value each group."""
+    groups, rest = divmod(qkv.shape[0] - heads * head, 2 * head)
+    if rest or groups < 1 or heads % groups:
+        raise refused(
+            f"the query, key and value of a layer have {qkv.shape[0]} rows",
+            f"{heads} heads of {head} leave no whole groups; tensor-parallel ranks may have shared a group",
+        )
+    told = args.get("num_query_groups")
+    if args.get("group_query_attention") and told != groups:
+        raise refused(f"num_query_groups is {told!r}", f"the files hold {groups}")
+    return groups
+
+
+def _whole(args: Mapping[str, Any], name: str) -> int:
+    value = args.get(name)
+    if not isinstance(value, int) or value < 1:
+        raise refused(f"{name} is {value!r}", "a model needs a positive whole number")
+    return value
+
+
+def _number(args: Mapping[str, Any], *names: str, default: float | None = None) -> float:
+    """Read a number that has had several names."""
+    value = next((args[name] for name in names if args.get(name) is not None), default)
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise refused(f"{names[0]} is {value!r}", "a model needs a positive number")
+    return float(value)
+
+
+def _flag(args: Mapping[str, object], name: str) -> bool:
+    value = args.get(name)
+    if not isinstance(value, bool):
+        raise refused(f"{name} is {value!r}", "it must be true or false")
+    return value
+
+
+def _norm(args: Mapping[str, object]) -> str:
+    norm = args.get("normalization")
+    if norm not in ("RMSNorm", "LayerNorm"):
+        raise refused(f"normalization is {norm!r}", "RMSNorm and LayerNorm are converted")
+    return str(norm)
+
+
+def _epsilon(args: Mapping[str, Any]) -> float:
+    """Megatron-LM calls it norm_epsilon up to core 0.15, and layernorm_epsilon since."""
+    found = {name: args[name] for name in ("layernorm_epsilon", "norm_epsilon") if args.get(name) is not None}
+    if len(set(found.values())) > 1:
+        raise refused(f"there are two epsilons, {found}", "one of them is wrong")
+    return _number(args, "layernorm_epsilon", "norm_epsilon")
+
+
+def _check_vocabulary(args: Mapping[str, object], embedding: Weight) -> None:
+    """`vocab_size` itself is often absent, or off by one."""
+    told = args.get("padded_vocab_size")
+    if isinstance(told, int) and embedding.shape[0] > told:
+        raise refused(f"padded_vocab_size is {told}", f"the embedding has {embedding.shape[0]} rows")
+
+
+def _is_rotary(args: Mapping[str, object]) -> bool:
+    kind = "rope" if args.get("use_rotary_position_embeddings") else args.get("position_embedding_type")
+    if kind not in ("rope", "learned_absolute"):
+        raise refused(f"position_embedding_type is {kind!r}", "rope and learned_absolute are converted")
+    return kind == "rope"
+
+
+def _rotary_base(args: Mapping[str, object]) -> float:
+    if args.get("use_legacy_models"):
+        return LEGACY_ROTARY_BASE
+    return _number(args, "rotary_base") if _is_rotary(args) else LEGACY_ROTARY_BASE
+
+
+def _rope_scaling(args: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Spell what stretches positions; the numbers but the factor are fixed in Megatron-LM (rotary_pos_embedding.py)."""
+    interpolated = args.get("rotary_seq_len_interpolation_factor")
+    if args.get("use_rope_scaling"):
+        if interpolated not in (None, 1):
+            raise refused("use_rope_scaling and an interpolation factor are both set", "no config says both")
+        factor = _number(args, "rope_scaling_factor", default=8.0)
+        corners = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+        return {"rope_type": "llama3", "factor": factor, **corners}
+    if interpolated not in (None, 1):
+        return {"rope_type": "linear", "factor": _number(args, "rotary_seq_len_interpolation_factor")}
+    return None
+
+
+def _activation(args: Mapping[str, object], *, gated: bool, biased: bool) -> str:
+    """Name it; the fused kernel of GELU with a bias is its tanh approximation (fusions/fused_bias_gelu.py)."""
+    if gated:
+        return "silu"
+    fused = args.get("bias_gelu_fusion", True) and biased
+    return "gelu_new" if fused or args.get("openai_gelu") else "gelu"
+
+
+def _window(args: Mapping[str, object]) -> int | None:
+    """Count the tokens attention reaches: Megatron-LM names how many there are beside the token itself."""
+    window = args.get("window_size")
+    if window is None:
+        return None
+    if not (isinstance(window, tuple | list) and len(window) == 2 and window[1] == 0 and isinstance(window[0], int)):  # noqa: PLR2004 - left and right
+        raise refused(f"window_size is {window!r}", "windows into the past are converted")
+    return int(window[0]) + 1

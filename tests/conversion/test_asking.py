@@ -1,0 +1,27 @@
+import argparse
+from pathlib import Path
+
+from autoexp.conversion import asking, job
+from autoexp.conversion.job import Wishes
+from tests.conversion.megatron import Model, save_torch
+
+
+def test_the_options_are_the_wishes() -> None:
+    parser = argparse.ArgumentParser()
+    asking.add_options(parser)
+    words = ["--arch", "mistral", "--tokenizer", "t", "--vocab-size", "7", "--dtype", "bfloat16", "--names", "q_norm"]
+
+    assert asking.wishes_of(parser.parse_args([])) == Wishes()
+    assert asking.wishes_of(parser.parse_args(words)) == Wishes(
+        arch="mistral", tokenizer=Path("t"), vocab_size=7, dtype="bfloat16", names="q_norm"
+    )
+
+
+def test_the_table_names_every_tensor(tmp_path: Path) -> None:
+    planned = job.plan(save_torch(Model(), tmp_path / "iter_0000006"), Wishes())
+
+    lines = list(asking.table(planned))
+
+    assert lines[1].startswith("LlamaForCausalLM (llama: the first of those that fit; mistral would do too")
+    assert "  model.layers.2.self_attn.k_proj.weight [24, 32] float32" in lines
+    assert len(lines) == 4 + len(planned.outputs)

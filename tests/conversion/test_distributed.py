@@ -1,0 +1,71 @@
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.distributed.checkpoint.metadata import Metadata
+
+from autoexp.conversion import distributed
+from autoexp.errors import AutoexpError
+from autoexp.inert import NotWholeError
+from tests.conversion.megatron import Model, save_dist
+
+
+def changed(folder: Path, change: Any) -> Path:
+    """Change a checkpoint's index."""
+    metadata: Metadata = pickle.loads((folder / ".metadata").read_bytes())  # noqa: S301 - written just now
+    change(metadata)
+    (folder / ".metadata").write_bytes(pickle.dumps(metadata))
+    return folder
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_layers_and_experts_become_weights_of_their_own(tmp_path: Path, *, numbered: bool) -> None:
+    source = distributed.read(save_dist(Model(kind="mixtral"), tmp_path / "iter_0000006", numbered=numbered))
+
+    assert source.weights["layers.2.experts.3.fc1.weight"].shape == (80, 32)
+    assert source.weights["layers.2.attention_norm.weight"].shape == (32,)
+    assert all(weight.is_whole() for weight in source.weights.values())
+    assert (source.format, source.iteration) == ("torch_dist", 6)
+
+
+def test_an_index_that_points_outside_is_refused(tmp_path: Path) -> None:
+    def point_outside(metadata: Metadata) -> None:
+        for place in metadata.storage_data.values():
+            place.relative_path = "../x"
+
+    folder = changed(save_dist(Model(), tmp_path / "iter_0000006"), point_outside)
+
+    with pytest.raises(NotWholeError, match="points outside"):
+        distributed.read(folder)
+
+
+def test_an_index_that_leaves_a_piece_out_is_refused(tmp_path: Path) -> None:
+    def forget(metadata: Metadata) -> None:
+        for key in [key for key in metadata.storage_data if key.fqn == "output_layer.weight"]:
+            del metadata.storage_data[key]
+
+    folder = changed(save_dist(Model(), tmp_path / "iter_0000006"), forget)
+
+    with pytest.raises(NotWholeError, match=r"does not say where output_layer\.weight"):
+        distributed.read(folder)
+
+
+def test_a_piece_of_another_shape_than_its_index_says_is_refused(tmp_path: Path) -> None:
+    def grow(metadata: Metadata) -> None:
+        item: Any = metadata.state_dict_metadata["output_layer.weight"]
+        item.chunks[0].sizes = torch.Size((65, 32))
+
+    folder = changed(save_dist(Model(), tmp_path / "iter_0000006"), grow)
+
+    with pytest.raises(NotWholeError, match="is to have"):
+        distributed.read(folder)
+
+
+def test_without_a_version_nothing_is_read(tmp_path: Path) -> None:
+    folder = save_dist(Model(), tmp_path / "iter_0000006")
+    torch.save({"args": None, "iteration": 6}, folder / "common.pt")
+
+    with pytest.raises(AutoexpError, match="checkpoint_version"):
+        distributed.read(folder)

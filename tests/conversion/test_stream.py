@@ -1,0 +1,72 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoexp.conversion import stream
+from autoexp.conversion.outputs import Output
+from autoexp.conversion.stream import Files, chunks, from_float32, to_float32
+from autoexp.conversion.weights import Piece, Weight
+from autoexp.inert import NotWholeError
+
+FLOATS = st.lists(st.floats(width=32), min_size=1, max_size=20)
+
+
+@given(FLOATS, st.sampled_from([torch.bfloat16, torch.float16]))
+def test_numbers_are_rounded_as_torch_rounds_them(values: list[float], dtype: torch.dtype) -> None:
+    with np.errstate(over="ignore"):
+        bits = from_float32(np.array(values, np.float32), str(dtype)[6:])
+    want = torch.tensor(values, dtype=torch.float32).to(dtype)
+
+    back = torch.from_numpy(to_float32(bits, str(dtype)[6:]))
+
+    assert torch.equal(back.isnan(), want.isnan())
+    assert torch.equal(back.nan_to_num(), want.float().nan_to_num())
+
+
+def written(folder: Path, array: np.ndarray) -> Path:
+    path = folder / "numbers"
+    path.write_bytes(array.tobytes())
+    return path
+
+
+def read(output: Output, dtype: str = "float32") -> np.ndarray:
+    files = Files()
+    data = b"".join(bytes(chunk) for chunk in chunks(output, dtype, files))
+    files.close()
+    return np.frombuffer(data, np.float32).reshape(output.shape)
+
+
+@pytest.mark.parametrize("most", [1, 50, 1 << 20])
+@pytest.mark.parametrize("options", [{}, {"transposed": True}, {"plus_one": True}])
+def test_pieces_are_read_to_their_place_however_small_the_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(stream, "CHUNK_BYTES", most)
+    numbers = np.arange(60, dtype=np.float32)
+    file = written(tmp_path, numbers)
+    left, right = (Piece(file, 0, (0, 0), (10, 2)), Piece(file, 80, (0, 2), (10, 4)))
+    whole = np.concatenate([numbers[:20].reshape(10, 2), numbers[20:].reshape(10, 4)], 1)
+
+    found = read(Output(name="x", weight=Weight("float32", (10, 6), (left, right)), **options))
+
+    want = whole + 1 if options.get("plus_one") else whole
+    assert (found == (want.T if options.get("transposed") else want)).all()
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    file = written(tmp_path, np.zeros(5, np.float32))
+    weight = Weight("float32", (6,), (Piece(file, 0, (0,), (6,)),))
+
+    with pytest.raises(NotWholeError, match="was cut while it was read"):
+        read(Output(name="x", weight=weight))
+
+
+def test_infinity_stays_what_it_is() -> None:
+    for dtype in ("bfloat16", "float16"):
+        assert math.isinf(to_float32(from_float32(np.array([math.inf], np.float32), dtype), dtype)[0])

@@ -1,0 +1,101 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoexp.conversion import legacy
+from autoexp.conversion.traits import Traits, traits_of
+from autoexp.errors import AutoexpError
+from tests.conversion.megatron import Model, save_torch
+
+
+def traits(folder: Path, kind: str = "llama", told: dict[str, Any] | None = None) -> Traits:
+    source = legacy.read(save_torch(Model(kind=kind), folder / "iter_0000006"))
+    return traits_of(replace(source, args={**source.args, **(told or {})}))
+
+
+def test_the_weights_say_how_many_keys_there_are_where_the_arguments_are_stale(tmp_path: Path) -> None:
+    assert traits(tmp_path / "a", "gpt2").groups == 4
+    assert traits(tmp_path / "b", "llama").groups == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "activation"),
+    [
+        ({"bias_gelu_fusion": True}, "gelu_new"),
+        ({"bias_gelu_fusion": False}, "gelu"),
+        ({"bias_gelu_fusion": False, "openai_gelu": True}, "gelu_new"),
+    ],
+)
+def test_the_fused_kernel_is_another_activation(tmp_path: Path, told: dict[str, Any], activation: str) -> None:
+    assert traits(tmp_path, "gpt2", told).activation == activation
+
+
+@pytest.mark.parametrize(
+    ("told", "scaling"),
+    [
+        ({}, None),
+        ({"rotary_seq_len_interpolation_factor": 2}, {"rope_type": "linear", "factor": 2.0}),
+        (
+            {"use_rope_scaling": True, "rope_scaling_factor": 8.0},
+            {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192,
+            },
+        ),
+    ],
+)
+def test_what_stretches_positions_is_spelled_as_transformers_does(
+    tmp_path: Path, told: dict[str, Any], scaling: dict[str, Any] | None
+) -> None:
+    assert traits(tmp_path, told=told).rope_scaling == scaling
+
+
+def test_the_older_name_of_the_epsilon_is_read_too(tmp_path: Path) -> None:
+    assert traits(tmp_path, told={"layernorm_epsilon": None, "norm_epsilon": 7e-6}).norm_epsilon == 7e-6
+
+
+def test_a_window_reaches_the_token_itself_and_those_before_it(tmp_path: Path) -> None:
+    assert traits(tmp_path, told={"window_size": (127, 0)}).window == 128
+
+
+def test_legacy_models_turn_by_ten_thousand_whatever_they_were_told(tmp_path: Path) -> None:
+    assert traits(tmp_path, told={"use_legacy_models": True}).rotary_base == 10000
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ({"normalization": None}, "normalization"),
+        ({"normalization": "L2"}, "normalization"),
+        ({"swiglu": None}, "swiglu"),
+        ({"untie_embeddings_and_output_weights": None}, "untie_embeddings_and_output_weights"),
+        ({"position_embedding_type": "alibi"}, "position_embedding_type"),
+        ({"rotary_interleaved": True}, "rotary_interleaved"),
+        ({"rotary_base": None}, "rotary_base"),
+        ({"window_size": (128, 1)}, "window_size"),
+        ({"layernorm_epsilon": None}, "epsilon"),
+        ({"layernorm_epsilon": 1e-5, "norm_epsilon": 1e-6}, "epsilon"),
+        ({"padded_vocab_size": 32}, "padded_vocab_size"),
+        ({"kv_channels": 7}, "rows"),
+        ({"kv_channels": None}, "kv_channels"),
+        ({"num_layers": 4}, "num_layers"),
+        ({"num_attention_heads": "4"}, "num_attention_heads"),
+        ({"num_query_groups": 4}, "num_query_groups"),
+        ({"use_rope_scaling": True, "rotary_seq_len_interpolation_factor": 2}, "use_rope_scaling"),
+        ({"multi_latent_attention": True}, "multi_latent_attention"),
+        ({"squared_relu": True}, "squared_relu"),
+        ({"mtp_num_layers": 1}, "mtp_num_layers"),
+        ({"moe_router_pre_softmax": True}, "moe_router_pre_softmax"),
+        ({"moe_shared_expert_intermediate_size": 64}, "moe_shared_expert_intermediate_size"),
+    ],
+)
+def test_what_changes_a_model_in_an_unknown_way_is_refused_by_its_name(
+    tmp_path: Path, told: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(AutoexpError, match=name):
+        traits(tmp_path, told=told)

@@ -39,8 +39,8 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any]:
     Raises:
         AutoexpError: as `job.convert` does.
     """
-    if (made := job.finished(checkpoint, output, wishes)) is not None:
-        return made
+    if job.finished(checkpoint, output, wishes) is not None:
+        return job.convert(checkpoint, output, wishes)
     with _bar(job.plan(checkpoint, wishes).total_bytes) as told:
         return job.convert(checkpoint, output, wishes, told)
 

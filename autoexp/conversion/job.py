@@ -3,10 +3,10 @@
 import hashlib
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from autoexp.conversion import architectures, distributed, drafts, legacy, token
 from autoexp.conversion.architectures import Choice
 from autoexp.conversion.outputs import Inventory, Output
 from autoexp.conversion.source import Source, refused
+from autoexp.conversion.stream import Files
 from autoexp.conversion.tokenizer import Tokenizer
 from autoexp.conversion.traits import traits_of
 from autoexp.conversion.writing import Shard, Told
@@ -165,48 +166,70 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes, told: Told = lambda 
         AutoexpError: the checkpoint is not whole, of a kind that is not known, or changed meanwhile; something else is
             at `output`; or a file cannot be read or written.
     """
-    if (made := finished(checkpoint, output, wishes)) is not None:
-        return made
-    planned = plan(checkpoint, wishes)
+    made = finished(checkpoint, output, wishes)
     try:
-        with drafts.draft(output, lambda: finished(checkpoint, output, wishes) is not None) as draft:
-            if draft is not None:
-                _make(planned, draft, output, told)
-        made = finished(checkpoint, output, wishes)
+        if made is None:
+            _make_once(plan(checkpoint, wishes), output, told)
+            made = finished(checkpoint, output, wishes)
+        if made is None:
+            raise _in_the_way(output, "it is gone again")
+        return _hashed(output, made)
     except (OSError, inert.NotWholeError) as error:
         raise refused(
             f"{checkpoint} cannot be converted into {output}",
             str(error),
             "see that the checkpoint stays in place and the disk has room, and run it again",
         ) from error
-    if made is None:
-        raise _in_the_way(output, "it is gone again")
-    return made
+
+
+def _make_once(planned: Plan, output: Path, told: Told) -> None:
+    """Make it, or wait for another one that does."""
+    with drafts.draft(output, lambda: finished(planned.checkpoint, output, planned.wishes) is not None) as draft:
+        if draft is not None:
+            _make(planned, draft, output, told)
 
 
 def _make(planned: Plan, draft: Path, output: Path, told: Told) -> None:
     started, before = time.monotonic(), planned.inputs()
     writing.clear(draft, planned.shards)
-    made = writing.write_shards(draft, planned.shards, planned.dtype, planned.fingerprint(), told)
+    sizes = writing.write_shards(draft, planned.shards, planned.dtype, planned.fingerprint(), told)
     for name, data in _texts(planned).items():
-        made[name] = writing.write(draft / name, iter([f"{json.dumps(data, indent=2)}\n".encode()]), lambda _: None)
+        text = f"{json.dumps(data, indent=2)}\n".encode()
+        sizes[name] = writing.write(draft / name, [text], lambda _: None, Files())
     for name in planned.tokenizer.copy(draft) if planned.tokenizer else ():
         files.sync_file(draft / name)
-        made[name] = {"bytes": (draft / name).stat().st_size, "sha256": _sha256(draft / name)}
+        sizes[name] = (draft / name).stat().st_size
     if planned.inputs() != before:
-        raise refused(
-            f"{planned.checkpoint} changed while it was read", "a save goes over it", "run it again when it is done"
-        )
+        what = f"{planned.checkpoint} changed while it was read"
+        raise refused(what, "a save goes over it", "run it again when it is done")
     manifest = {
         **_about(planned, output),
         "inputs": before,
-        "outputs": made,
+        "outputs": {name: {"bytes": size, "sha256": None} for name, size in sizes.items()},
         "seconds": round(time.monotonic() - started, 3),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": _peak_bytes(),
     }
     files.write_json(draft / MANIFEST, manifest, indent=1)
     writing.forget_notes(draft)
     drafts.appear(draft, output)
+
+
+def _peak_bytes() -> int:
+    """Return the most memory we had; what getrusage says may be our parent's."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def _hashed(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Add what is slow to know, once the model can be used: each file's SHA-256."""
+    made = manifest["outputs"]
+    if all(each["sha256"] for each in made.values()):
+        return manifest
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(lambda name: _sha256(output / name), made)
+    outputs = {name: {**made[name], "sha256": found} for name, found in zip(made, hashes, strict=True)}
+    files.write_json(output / MANIFEST, {**manifest, "outputs": outputs}, indent=1)
+    return {**manifest, "outputs": outputs}
 
 
 def _texts(planned: Plan) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The bytes of a result's tensors, a few megabytes at a time, read from where the checkpoint has them."""
 
+import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from autoexp.conversion.outputs import Output
@@ -23,11 +25,26 @@ Bits = npt.NDArray[np.uint16 | np.uint32]
 _BITS = {"float32": np.uint32, "float16": np.uint16, "bfloat16": np.uint16}
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bytes that stand in a file as they are to stand in the result."""
+
+    path: Path
+    start_bytes: int
+    length_bytes: int
+
+
 class Files:
     """Open files to be read from at any place; each is opened once."""
 
     def __init__(self) -> None:
         self._open: dict[Path, int] = {}
+
+    def open(self, path: Path) -> int:
+        """Return a file's descriptor."""
+        if path not in self._open:
+            self._open[path] = os.open(path, os.O_RDONLY)
+        return self._open[path]
 
     def read(self, path: Path, start_bytes: int, into: memoryview) -> None:
         """Fill a buffer.
@@ -36,11 +53,9 @@ class Files:
             NotWholeError: the file ends before.
             OSError: it cannot be read.
         """
-        if path not in self._open:
-            self._open[path] = os.open(path, os.O_RDONLY)
         done = 0
         while done < len(into):
-            count = os.preadv(self._open[path], [into[done:]], start_bytes + done)
+            count = os.preadv(self.open(path), [into[done:]], start_bytes + done)
             if count == 0:
                 raise NotWholeError(f"{path} was cut while it was read")
             done += count
@@ -52,14 +67,20 @@ class Files:
         self._open.clear()
 
 
-def chunks(output: Output, dtype: str, files: Files) -> Iterator[memoryview]:
+def chunks(output: Output, dtype: str, files: Files) -> Iterator[memoryview | Range]:
     """Yield a tensor's bytes in order, as numbers of a type; each chunk is good until the one after the next.
+
+    What has to be neither moved nor changed is only named.
 
     Raises:
         NotWholeError: a file was cut.
         OSError: one cannot be read.
     """
     weight = output.weight
+    as_it_is = not output.transposed and not output.plus_one and dtype == weight.dtype
+    if as_it_is and all(piece.shape[1:] == weight.shape[1:] for piece in weight.pieces):
+        yield from _ranges(weight)
+        return
     if output.transposed:
         whole = np.concatenate([block.copy() for block in _blocks(weight, files)])
         blocks = iter([np.ascontiguousarray(whole.T)])
@@ -71,6 +92,19 @@ def chunks(output: Output, dtype: str, files: Files) -> Iterator[memoryview]:
             yield from_float32(floats, dtype).data.cast("B")
         else:
             yield block.data.cast("B")
+
+
+def _ranges(weight: Weight) -> Iterator[Range]:
+    """Name a tensor's rows, where they lie side by side in a file as one."""
+    path, start, end = Path(), 0, 0
+    for piece in sorted(weight.pieces, key=lambda piece: piece.offset):
+        if (piece.file, piece.start_bytes) != (path, end):
+            if end > start:
+                yield Range(path, start, end - start)
+            path, start = piece.file, piece.start_bytes
+        end = piece.start_bytes + math.prod(piece.shape) * weight.item_bytes
+    if end > start:
+        yield Range(path, start, end - start)
 
 
 def _blocks(weight: Weight, files: Files) -> Iterator[Bits]:
@@ -104,10 +138,7 @@ def _read_rows(piece: Piece, begin: int, block: Bits, files: Files) -> None:
 
 
 def _width(shape: tuple[int, ...]) -> int:
-    width = 1
-    for size in shape[1:]:
-        width *= size
-    return width
+    return math.prod(shape[1:])
 
 
 def to_float32(bits: Bits, dtype: str) -> npt.NDArray[np.float32]:

@@ -3,29 +3,29 @@
 Format: https://huggingface.co/docs/safetensors, and for several files transformers' index of them.
 """
 
-import hashlib
+import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoexp import files
 from autoexp.conversion.outputs import Output
-from autoexp.conversion.stream import Files, chunks
+from autoexp.conversion.stream import CHUNK_BYTES, Files, Range, chunks
 from autoexp.conversion.weights import ITEM_BYTES
+from autoexp.inert import NotWholeError
 
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """Number types, by torch's name and by the format's."""
 INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000
+Chunk = bytes | memoryview | Range
 Told = Callable[[int], None]
 """Told how many bytes were written since the last time."""
-Made = dict[str, Any]
-"""A file's size and SHA-256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,10 @@ def index_of(parts: Sequence[Shard], dtype: str | None) -> Mapping[str, Any]:
     return {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
 
 
-def write_shards(folder: Path, parts: Sequence[Shard], dtype: str | None, plan: str, told: Told) -> dict[str, Made]:
+def write_shards(folder: Path, parts: Sequence[Shard], dtype: str | None, plan: str, told: Told) -> dict[str, int]:
     """Write the files, several at once; those that an earlier process finished for the same plan are kept.
+
+    Returns their sizes.
 
     Raises:
         NotWholeError: a file of the checkpoint was cut.
@@ -74,20 +76,24 @@ def write_shards(folder: Path, parts: Sequence[Shard], dtype: str | None, plan: 
     """
     workers = min(len(parts), len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(workers) as pool:
-        made = list(pool.map(lambda part: _finished_or_written(folder, part, dtype, plan, told), parts))
-    return {part.name: each for part, each in zip(parts, made, strict=True)}
+        sizes = list(pool.map(lambda part: _finished_or_written(folder, part, dtype, plan, told), parts))
+    return {part.name: size for part, size in zip(parts, sizes, strict=True)}
 
 
-def _finished_or_written(folder: Path, part: Shard, dtype: str | None, plan: str, told: Told) -> Made:
-    note = folder / f".{part.name}.json"
-    known = files.read_json(note) or {}
-    if known.get("plan") == plan and (folder / part.name).stat().st_size == known["bytes"]:
-        told(known["bytes"])
-        return {"bytes": known["bytes"], "sha256": known["sha256"]}
-    (folder / part.name).unlink(missing_ok=True)
-    made = write(folder / part.name, _contents(part, dtype, Files()), told, _length(part, dtype))
-    files.write_json(note, {"plan": plan, **made})
-    return made
+def _finished_or_written(folder: Path, part: Shard, dtype: str | None, plan: str, told: Told) -> int:
+    note, length = folder / f".{part.name}.json", _length(part, dtype)
+    path = folder / part.name
+    if (files.read_json(note) or {}).get("plan") == plan and path.exists() and path.stat().st_size == length:
+        told(length)
+        return length
+    path.unlink(missing_ok=True)
+    source = Files()
+    try:
+        size = write(path, _contents(part, dtype, source), told, source, length)
+    finally:
+        source.close()
+    files.write_json(note, {"plan": plan})
+    return size
 
 
 def clear(folder: Path, parts: Sequence[Shard]) -> None:
@@ -119,33 +125,42 @@ def _length(part: Shard, dtype: str | None) -> int:
     return len(_header(part, dtype)) + sum(size_of(output, dtype) for output in part.outputs)
 
 
-def _contents(part: Shard, dtype: str | None, source: Files) -> Iterator[bytes | memoryview]:
-    try:
-        yield _header(part, dtype)
-        for output in part.outputs:
-            yield from chunks(output, dtype or output.weight.dtype, source)
-    finally:
-        source.close()
+def _contents(part: Shard, dtype: str | None, source: Files) -> Iterator[Chunk]:
+    yield _header(part, dtype)
+    for output in part.outputs:
+        yield from chunks(output, dtype or output.weight.dtype, source)
 
 
-def write(path: Path, data: Iterator[bytes | memoryview], told: Told, length: int = 0) -> Made:
-    """Write a file durably; its hash is made beside the writing, of the chunk before."""
-    digest = hashlib.sha256()
-    hashing: Future[None] | None = None
-    with path.open("xb", buffering=0) as file, ThreadPoolExecutor(1) as hasher:
+def write(path: Path, data: Iterable[Chunk], told: Told, source: Files, length: int = 0) -> int:
+    """Write a file durably; return its size."""
+    with path.open("xb", buffering=0) as file:
         if length:
             _reserve(file.fileno(), length)
         for chunk in data:
-            if hashing is not None:
-                hashing.result()
-            hashing = hasher.submit(digest.update, chunk)
-            _write_all(file.fileno(), chunk)
-            told(len(chunk))
-        if hashing is not None:
-            hashing.result()
+            for count in _copy(file.fileno(), chunk, source) if isinstance(chunk, Range) else [_write_all(file, chunk)]:
+                told(count)
         size_bytes = file.tell()
         os.fsync(file.fileno())
-    return {"bytes": size_bytes, "sha256": digest.hexdigest()}
+    return size_bytes
+
+
+def _copy(descriptor: int, chunk: Range, source: Files) -> Iterator[int]:
+    """Let the kernel copy, where it can; tell how much each time."""
+    done = 0
+    while done < chunk.length_bytes:
+        at, most = chunk.start_bytes + done, min(chunk.length_bytes - done, CHUNK_BYTES)
+        try:
+            count = os.copy_file_range(source.open(chunk.path), descriptor, most, offset_src=at)
+        except OSError as error:
+            if error.errno not in files.NO_COPY_RANGE:
+                raise
+            buffer = memoryview(bytearray(most))
+            source.read(chunk.path, at, buffer)
+            count = os.write(descriptor, buffer)
+        if count == 0:
+            raise NotWholeError(f"{chunk.path} was cut while it was read")
+        done += count
+        yield count
 
 
 def _reserve(descriptor: int, length: int) -> None:
@@ -157,7 +172,8 @@ def _reserve(descriptor: int, length: int) -> None:
             raise
 
 
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+def _write_all(file: io.FileIO, data: bytes | memoryview) -> int:
     rest = memoryview(data)
     while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        rest = rest[os.write(file.fileno(), rest) :]
+    return len(data)

@@ -280,11 +280,15 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save_dist(
-    model: Model, folder: Path, *, numbered: bool = False, common: Literal["file", "item"] = "file", **told: Any
+    model: Model,
+    folder: Path,
+    *,
+    numbered: bool = False,
+    common: Literal["file", "item"] = "file",
+    beside: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write an iter_ folder with torch's own writer: layers in one tensor, or numbered."""
-    args = {**model.args, **told}
-    state: dict[str, Any] = {"optimizer.state.exp_avg.x": torch.zeros(3)}
+    state: dict[str, Any] = {"optimizer.state.exp_avg.x": torch.zeros(3), **(beside or {})}
     stacked: dict[str, dict[int, Tensor]] = {}
     for name, whole in model.weights().items():
         if not name.startswith("layers."):
@@ -302,7 +306,7 @@ def save_dist(
         if ".experts." in key:
             whole = whole.view(model.args["num_layers"], model.args["num_experts"], *whole.shape[1:])
         state[key] = whole
-    shared = {"args": argparse.Namespace(**args), "checkpoint_version": 3.0, "iteration": 6}
+    shared = {"args": argparse.Namespace(**model.args), "checkpoint_version": 3.0, "iteration": 6}
     if common == "item":
         state["common_state/shard_0_1"] = [shared]
     folder.mkdir(parents=True)

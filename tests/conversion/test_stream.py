@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from autoexp.conversion import stream
 from autoexp.conversion.outputs import Output
-from autoexp.conversion.stream import Files, chunks, from_float32, to_float32
+from autoexp.conversion.stream import Files, Range, chunks, from_float32, to_float32
 from autoexp.conversion.weights import Piece, Weight
 from autoexp.inert import NotWholeError
 
@@ -37,7 +37,7 @@ def written(folder: Path, array: np.ndarray) -> Path:
 
 def read(output: Output, dtype: str = "float32") -> np.ndarray:
     files = Files()
-    data = b"".join(bytes(chunk) for chunk in chunks(output, dtype, files))
+    data = b"".join(bytes(chunk) for chunk in chunks(output, dtype, files) if not isinstance(chunk, Range))
     files.close()
     return np.frombuffer(data, np.float32).reshape(output.shape)
 
@@ -64,7 +64,19 @@ def test_a_file_that_is_cut_while_it_is_read_is_noticed(tmp_path: Path) -> None:
     weight = Weight("float32", (6,), (Piece(file, 0, (0,), (6,)),))
 
     with pytest.raises(NotWholeError, match="was cut while it was read"):
-        read(Output(name="x", weight=weight))
+        read(Output(name="x", weight=weight, plus_one=True))
+
+
+def test_rows_that_lie_side_by_side_are_only_named(tmp_path: Path) -> None:
+    file = tmp_path / "numbers"
+    pieces = (Piece(file, 80, (2, 0), (1, 10)), Piece(file, 0, (0, 0), (1, 10)), Piece(file, 40, (1, 0), (1, 10)))
+    apart = (*pieces[:2], Piece(file, 200, (1, 0), (1, 10)))
+
+    def named(pieces: tuple[Piece, ...]) -> list[Any]:
+        return list(chunks(Output(name="x", weight=Weight("float32", (3, 10), pieces)), "float32", Files()))
+
+    assert named(pieces) == [Range(file, 0, 120)]
+    assert named(apart) == [Range(file, 0, 40), Range(file, 200, 40), Range(file, 80, 40)]
 
 
 def test_infinity_stays_what_it_is() -> None:

@@ -10,17 +10,20 @@ What makes a folder whole is said by `autoexp.formats`, one module a format.
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from autoexp.formats import Judgement, distributed, huggingface, legacy
 from autoexp.formats.legacy import MODEL_FILE
+from autoexp.inert import NotWholeError
 
 __all__ = [
     "MODEL_FILE",
     "TRACKER",
     "Judgement",
+    "arguments",
     "folder_name",
     "iteration_of",
     "iterations",
@@ -120,6 +123,19 @@ def judge(folder: Path, *, deep: bool = False) -> Judgement:
         return replace(blank, why=f"{error.filename or folder} cannot be read: {error.strerror}")
     except (ValueError, RecursionError) as error:  # a number of a million digits, a name no file can have
         return replace(blank, why=f"{folder} holds values that no save writes: {error}")
+
+
+def arguments(folder: Path) -> Mapping[str, object]:
+    """Return what a Megatron-LM training was told; empty where the checkpoint does not say."""
+    judgement = judge(folder)
+    if not judgement.convertible:
+        return {}
+    try:
+        if judgement.format == "torch":
+            return legacy.arguments(folder, legacy.rank_folders(frozenset(os.listdir(folder))))  # noqa: PTH208 - names
+        return distributed.arguments(folder, judgement)
+    except (NotWholeError, OSError):  # it was whole a moment ago, and says nothing now
+        return {}
 
 
 def _judge_names(folder: Path, names: frozenset[str], blank: Judgement, *, deep: bool) -> Judgement:

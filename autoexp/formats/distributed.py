@@ -104,6 +104,16 @@ def judge(folder: Path, names: frozenset[str], blank: Judgement, *, deep: bool) 
     return whole(judgement, convertible=judgement.format == "torch_dist", resumable=saved, advice=advice)
 
 
+def arguments(folder: Path, blank: Judgement) -> Mapping[str, object]:
+    """Return the training arguments of a torch_dist checkpoint.
+
+    Raises:
+        NotWholeError: there are none to be read.
+        OSError: a file cannot be read.
+    """
+    return _with_common(blank, folder, _read_index(folder))[1]
+
+
 def _foreign(blank: Judgement, backend: str) -> Judgement:
     if backend == "zarr":
         return zarr(blank)

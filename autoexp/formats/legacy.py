@@ -60,6 +60,16 @@ def judge(folder: Path, found: list[str], blank: Judgement, *, deep: bool) -> Ju
     return whole(judgement, convertible=recent, resumable=saved, advice=advice)
 
 
+def arguments(folder: Path, found: list[str]) -> Mapping[str, object]:
+    """Return the training arguments.
+
+    Raises:
+        NotWholeError: there are none to be read.
+        OSError: a file cannot be read.
+    """
+    return _arguments(torchfile.read(folder / found[0] / MODEL_FILE))
+
+
 def _arguments(state: Mapping[str, object]) -> Mapping[str, object]:
     """Return the training arguments, which say how many ranks there must be."""
     args = inert.state_of(state.get("args"))

@@ -223,7 +223,7 @@ def _check_files(folder: Path, names: frozenset[str], index: _Index) -> None:
     beside = [name for name in names if (name.endswith(".distcp") or name == COMMON) and name not in found]
     _check_times(folder, names, found | {name: parts.status(folder / name, name) for name in beside})
     for name, size in needed.items():
-        if found[name].st_blocks:
+        if found[name].st_blocks:  # a file without any may lie on tape, and reading would fetch it
             parts.check_not_blank(folder / name, name, size)
 
 

@@ -40,15 +40,11 @@ def status(path: Path, name: str) -> os.stat_result:
 def check_not_blank(path: Path, name: str, end_bytes: int) -> None:
     """Refuse a file with only zeros at its beginning, or before `end_bytes`: a crash kept its size and lost its data.
 
-    A file without blocks is left alone: it may lie on tape, and reading would fetch it.
-
     Raises:
         NotWholeError: it is blank.
         OSError: it cannot be read.
     """
     with path.open("rb", buffering=0) as file:
-        if not os.fstat(file.fileno()).st_blocks:
-            return
         for start in (0, max(end_bytes - _LOOK_BYTES, 0)):
             if not any(os.pread(file.fileno(), _LOOK_BYTES, start)):
                 raise NotWholeError(f"{name} holds only zeros at byte {start}: its size was kept, its data was lost")

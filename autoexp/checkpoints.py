@@ -1,53 +1,44 @@
-"""Judges Megatron checkpoints by their structure: is one whole, can it be converted, can it be resumed?
+"""Judges checkpoints by their structure: is one whole, can it be converted, can it be resumed?
 
-Rule 1: nothing from a file runs, and no tensor is read (`autoexp.inert`, `autoexp.torchfile`).
+Rule 1: nothing from a file runs, and no tensor is read (`autoexp.inert`, `autoexp.torchfile`), but for a deep look.
 Rule 2: numbers are parsed, never matched by a pattern: `iter_0012000` is not iteration 2000.
 Rule 3: the tracker is a hint. It is written after the shards, in place, and a later save passes a broken one.
 Rule 4: files come and go while we look. What vanished is "not whole", never an exception.
 
-Formats, from Megatron-LM's `megatron/training/checkpointing.py` and torch's `torch/distributed/checkpoint`:
-
-    torch       mp_rank_TT[_PPP][_EEE]/model_optim_rng.pt (a torch.save zip), distrib_optim.pt beside it
-    torch_dist  metadata.json, .metadata (a pickled index), *.distcp, and common.pt or the item common_state
+What makes a folder whole is said by `autoexp.formats`, one module a format.
 """
 
-import json
-import math
+import os
 import re
-import stat
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from itertools import product
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
-from autoexp import inert, torchfile
+from autoexp.formats import Judgement, distributed, huggingface, legacy
+from autoexp.formats.legacy import MODEL_FILE
 from autoexp.inert import NotWholeError
 
+__all__ = [
+    "MODEL_FILE",
+    "TRACKER",
+    "Judgement",
+    "arguments",
+    "folder_name",
+    "iteration_of",
+    "iterations",
+    "judge",
+    "newest",
+    "read_tracker",
+]
+
 TRACKER = "latest_checkpointed_iteration.txt"
-MODEL_FILE = "model_optim_rng.pt"
-OPTIMIZER_FILE = "distrib_optim.pt"
+RELEASE = "release"
+"""The folder, and what the tracker says, of weights without an iteration."""
 
 _ITERATION = re.compile(r"iter_([0-9]+)")
-_RANK = re.compile(r"mp_rank_[0-9]{2,}(_[0-9]{3,}){0,2}")
-_MOST_RANKS = 1 << 20
-_MTIME_SLACK_S = 2.0
-"""Clocks of file servers differ a little: a shard so much younger than its index contradicts nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """What a checkpoint folder is good for; `why` says what is missing."""
-
-    format: Literal["torch", "torch_dist", "torch_dcp", "fsdp_dtensor", "zarr", "unknown"]
-    iteration: int | None
-    complete: bool
-    """Every file that belongs to the save is there and whole."""
-    convertible: bool
-    """The weights are whole, in a format whose weights can be read."""
-    resumable: bool
-    """Training can go on from here: complete, and the optimizer's state was saved."""
-    why: str
+_OF_OTHERS = re.compile(r"(?:step-|checkpoint-|global_step|.*seen_steps_)([0-9]+)(?:-.*)?")
+"""How torchtitan, the HuggingFace Trainer, DeepSpeed and Modalities number their folders."""
 
 
 def iteration_of(name: str) -> int | None:
@@ -96,11 +87,28 @@ def read_tracker(root: Path) -> int | Literal["release", "garbled"] | None:
     return int(text) if re.fullmatch(rb"[0-9]{1,18}", text) else "garbled"
 
 
-def judge(folder: Path) -> Judgement:
-    """Judge one iteration folder by names, sizes and indexes.
+def newest(root: Path) -> Path | None:
+    """Return the newest checkpoint's folder in a save directory, whoever wrote it; None where there is none."""
+    found = iterations(root) or _numbered_by_others(root)
+    if found:
+        return found[max(found)]
+    return root / RELEASE if (root / RELEASE).is_dir() else None
+
+
+def _numbered_by_others(root: Path) -> dict[int, Path]:
+    try:
+        entries = [(entry, _OF_OTHERS.fullmatch(entry.name)) for entry in root.iterdir()]
+    except OSError:
+        return {}
+    return {int(match[1]): entry for entry, match in entries if match and entry.is_dir()}
+
+
+def judge(folder: Path, *, deep: bool = False) -> Judgement:
+    """Judge one checkpoint folder by names, sizes and indexes; a `deep` look verifies checksums too.
 
     Never raises for what is on the disk: what cannot be read is not complete, and `why` names it.
     """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link's own name is what counts
     blank = Judgement(
         format="unknown",
         iteration=iteration_of(folder.name),
@@ -110,204 +118,35 @@ def judge(folder: Path) -> Judgement:
         why=f"{folder} holds no checkpoint in a format known here",
     )
     try:
-        return _judge_names(folder, frozenset(entry.name for entry in folder.iterdir()), blank)
+        return _judge_names(folder, frozenset(os.listdir(folder)), blank, deep=deep)  # noqa: PTH208 - names only
     except OSError as error:
         return replace(blank, why=f"{error.filename or folder} cannot be read: {error.strerror}")
     except (ValueError, RecursionError) as error:  # a number of a million digits, a name no file can have
         return replace(blank, why=f"{folder} holds values that no save writes: {error}")
 
 
-def _judge_names(folder: Path, names: frozenset[str], blank: Judgement) -> Judgement:
+def arguments(folder: Path) -> Mapping[str, object]:
+    """Return what a Megatron-LM training was told; empty where the checkpoint does not say."""
+    judgement = judge(folder)
+    if not judgement.convertible:
+        return {}
+    try:
+        if judgement.format == "torch":
+            return legacy.arguments(folder, legacy.rank_folders(frozenset(os.listdir(folder))))  # noqa: PTH208 - names
+        return distributed.arguments(folder, judgement)
+    except (NotWholeError, OSError):  # it was whole a moment ago, and says nothing now
+        return {}
+
+
+def _judge_names(folder: Path, names: frozenset[str], blank: Judgement, *, deep: bool) -> Judgement:
     """Choose the format in Megatron's own order of evidence."""
-    if "metadata.json" in names:
-        return _judge_distributed(folder, names, blank)
-    ranks = sorted(name for name in names if _RANK.fullmatch(name))
-    if ranks:
-        return _judge_torch(folder, ranks, replace(blank, format="torch"))
-    if any(name == ".metadata" or name.endswith(".distcp") for name in names):
-        return _judge_distributed(folder, names, blank)
+    ranks = legacy.rank_folders(names)
+    if ranks and distributed.MARKER not in names:
+        return legacy.judge(folder, ranks, blank, deep=deep)
+    if distributed.is_one(names):
+        return distributed.judge(folder, names, blank, deep=deep)
+    if huggingface.is_one(names):
+        return huggingface.judge(folder, names, blank, deep=deep)
+    if any((folder / name / ".zarray").exists() for name in names):
+        return distributed.zarr(blank)
     return blank
-
-
-def _verdict(judgement: Judgement, *, convertible: bool, resumable: bool) -> Judgement:
-    why = "whole" if resumable else "whole, but saved without the optimizer's state"
-    return replace(judgement, complete=True, convertible=convertible, resumable=resumable, why=why)
-
-
-# The legacy format: one folder a model-parallel rank.
-
-
-def _judge_torch(folder: Path, found: list[str], judgement: Judgement) -> Judgement:
-    try:
-        state = torchfile.read(folder / found[0] / MODEL_FILE)
-        args = _arguments(state)
-        judgement = _with_iteration(judgement, state.get("iteration"))
-        ranks = _ranks(args)
-        _check_shards(folder, found, ranks)
-        judgement = replace(judgement, convertible=True)
-        if args.get("use_distributed_optimizer") and not args.get("no_save_optim"):
-            for rank in ranks:
-                torchfile.check(folder / rank / OPTIMIZER_FILE)
-    except NotWholeError as torn:
-        return replace(judgement, why=str(torn))
-    saved = "optimizer" in state and not args.get("no_save_optim")
-    return _verdict(judgement, convertible=True, resumable=saved)
-
-
-def _arguments(state: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the training arguments, which say how many ranks there must be."""
-    args = inert.state_of(state.get("args"))
-    if not args:
-        raise NotWholeError(f"{MODEL_FILE} holds no args, so its parallel layout is unknown")
-    if "model" not in state and "model0" not in state:
-        raise NotWholeError(f"{MODEL_FILE} holds no model")
-    return args
-
-
-def _with_iteration(judgement: Judgement, inside: object) -> Judgement:
-    """Take the iteration from the file where the name has none; refuse a file that contradicts the name."""
-    if not isinstance(inside, int):
-        return judgement
-    if judgement.iteration not in {None, inside}:
-        raise NotWholeError(f"the folder's name says iteration {judgement.iteration}, the file inside {inside}")
-    return replace(judgement, iteration=inside)
-
-
-def _check_shards(folder: Path, found: list[str], ranks: list[str]) -> None:
-    """Check that every rank's model is there, and no rank's of another layout saved over this one."""
-    stray = sorted(set(found) - set(ranks))
-    if stray:
-        raise NotWholeError(f"{stray[0]} is there, but the args in {found[0]} ask for {len(ranks)} ranks without it")
-    for rank in ranks:
-        if rank != found[0]:  # that one was just read
-            torchfile.check(folder / rank / MODEL_FILE)
-
-
-def _ranks(args: Mapping[str, object]) -> list[str]:
-    """Return the folder of each model-parallel rank; stages and experts are named where there are several.
-
-    One stage with two expert ranks is mp_rank_00_001, which only `args` can tell from two stages.
-    """
-    sizes = [_size(args, f"{kind}_model_parallel_size") for kind in ("tensor", "pipeline", "expert")]
-    if math.prod(sizes) > _MOST_RANKS:
-        raise NotWholeError(f"args ask for {math.prod(sizes)} ranks, more than any machine has")
-    _, stages, experts = sizes
-    return [
-        f"mp_rank_{t:02d}" + (f"_{p:03d}" if stages > 1 else "") + (f"_{e:03d}" if experts > 1 else "")
-        for t, p, e in product(*map(range, sizes))
-    ]
-
-
-def _size(args: Mapping[str, object], name: str) -> int:
-    size = args.get(name, 1)  # a tree older than the option has one rank of that kind
-    if not isinstance(size, int) or size < 1:
-        raise NotWholeError(f"args.{name} is {size!r}, which is no number of ranks")
-    return size
-
-
-# The distributed formats: an index, and files of pieces.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Index:
-    """What .metadata says: the items' names, and how long each file must be at least."""
-
-    keys: frozenset[str]
-    needed_bytes: Mapping[str, int]
-
-
-def _judge_distributed(folder: Path, names: frozenset[str], blank: Judgement) -> Judgement:
-    judgement = replace(blank, format="torch_dist")
-    try:
-        backend = _backend(folder) if "metadata.json" in names else None
-        if backend not in {None, "torch_dist"}:
-            return _foreign(blank, backend)
-        index = _read_index(folder)
-        if backend is None:
-            judgement = _without_marker(judgement, index)
-        _check_pieces(folder, index)
-        _check_times(folder, index)
-        if backend:
-            judgement = _with_common(judgement, folder, index)
-    except NotWholeError as torn:
-        return replace(judgement, why=str(torn))
-    saved = any("optimizer" in key for key in index.keys)
-    return _verdict(judgement, convertible=bool(backend), resumable=saved)
-
-
-def _foreign(blank: Judgement, backend: str) -> Judgement:
-    if backend == "zarr":
-        return replace(blank, format="zarr", why="Megatron reads zarr no longer, since core 0.16")
-    return replace(blank, why=f"metadata.json names the backend {backend!r}, which is unknown here")
-
-
-def _backend(folder: Path) -> str:
-    """Return the backend that metadata.json names; the file is created empty, then filled."""
-    try:
-        marker = json.loads(torchfile.read_index(folder / "metadata.json"))
-    except (ValueError, RecursionError) as error:
-        raise NotWholeError(f"metadata.json, which is written last, is not whole: {error}") from error
-    backend = marker.get("sharded_backend") if isinstance(marker, dict) else None
-    return backend if isinstance(backend, str) and backend else "none"
-
-
-def _without_marker(judgement: Judgement, index: _Index) -> Judgement:
-    """Tell Megatron-FSDP (no metadata.json, its args are an item) from a save that was cut short."""
-    if "args" not in index.keys:
-        raise NotWholeError("metadata.json is not there: the save was cut short, or is still under way")
-    fsdp = any(key.startswith("model.module.") for key in index.keys)
-    return replace(judgement, format="fsdp_dtensor" if fsdp else "torch_dcp")
-
-
-def _read_index(folder: Path) -> _Index:
-    metadata = inert.state_of(inert.unpickle(torchfile.read_index(folder / ".metadata"), ".metadata"))
-    keys, storage = metadata.get("state_dict_metadata"), metadata.get("storage_data")
-    if not isinstance(keys, dict) or not isinstance(storage, dict) or not storage:
-        raise NotWholeError(".metadata holds no index of items and pieces")
-    return _Index(
-        keys=frozenset(key for key in keys if isinstance(key, str)),
-        needed_bytes=_needed_bytes(storage.values()),
-    )
-
-
-def _needed_bytes(pieces: Iterable[object]) -> dict[str, int]:
-    """Return for each file the end of its last piece; a real file ends exactly there."""
-    needed: dict[str, int] = {}
-    for piece in pieces:
-        state = inert.state_of(piece)
-        path, offset, length = (state.get(key) for key in ("relative_path", "offset", "length"))
-        if not (isinstance(path, str) and isinstance(offset, int) and isinstance(length, int)):
-            raise NotWholeError(".metadata has a piece without relative_path, offset and length")
-        needed[path] = max(needed.get(path, 0), offset + length)
-    return needed
-
-
-def _check_pieces(folder: Path, index: _Index) -> None:
-    for name, needed in sorted(index.needed_bytes.items()):
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise NotWholeError(f".metadata points outside the folder, at {name!r}")
-        try:
-            status = (folder / name).stat()
-        except FileNotFoundError as error:
-            raise NotWholeError(f"{name} is not there") from error
-        if not stat.S_ISREG(status.st_mode) or status.st_size < needed:
-            raise NotWholeError(f"{name} has {status.st_size} of {needed} bytes")
-
-
-def _check_times(folder: Path, index: _Index) -> None:
-    """Refuse a shard younger than its index: a save into this folder is under way, over old markers."""
-    marks = [folder / name for name in (".metadata", "metadata.json") if (folder / name).exists()]
-    indexed = min(mark.stat().st_mtime for mark in marks)
-    for name in sorted(index.needed_bytes):
-        if (folder / name).stat().st_mtime > indexed + _MTIME_SLACK_S:
-            raise NotWholeError(
-                f"{name} is younger than its index: a save into this folder is under way, or it was copied "
-                "without its times (then touch .metadata and metadata.json)"
-            )
-
-
-def _with_common(judgement: Judgement, folder: Path, index: _Index) -> Judgement:
-    """Check where args and iteration are kept: the item common_state since core 0.19, common.pt before."""
-    if any(key.split("/")[0] == "common_state" for key in index.keys):
-        return judgement
-    return _with_iteration(judgement, torchfile.read(folder / "common.pt").get("iteration"))

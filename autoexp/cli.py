@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "plan a recipe, then watch until it is done",
     "status": "one line a job, what needs a person first",
     "why": "why a job is in its state, and what would move it",
+    "inspect": "what autoexp makes of a log or a checkpoint: complete, convertible, resumable",
     "events": "the journal: every move, oldest first",
     "mark": "drop a marker: hold, release, start, save, cancel, restart, retry, succeed, fail",
     "replay": "what the journal says of any moment, and whether it still adds up",

@@ -35,7 +35,12 @@ FIRST_REFUSAL_BACKOFF_S = 2.0
 
 
 def ending_of(job: Job, event: Ended) -> EndingClass:
-    """Classify an ending: what we stopped because it stalled was hung, whatever its exit code says."""
+    """Classify an ending: what we stopped because it stalled was hung, whatever its exit code says.
+
+    So is a run that went astray a mistake in how it was set up, even where it trained to its end.
+    """
+    if job.astray:
+        return EndingClass.CONFIG
     return EndingClass.HUNG if job.hung and event.ending is not EndingClass.SUCCESS else event.ending
 
 
@@ -72,6 +77,7 @@ def open_attempt(job: Job, _: Event) -> Iterator[Effect]:
         "withdrawn": False,
         "pending": None,
         "hung": False,
+        "astray": "",
         "ending": None,
         "wake_at": None,
         "began_at": job.iteration,
@@ -99,8 +105,10 @@ def record_ending(job: Job, event: Ended) -> Iterator[Effect]:
     """Close the attempt and count it, unless it did its work or was taken back."""
     excused = event.ending is EndingClass.SUCCESS or job.pending is not None or was_taken_back(job, event)
     spent = job.spent if excused else spent_after(job)
-    yield {"ending": ending_of(job, event), "spent": spent, "unused": False, "hung": False}
-    if job.hung and event.ending is not EndingClass.SUCCESS:
+    yield {"ending": ending_of(job, event), "spent": spent, "unused": False, "hung": False, "astray": ""}
+    if job.astray:
+        yield {"reason": f"{job.astray}; it was stopped"}
+    elif job.hung and event.ending is not EndingClass.SUCCESS:
         yield {"reason": f"it got no further, and was stopped: {event.reason}"}
 
 
@@ -162,6 +170,11 @@ def save_and_stop(job: Job, _: Event) -> Iterator[Effect]:
 def note_hung(_: Job, __: Event) -> Iterator[Effect]:
     """Remember why the attempt was stopped."""
     yield {"hung": True}
+
+
+def note_astray(_: Job, event: Any) -> Iterator[Effect]:
+    """Remember why the attempt was stopped."""
+    yield {"astray": event.reason}
 
 
 def retire(_: Job, __: Event) -> Iterator[Effect]:

@@ -187,6 +187,16 @@ class Stalled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WentAstray(Event):
+    """The log says that the attempt does not continue from where it was to; `reason` says how."""
+
+    trigger_name = "went_astray"
+    reason: str
+    inode: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended(Event):
     """The attempt is over; `ending` says how and `reason` why that is thought."""
 
@@ -216,6 +226,7 @@ EVENTS: Mapping[str, type[Event]] = {
             Progressed,
             CheckpointSaved,
             Stalled,
+            WentAstray,
             Ended,
         )
     },

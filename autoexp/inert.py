@@ -5,9 +5,12 @@ every name a pickle asks for, so plain data (numbers, strings, lists, dictionari
 else there is becomes an `Inert` that only remembers what it was given.
 """
 
+import gc
 import io
 import pickle
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar, Self
 
 
@@ -46,9 +49,9 @@ class Stored(Inert):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, classes: Mapping[str, type]) -> None:
         super().__init__(io.BytesIO(data))
-        self._classes: dict[str, type] = {"collections.OrderedDict": OrderedDict}
+        self._classes: dict[str, type] = {"collections.OrderedDict": OrderedDict, **classes}
 
     def find_class(self, module: str, name: str, /) -> type:
         """Import nothing: a mapping that keeps its order, or a stand-in of that name."""
@@ -62,16 +65,31 @@ class _Unpickler(pickle.Unpickler):
         return Stored(reference)
 
 
-def unpickle(data: bytes, label: str) -> object:
+def unpickle(data: bytes, label: str, classes: Mapping[str, type] | None = None) -> object:
     """Return what a pickle holds, with stand-ins for all that is not plain data.
+
+    `classes` are the caller's own harmless ones, by the name that a pickle asks for.
 
     Raises:
         NotWholeError: The pickle is damaged; `label` names it in the text.
     """
     try:
-        return _Unpickler(data).load()
+        with uncollected():
+            return _Unpickler(data, classes or {}).load()
     except Exception as error:  # a damaged or hostile pickle may raise anything at all
         raise NotWholeError(f"{label} cannot be unpickled: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Look for no garbage while a great many objects are made that stay: looking takes longer than making them."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def state_of(value: object) -> dict[str, object]:

@@ -96,6 +96,11 @@ def is_news(job: Job, event: Any) -> bool:
     return event.iteration not in job.checkpoints
 
 
+def went_astray(job: Job, _: Event) -> bool:
+    """It was stopped because it did not continue from where it was to."""
+    return bool(job.astray)
+
+
 def kills_the_hung(job: Job, _: Event) -> bool:
     """The recipe says what to do with a hung attempt."""
     return EndingClass.HUNG in job.spec.retry.when
@@ -165,6 +170,7 @@ TABLE: tuple[Row, ...] = (
     Row("gate_passed", (G,), R),
     Row("gate_failed", (G,), None),
     Row("progressed", (L,), R),
+    Row("went_astray", LIVE, P, (), (do.note_astray, do.stop)),
     Row("stalled", (R,), P, (kills_the_hung,), (do.note_hung, do.stop)),
     Row("stalled", (R,), L),
     Row("checkpoint_saved", (L,), R, (is_news,), (do.appear_for_checkpoint, do.record_checkpoint)),
@@ -178,6 +184,7 @@ TABLE: tuple[Row, ...] = (
     Row("ended", (*SENT, *LIVE), W, (do.was_taken_back,), (do.record_ending,)),  # and that wish taken back since
     Row("ended", (P,), CUT, (pends(Verb.CANCEL),), (do.record_ending, do.settle)),
     Row("ended", (P,), S, (pends(Verb.RESTART),), (do.record_ending, do.open_attempt)),
+    Row("ended", (P,), BAD, (went_astray,), (do.record_ending, do.drop_wish)),
     Row("ended", (P,), BAD, (pends(Verb.FAIL),), (do.record_ending, do.settle)),
     Row("ended", (P,), OK, (pends(Verb.SUCCEED),), (do.record_ending, do.settle)),
     Row("ended", (P,), OK, (succeeded,), (do.record_ending, do.drop_wish)),

@@ -28,6 +28,14 @@ class LogFacts:
     global_batch_size: int | None = None
     loaded: int | None = None
     """The iteration of the checkpoint that the run continued from."""
+    lost: str = ""
+    """The line that says that it found no checkpoint to continue from."""
+    first_lr: float | None = None
+    """The learning rate of the first report since it loaded."""
+    first_iteration: int | None = None
+    """The iteration of that report."""
+    saving: int | None = None
+    """A save that has begun and is not called successful yet."""
     saves: tuple[int, ...] = ()
     """Iterations whose save the log calls successful."""
     done: bool = False

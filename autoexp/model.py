@@ -257,6 +257,8 @@ class Job:
     """What was asked and waits for the attempt to end."""
     hung: bool = False
     """It was stopped because it stalled."""
+    astray: str = ""
+    """It was stopped because it did not continue from where it was to, as this says."""
     spent: int = 0
     """Attempts that count against `RetryPolicy.max_attempts`."""
     refusals: int = 0

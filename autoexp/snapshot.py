@@ -3,8 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from autoexp.branching import astray
 from autoexp.endings import Exit, classify
-from autoexp.events import CheckpointSaved, Ended, Event, GateFailed, GatePassed, Progressed, Stalled, Started
+from autoexp.events import (
+    CheckpointSaved,
+    Ended,
+    Event,
+    GateFailed,
+    GatePassed,
+    Progressed,
+    Stalled,
+    Started,
+    WentAstray,
+)
 from autoexp.logs import LogFacts, Seen
 from autoexp.model import JSON, EndingClass, JobSpec
 from autoexp.world import checkpoint_name
@@ -45,6 +56,7 @@ def changes(old: Snapshot | None, new: Snapshot, spec: JobSpec, visibility_s: fl
     `visibility_s` is how long an exit file may take to be seen after the executor says that the attempt is over.
     """
     yield from _beginning(old, new)
+    yield from _straying(old, new, spec)
     yield from _progress(old, new, spec)
     yield from _checkpoints(old, new)
     yield from _ending(new, spec, visibility_s)
@@ -61,6 +73,13 @@ def _beginning(old: Snapshot | None, new: Snapshot) -> Iterator[Event]:
     else:
         cause = str(new.gate.get("cause") or "it says nothing")
         yield GateFailed(at=new.at, attempt=new.attempt, code=code if isinstance(code, int) else -1, cause=cause)
+
+
+def _straying(old: Snapshot | None, new: Snapshot, spec: JobSpec) -> Iterator[Event]:
+    reason = astray(spec, new.log)
+    if reason and not (old and astray(spec, old.log)):
+        place = {"inode": new.log.inode, "offset": new.log.offset}
+        yield WentAstray(at=new.at, attempt=new.attempt, reason=reason, **place)
 
 
 def _progress(old: Snapshot | None, new: Snapshot, spec: JobSpec) -> Iterator[Event]:

@@ -43,13 +43,18 @@ def _read_lines(lines: list[bytes], facts: LogFacts, backend: Backend) -> LogFac
     shortened = [raw[:LONGEST_LINE_BYTES] for raw in lines]
     telling = may_tell(b"\n".join(shortened))
     for raw in shortened:
-        line = raw.decode(errors="replace")
-        before, facts = facts.iteration, backend.read(facts, line)
-        if facts.symptom is not None and facts.iteration != before and facts.symptom not in OF_THE_SCHEDULER:
-            facts = replace(facts, symptom=None, symptom_line="")  # the training went on after it
-        if telling and (found := symptom(line)) and is_stronger(found, facts.symptom):
-            facts = replace(facts, symptom=found, symptom_line=line.strip()[:LONGEST_LAST_LINE])
+        facts = take(facts, raw.decode(errors="replace"), backend, telling=telling)
     last = next((line for line in reversed(shortened) if line.strip()), None)
     if last is None:
         return facts
     return replace(facts, last_line=last.decode(errors="replace").strip()[:LONGEST_LAST_LINE])
+
+
+def take(facts: LogFacts, line: str, backend: Backend, *, telling: bool = True) -> LogFacts:
+    """Take one complete line into account; `telling` says whether it can hold a symptom at all."""
+    before, facts = facts.iteration, backend.read(facts, line)
+    if facts.symptom is not None and facts.iteration != before and facts.symptom not in OF_THE_SCHEDULER:
+        facts = replace(facts, symptom=None, symptom_line="")  # the training went on after it
+    if telling and (found := symptom(line)) and is_stronger(found, facts.symptom):
+        return replace(facts, symptom=found, symptom_line=line.strip()[:LONGEST_LAST_LINE])
+    return facts

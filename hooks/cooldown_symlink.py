@@ -17,22 +17,32 @@ Rule 1: what the cooldown has saved itself is never reset, by no retry, restart 
 So the tracker appears by a hard link, which fails where one stands; a rename would replace what a cooldown
 wrote a moment ago.
 Rule 2: the source must be whole and resumable by its structure; its tracker and its name say too little.
-Rule 3: switch the pretraining's own deletion of old checkpoints off, or it deletes what this link points to.
+Rule 3: a pretraining that would delete the branch point (--save-retain-interval) is refused. With `keep: link` (hard
+links) or `keep: copy` the cooldown gets a checkpoint of its own, in kept/ beside checkpoints/, and the link leads
+there. Hard links cost no room, but a pretraining that saves that iteration again writes into them; a copy is safe from
+that, and the watcher waits while it is made.
+Rule 4: the cooldown's flags, in its job.yaml, must make it one: `autoexp.branching` has the traps.
 """
 
 import argparse
+import errno
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from autoexp import files
-from autoexp.checkpoints import TRACKER, folder_name, iteration_of, iterations, judge, read_tracker
+import yaml
+
+from autoexp import branching, files
+from autoexp.checkpoints import TRACKER, arguments, folder_name, iteration_of, iterations, judge, read_tracker
 from autoexp.errors import HookRefused
 
 TRY_AGAIN = 75
 """The exit status of a refusal that waiting may mend (EX_TEMPFAIL)."""
+KEEP = ("link", "copy")
+"""How the cooldown may get a checkpoint of its own."""
 
 
 def prepare(job_dir: Path, /, **values: object) -> dict[str, object]:
@@ -40,23 +50,25 @@ def prepare(job_dir: Path, /, **values: object) -> dict[str, object]:
 
     Args:
         job_dir: The cooldown's own directory.
-        values: `from`, the pretraining's checkpoint directory, and `iteration`, the one to branch at.
+        values: `from`, the pretraining's checkpoint directory, `iteration`, the one to branch at, and perhaps
+            `keep`, one of `KEEP`.
 
     Returns:
         The link, what was done, and why; all of it JSON.
 
     Raises:
         HookRefused: The source is not there or not whole yet (temporary), will not become so, or the
-            cooldown's folder holds something else than a cooldown from there.
+            cooldown's folder holds something else than a cooldown from there; or the pretraining would delete it,
+            or the cooldown's flags would make something else of it.
     """
-    source, iteration = _read_values(values)
-    return branch(source, iteration, job_dir / "checkpoints")
+    source, iteration, keep = _read_values(values)
+    return branch(source, iteration, job_dir / "checkpoints", keep)
 
 
-def branch(source: Path, iteration: int, target: Path) -> dict[str, object]:
+def branch(source: Path, iteration: int, target: Path, keep: str | None = None) -> dict[str, object]:
     """Do the work of `prepare` for a cooldown that saves into `target`."""
     try:
-        return _branch(source, iteration, target)
+        return _branch(source, iteration, target, keep)
     except OSError as error:
         raise HookRefused(
             f"the cooldown's folder {target} cannot be prepared",
@@ -72,9 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--from", dest="source", type=Path, required=True, help="the pretraining's checkpoints")
     parser.add_argument("--iteration", type=int, required=True, help="the iteration to branch at")
     parser.add_argument("--output", type=Path, required=True, help="the cooldown's checkpoints")
+    parser.add_argument("--keep", choices=KEEP, help="give the cooldown a checkpoint of its own")
     args = parser.parse_args(argv)
     try:
-        evidence = branch(args.source, args.iteration, args.output)
+        evidence = branch(args.source, args.iteration, args.output, args.keep)
     except HookRefused as refusal:
         print(f"cooldown_symlink: {refusal}", file=sys.stderr)
         return TRY_AGAIN if refusal.temporary else 1
@@ -82,32 +95,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _read_values(values: Mapping[str, object]) -> tuple[Path, int]:
-    source, iteration = values.get("from"), values.get("iteration")
+def _read_values(values: Mapping[str, object]) -> tuple[Path, int, str | None]:
+    source, iteration, keep = values.get("from"), values.get("iteration"), values.get("keep")
     if (
-        values.keys() != {"from", "iteration"}
+        values.keys() - {"keep"} != {"from", "iteration"}
+        or keep not in (None, *KEEP)
         or not isinstance(source, str | Path)
         or not isinstance(iteration, int)
         or iteration < 1
     ):
         raise HookRefused(
             "cooldown_symlink was given the wrong values",
-            why=f"it takes from (a folder) and iteration (a positive whole number), and got {dict(values)!r}",
+            why="it takes from (a folder), iteration (a positive whole number) and perhaps keep (link or copy); "
+            f"it got {dict(values)!r}",
             fix='write {from: "${sibling.pretrain.checkpoints}", iteration: 19000}',
         )
-    return Path(source), iteration
+    return Path(source), iteration, None if keep is None else str(keep)
 
 
-def _branch(source: Path, iteration: int, target: Path) -> dict[str, object]:
+def _branch(source: Path, iteration: int, target: Path, keep: str | None) -> dict[str, object]:
     tracker = _check_target(source, iteration, target)
     link = target / folder_name(iteration)
     evidence = {"source": str(source), "iteration": iteration, "link": str(link)}
     if tracker is not None and tracker > iteration:
         _sweep(target)
         return {**evidence, "done": [], "why": f"the cooldown itself is at iteration {tracker} already"}
-    folder = _whole_source(source, iteration)
+    kept = _kept(target) / folder_name(iteration)
+    folder = kept if keep and judge(kept).resumable else _whole_source(source, iteration)
+    _check_flags(source, folder, iteration, target)
     _make_folder(target)
-    done = [*_make_link(link, folder), *_make_tracker(target, iteration)]
+    done = []
+    if keep is None:
+        _check_retention(source, folder, iteration)
+    elif folder != kept:
+        folder, done = kept, _make_kept(folder, kept, keep)
+    done += [*_make_link(link, folder, source), *_make_tracker(target, iteration)]
     _sweep(target)
     return {**evidence, "done": done, "why": f"made {' and '.join(done)}" if done else "all stood already"}
 
@@ -136,7 +158,13 @@ def _points_at(link: Path, source: Path, iteration: int) -> bool:
     if not link.is_symlink():
         return False
     goal = _real(link.parent) / link.readlink()
-    return _real(goal.parent) == _real(source) and iteration_of(goal.name) == iteration
+    places = (_real(source), _real(_kept(link.parent)))
+    return _real(goal.parent) in places and iteration_of(goal.name) == iteration
+
+
+def _kept(target: Path) -> Path:
+    """Return where a cooldown's own copy of the branch point stands: it is none of what the cooldown saved."""
+    return target.parent / "kept"
 
 
 def _real(path: Path) -> Path:
@@ -198,7 +226,41 @@ def _missing_refused(source: Path, iteration: int, found: list[int]) -> HookRefu
     )
 
 
-# The three steps. Each is done once, durable before the next, and harmless to repeat.
+# The flags.
+
+
+def _flags_of(job_dir: Path) -> Mapping[str, object]:
+    """Return the flags that a job was planned with; empty for a run that is no job."""
+    try:
+        said = yaml.safe_load((job_dir / "job.yaml").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise HookRefused(
+            f"{job_dir / 'job.yaml'} cannot be read", why=f"{error}", fix="plan the study again: that writes it anew"
+        ) from error
+    args = said.get("args") if isinstance(said, dict) else None
+    return args if isinstance(args, dict) else {}
+
+
+def _check_flags(source: Path, folder: Path, iteration: int, target: Path) -> None:
+    parent = {**arguments(folder), **branching.plain(_flags_of(source.parent))}
+    for why, fix in branching.troubles(_flags_of(target.parent), iteration, parent):
+        raise HookRefused(f"the cooldown from iteration {iteration} would go wrong", why=why, fix=fix)
+
+
+def _check_retention(source: Path, folder: Path, iteration: int) -> None:
+    """Refuse a source that the pretraining deletes once it saves the next one; a link of its own it leaves alone."""
+    policy = branching.deletes({**arguments(folder), **branching.plain(_flags_of(source.parent))}, iteration)
+    if policy and not folder.is_symlink():
+        raise HookRefused(
+            f"the pretraining would delete iteration {iteration} of {source}",
+            why=f"it runs with {policy}, and the cooldown's link would lead nowhere",
+            fix="write keep: link (hard links) or keep: copy beside from: and iteration:, or branch at one it retains",
+        )
+
+
+# The steps. Each is done once, durable before the next, and harmless to repeat.
 
 
 def _make_folder(target: Path) -> None:
@@ -207,14 +269,55 @@ def _make_folder(target: Path) -> None:
         files.sync_directory(target.parent)
 
 
-def _make_link(link: Path, folder: Path) -> list[str]:
+def _make_kept(folder: Path, kept: Path, how: str) -> list[str]:
+    """Give the cooldown a checkpoint of its own, whole from the moment it appears under its name."""
+    _make_folder(kept.parent)
+    draft = kept.with_name(f".{kept.name}.{os.uname().nodename}-{os.getpid()}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)  # only a killed process of the same name can have left one
+    try:
+        _fill(draft, folder, how)
+        draft.rename(kept)
+    except OSError as error:
+        if not judge(kept).resumable:  # else another copy of this hook was quicker
+            raise _not_kept(folder, error) from error
+        return []
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        files.sync_directory(kept.parent)
+    return [how]
+
+
+def _fill(draft: Path, folder: Path, how: str) -> None:
+    shutil.copytree(folder, draft, copy_function=os.link if how == "link" else shutil.copy2)
+    for place, _, names in os.walk(draft):
+        for name in names if how == "copy" else ():
+            with Path(place, name).open("rb") as file:
+                os.fsync(file.fileno())
+        files.sync_directory(Path(place))
+    judgement = judge(draft)
+    if not judgement.resumable and judge(folder).resumable:
+        raise OSError(errno.EIO, judgement.why, str(draft))
+
+
+def _not_kept(folder: Path, error: OSError) -> HookRefused:
+    causes = error.args[0] if isinstance(error, shutil.Error) else [(folder, "", error.strerror)]
+    apart = "[Errno 18]" in str(causes) or error.errno in files.NO_HARD_LINKS
+    return HookRefused(
+        f"{folder} cannot be kept",
+        why=f"{causes[0][0]}: {causes[0][2]}",
+        fix="write keep: copy: these places cannot share files" if apart else "free some space; it is tried again",
+        temporary=not apart,
+    )
+
+
+def _make_link(link: Path, folder: Path, source: Path) -> list[str]:
     """Link to `folder`; making a link fails where anything stands, so it can replace nothing."""
     goal = os.path.relpath(_real(folder.parent) / folder.name, _real(link.parent))
     try:
         link.symlink_to(goal)
     except FileExistsError:
-        if not _points_at(link, folder.parent, iteration_of(folder.name) or 0):
-            raise _link_refused(link, folder.parent) from None
+        if not _points_at(link, source, iteration_of(folder.name) or 0):
+            raise _link_refused(link, source) from None
         return []
     finally:
         files.sync_directory(link.parent)
@@ -253,6 +356,8 @@ def _sweep(target: Path) -> None:
     """Remove the drafts of killed copies: once a tracker stands, no draft has a use."""
     for draft in target.glob(f".{TRACKER}.*.tmp"):
         draft.unlink(missing_ok=True)
+    for draft in _kept(target).glob(".iter_*.tmp"):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 if __name__ == "__main__":

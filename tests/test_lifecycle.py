@@ -33,6 +33,7 @@ from autoexp.events import (
     SubmitLost,
     SubmitRefused,
     Submitted,
+    WentAstray,
 )
 from autoexp.fold import fold
 from autoexp.lifecycle import TABLE, UNBORN, accepted, owed, step
@@ -105,6 +106,7 @@ SAMPLES: dict[str, Event] = {
     "progressed": Progressed(at=NOW, iteration=10),
     "checkpoint_saved": CheckpointSaved(at=NOW, path="checkpoints/iter_0000100", iteration=100),
     "stalled": Stalled(at=NOW, idle_s=99.0),
+    "went_astray": WentAstray(at=NOW, reason="it trains from random weights"),
     "ended": ended(),
     **{verb.trigger: ask(verb) for verb in Verb},
 }
@@ -674,6 +676,38 @@ def test_a_hung_mark_does_not_outlive_its_attempt() -> None:
     assert again.ending is EndingClass.CRASHED
 
 
+# Going astray.
+
+ASTRAY = SAMPLES["went_astray"]
+
+
+@pytest.mark.parametrize("state", LIVE)
+def test_a_run_that_went_astray_is_stopped_at_once(state: State) -> None:
+    decision = step(job(state), ASTRAY)
+
+    assert (decision.job.state, decision.actions) == (P, (STOP,))
+    assert decision.job.reason == "it trains from random weights"
+
+
+@pytest.mark.parametrize("ending", [EndingClass.CANCELLED, EndingClass.SUCCESS, EndingClass.CRASHED])
+def test_it_fails_for_good_and_says_why_whatever_its_exit_code(ending: EndingClass) -> None:
+    over = after(job(R), ASTRAY, ended(ending))
+
+    assert (over.state, over.ending) == (BAD, EndingClass.CONFIG)
+    assert over.reason == "it trains from random weights; it was stopped"
+
+
+def test_a_cancel_or_a_restart_asked_of_a_run_astray_is_obeyed() -> None:
+    assert after(job(R), ask(Verb.CANCEL), ended()).state is CUT
+    assert after(replace(job(R), astray="x", state=P, pending=Verb.RESTART), ended()).state is S
+
+
+def test_a_mark_of_having_gone_astray_does_not_outlive_its_attempt() -> None:
+    again = after(job(R), ASTRAY, ended(), ask(Verb.RETRY), MET, SUBMITTED, STARTED, ended())
+
+    assert (again.ending, again.astray) == (EndingClass.CRASHED, "")
+
+
 # Planning.
 
 
@@ -846,7 +880,9 @@ class Life(RuleBasedStateMachine):
     def save(self, iteration: int) -> None:
         self.happen(CheckpointSaved(at=0.0, path="c", iteration=iteration))
 
-    @rule(trigger=st.sampled_from(["stalled", "progressed", "gate_passed", "gate_failed", "submit_lost"]))
+    @rule(
+        trigger=st.sampled_from(["stalled", "progressed", "gate_passed", "gate_failed", "submit_lost", "went_astray"])
+    )
     def look(self, trigger: str) -> None:
         self.happen(SAMPLES[trigger])
 

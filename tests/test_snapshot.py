@@ -4,9 +4,19 @@ from typing import Any
 import pytest
 
 from autoexp.endings import Exit
-from autoexp.events import CheckpointSaved, Ended, Event, GateFailed, GatePassed, Progressed, Stalled, Started
+from autoexp.events import (
+    CheckpointSaved,
+    Ended,
+    Event,
+    GateFailed,
+    GatePassed,
+    Progressed,
+    Stalled,
+    Started,
+    WentAstray,
+)
 from autoexp.logs import LogFacts
-from autoexp.model import EndingClass, JobSpec
+from autoexp.model import EndingClass, HookCall, JobSpec
 from autoexp.snapshot import Snapshot, changes
 
 SPEC = JobSpec(id="a", study="s", stage="t", backend="command")
@@ -162,3 +172,26 @@ def test_an_attempt_that_vanished_is_told_apart(fields: dict[str, Any], ending: 
     (ended,) = (event for event in events if isinstance(event, Ended))
     assert ended.ending is ending
     assert reason in ended.reason
+
+
+# Going astray.
+
+COOLDOWN = replace(SPEC, prepare=(HookCall(name="cooldown_symlink", path="", values={"from": "x", "iteration": 100}),))
+
+
+def test_a_cooldown_that_begins_from_random_weights_goes_astray_once() -> None:
+    lost = later(RUNS, 1, log=LogFacts(lost="will start from random", inode=7, offset=90))
+
+    [event] = between(RUNS, lost, COOLDOWN)
+
+    assert isinstance(event, WentAstray)
+    assert "will start from random" in event.reason
+    assert (event.inode, event.offset) == (7, 90)
+    assert between(lost, later(lost, 1), COOLDOWN) == []
+    assert between(RUNS, lost) == [], "a pretraining may"
+
+
+def test_what_went_astray_is_told_before_how_it_ended() -> None:
+    over = replace(RUNS, log=LogFacts(lost="Invalid metadata file"), exit=Exit(code=0))
+
+    assert [type(event) for event in between(None, over, COOLDOWN)] == [Started, WentAstray, Ended]

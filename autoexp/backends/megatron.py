@@ -29,6 +29,9 @@ def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
 _REPORT = re.compile(r"\biteration\s+(\d+)\s*/\s*(\d+)\s*\|(.*)")
 _SAVED = re.compile(r"successfully saved checkpoint (?:from|at) iteration\s+(\d+)")
 _LOADED = re.compile(r"\bload(?:ing|ed) (?:distributed )?checkpoint from .* at iteration (\d+)")
+_SAVING = re.compile(r"(?:saving checkpoint|scheduled an async checkpoint save) at iteration\s+(\d+)")
+_LOST = ("will not load any checkpoints and will start from random", "Invalid metadata file")
+"""Said by a run that finds no tracker (it trains from random weights) or an unreadable one (it ends with code 0)."""
 _DONE = "[after training is done]"
 
 
@@ -36,14 +39,19 @@ def read(facts: LogFacts, line: str) -> LogFacts:
     """Take one complete log line into account."""
     if _DONE in line:
         return replace(facts, done=True)
+    if any(words in line for words in _LOST):
+        return replace(facts, lost=line.strip())
     if "iteration" not in line:
         return facts
     if found := _REPORT.search(line):
         return _report(facts, int(found[1]), int(found[2]), found[3])
     if found := _SAVED.search(line):
-        return replace(facts, saves=(*facts.saves, int(found[1])))
+        saving = None if facts.saving == int(found[1]) else facts.saving
+        return replace(facts, saves=(*facts.saves, int(found[1])), saving=saving)
+    if found := _SAVING.search(line):
+        return replace(facts, saving=int(found[1]))
     if found := _LOADED.search(line):
-        return replace(facts, loaded=int(found[1]))
+        return replace(facts, loaded=int(found[1]), lost="", saving=None)
     return facts
 
 
@@ -51,8 +59,11 @@ def _report(facts: LogFacts, iteration: int, train_iters: int, rest: str) -> Log
     pairs = (part.partition(":") for part in rest.split("|"))
     fields = {name.strip(): value.strip() for name, _, value in pairs}
     loss = _number(fields.get("lm loss"))
+    is_first = facts.first_iteration is None
     return replace(
         facts,
+        first_iteration=iteration if is_first else facts.first_iteration,
+        first_lr=_number(fields.get("learning rate")) if is_first else facts.first_lr,
         iteration=iteration,
         train_iters=train_iters,
         loss=facts.loss if loss is None else loss,

@@ -13,7 +13,7 @@ from typing import Any
 
 from autoexp.errors import AutoexpError
 from autoexp.scaling import Shape
-from autoexp.trainers.schedule import FALLS, STYLES, Schedule
+from autoexp.schedule import FALLS, STYLES, Schedule
 from autoexp.trainers.text import VOCABULARY
 
 

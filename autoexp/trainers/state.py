@@ -15,12 +15,12 @@ import torch
 
 from autoexp.errors import AutoexpError
 from autoexp.scaling import flops_per_token
+from autoexp.schedule import Schedule, learning_rate
 from autoexp.trainers import flags
 from autoexp.trainers.adam import AdamW
 from autoexp.trainers.checkpoints import unusable
 from autoexp.trainers.model import GPT
 from autoexp.trainers.ranks import World, fill, whole
-from autoexp.trainers.schedule import Schedule, learning_rate
 
 MODEL_ARGS = (
     "num_layers",

@@ -61,6 +61,8 @@ def test_a_report_is_read_behind_any_prefix(prefix: str) -> None:
         tflops=201.5,
         seconds_per_iteration=0.5125,
         global_batch_size=16,
+        first_iteration=100,
+        first_lr=1e-3,
     )
 
 
@@ -129,8 +131,6 @@ def test_the_newest_report_counts_even_if_a_resumed_run_counts_back() -> None:
         "",
         "iteration",
         " validation loss at iteration 100 | lm loss value: 6.5E+00 | lm loss PPL: 6.6E+02 | ",
-        "saving checkpoint at iteration     200 to /ck in torch format",
-        "  scheduled an async checkpoint save at iteration     200 to /ck",
         "number of parameters on (tensor, pipeline) model parallel rank (0, 0): 10000000",
         "setting training iterations to 3052",
         "WARNING: could not find the metadata file /ck/latest_checkpointed_iteration.txt",
@@ -189,6 +189,22 @@ def test_a_save_counts_once_it_is_called_successful(line: str) -> None:
     assert read([line]).saves == (200,)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "saving checkpoint at iteration     200 to /ck in torch format",
+        "[2026-03-01 10:00:00.1] saving checkpoint at iteration 200 to /ck in torch_dist format",
+        "  scheduled an async checkpoint save at iteration     200 to /ck",
+    ],
+)
+def test_a_save_is_open_until_it_is_called_successful(line: str) -> None:
+    begun = read([line])
+
+    assert (begun.saves, begun.saving) == ((), 200)
+    assert read([SAVED], begun).saving is None
+    assert read([SAVED.replace("200", "100")], begun).saving == 200
+
+
 def test_an_async_save_counts_when_it_is_finished_not_when_it_is_scheduled() -> None:
     scheduled = read(["  scheduled an async checkpoint save at iteration     200 to /ck", report(201)])
 
@@ -207,6 +223,27 @@ def test_an_async_save_counts_when_it_is_finished_not_when_it_is_scheduled() -> 
 )
 def test_where_a_run_continued_from_is_read(line: str) -> None:
     assert read([line]).loaded == 200
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "    will not load any checkpoints and will start from random",
+        "[rank0]:     will not load any checkpoints and will start from random",
+        "ERROR: Invalid metadata file /ck/latest_checkpointed_iteration.txt. Exiting",
+    ],
+)
+def test_a_run_that_finds_nothing_to_continue_from_is_lost_until_it_loads(line: str) -> None:
+    lost = read([line])
+
+    assert lost.lost == line.strip()
+    assert read([" loading checkpoint from /ck at iteration 200"], lost).lost == ""
+
+
+def test_the_first_report_keeps_its_learning_rate() -> None:
+    facts = read([report(201, learning_rate="3.0E-04"), report(202, learning_rate="2.0E-04")])
+
+    assert (facts.first_iteration, facts.first_lr) == (201, 3e-4)
 
 
 # Finished

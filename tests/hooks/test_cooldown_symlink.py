@@ -2,17 +2,22 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from autoexp.checkpoints import judge
 from autoexp.errors import HookRefused
+
+if TYPE_CHECKING:
+    from tests.conftest import Room
 
 ROOT = Path(__file__).parent.parent.parent
 HOOK = ROOT / "hooks" / "cooldown_symlink.py"
@@ -271,6 +276,7 @@ def test_a_source_without_its_optimizer_cannot_be_cooled_down(
         {"from": "x", "iteration": 0},
         {"from": 3, "iteration": AT},
         {"from": "x", "iteration": AT, "form": "x"},
+        {"from": "x", "iteration": AT, "keep": "move"},
     ],
 )
 def test_wrong_values_are_refused_with_the_right_ones(hook: ModuleType, job: Path, values: dict[str, Any]) -> None:
@@ -278,9 +284,128 @@ def test_wrong_values_are_refused_with_the_right_ones(hook: ModuleType, job: Pat
         hook.prepare(job, **values)
 
 
+# The flags of both.
+
+COOLDOWN: dict[str, Any] = {
+    "train-iters": 2000,
+    "lr": 0.01,
+    "lr-decay-style": "WSD",
+    "lr-wsd-decay-iters": 500,
+    "override-opt_param-scheduler": True,
+}
+
+
+def planned(folder: Path, **args: object) -> None:
+    (folder / "job.yaml").write_text(json.dumps({"args": {name.replace("_", "-"): v for name, v in args.items()}}))
+
+
+def test_a_right_cooldown_is_let_through(hook: ModuleType, source: Path, job: Path) -> None:
+    (job / "job.yaml").write_text(json.dumps({"args": COOLDOWN}))
+    planned(source.parent, lr=0.01, save_retain_interval=500)
+
+    assert hook.prepare(job, **{"from": source, "iteration": AT})["done"] == ["link", "tracker"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"train-iters": AT}, "end at once"),
+        ({"lr-wsd-decay-iters": 400}, "there are 500"),
+        ({"override-opt_param-scheduler": None}, "own schedule"),
+        ({"lr": 0.02}, "the pretraining's 0.01"),
+    ],
+)
+def test_a_cooldown_whose_flags_would_make_something_else_of_it_is_refused_before_anything_is_made(
+    hook: ModuleType, source: Path, job: Path, change: dict[str, Any], why: str
+) -> None:
+    (job / "job.yaml").write_text(json.dumps({"args": {**COOLDOWN, **change}}))
+    planned(source.parent, lr=0.01)
+
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert why in refusal.value.why
+    assert not refusal.value.temporary
+    assert not (job / "checkpoints").exists()
+
+
+def test_the_checkpoints_own_flags_count_where_the_pretraining_is_no_job(
+    hook: ModuleType, tmp_path: Path, job: Path, megatron: Callable[..., Any]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    megatron(layers=1).save(elsewhere, AT, arguments={"lr": 0.01, "save_retain_interval": 1000})
+    (job / "job.yaml").write_text(json.dumps({"args": {**COOLDOWN, "lr": 0.02}}))
+
+    with pytest.raises(HookRefused, match="would go wrong"):
+        hook.prepare(job, **{"from": elsewhere, "iteration": AT})
+    (job / "job.yaml").unlink()
+    with pytest.raises(HookRefused, match="would delete"):
+        hook.prepare(job, **{"from": elsewhere, "iteration": AT})
+
+
+def test_a_pretraining_that_would_delete_the_branch_point_is_refused_with_the_way_out(
+    hook: ModuleType, source: Path, job: Path
+) -> None:
+    planned(source.parent, save_retain_interval=1000)
+
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert "--save-retain-interval 1000" in refusal.value.why
+    assert "keep: link" in refusal.value.fix
+    assert not refusal.value.temporary
+
+
+def test_a_job_yaml_that_cannot_be_read_is_refused_not_ignored(hook: ModuleType, source: Path, job: Path) -> None:
+    (job / "job.yaml").write_text("args: [")
+
+    with pytest.raises(HookRefused, match=r"job\.yaml cannot be read"):
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+
+KEPT = {"iter_0001500": "-> ../kept/iter_0001500", TRACKER: "1500"}
+
+
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_a_kept_checkpoint_outlives_its_source(hook: ModuleType, source: Path, job: Path, how: str) -> None:
+    planned(source.parent, save_retain_interval=1000)
+    values = {"from": source, "iteration": AT, "keep": how}
+
+    assert hook.prepare(job, **values)["done"] == [how, "link", "tracker"]
+
+    shard = job / "checkpoints" / "iter_0001500" / "mp_rank_00" / "model_optim_rng.pt"
+    assert shard.stat().st_nlink == (2 if how == "link" else 1)
+    shutil.rmtree(source)
+    assert judge(job / "checkpoints" / "iter_0001500").resumable
+    assert hook.prepare(job, **values)["done"] == []
+    assert state(job / "checkpoints") == KEPT
+    assert [entry.name for entry in (job / "kept").iterdir()] == ["iter_0001500"]
+
+
+def test_places_that_cannot_share_files_are_told_to_copy(
+    hook: ModuleType, source: Path, job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def apart(old: str, new: str, **_kwargs: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link", old, None, new)
+
+    monkeypatch.setattr(os, "link", apart)
+
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT, "keep": "link"})
+
+    assert "keep: copy" in refusal.value.fix
+    assert not refusal.value.temporary
+    assert list((job / "kept").iterdir()) == []
+
+
 # Killed anywhere, failed anywhere, beside itself.
 
 CALLS = ("mkdir", "symlink", "link", "unlink", "rename", "open", "fsync", "close")
+WAYS = [
+    pytest.param((), READY, id="linked"),
+    pytest.param(("--keep", "link"), KEPT, id="hard-linked"),
+    pytest.param(("--keep", "copy"), KEPT, id="copied"),
+]
 
 
 def killing(when: str) -> str:
@@ -306,12 +431,21 @@ raise SystemExit(cooldown_symlink.main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("keep", "ready"), WAYS)
 def test_killed_at_any_call_and_run_again_it_ends_in_the_same_place(
-    hook: ModuleType, source: Path, job: Path, environment: dict[str, str], when: str
+    hook: ModuleType,
+    source: Path,
+    job: Path,
+    *,
+    environment: dict[str, str],
+    keep: tuple[str, ...],
+    ready: dict[str, str],
+    when: str,
 ) -> None:
-    flags = ["--from", str(source), "--iteration", str(AT), "--output", str(job / "checkpoints")]
-    for count in range(1, 100):
-        shutil.rmtree(job / "checkpoints", ignore_errors=True)
+    flags = ["--from", str(source), "--iteration", str(AT), "--output", str(job / "checkpoints"), *keep]
+    for count in range(1, 200):
+        for folder in ("checkpoints", "kept"):
+            shutil.rmtree(job / folder, ignore_errors=True)
         command = [sys.executable, "-c", killing(when), str(count), *flags]
         killed = subprocess.run(command, env=environment, check=False, capture_output=True)
         if killed.returncode == 0:
@@ -321,8 +455,11 @@ def test_killed_at_any_call_and_run_again_it_ends_in_the_same_place(
             left = state(job / "checkpoints")
             assert left.get(TRACKER, "1500") == "1500"
             assert TRACKER not in left or "iter_0001500" in left
+            assert "iter_0001500" not in left or judge(job / "checkpoints" / "iter_0001500").resumable
         assert hook.main(flags) == 0
-        assert state(job / "checkpoints") == READY
+        assert state(job / "checkpoints") == ready
+        assert judge(job / "checkpoints" / "iter_0001500").resumable
+        assert [entry.name for entry in (job / "kept").glob("*")] == ["iter_0001500"] * bool(keep)
     assert count > 12
 
 
@@ -391,10 +528,14 @@ def test_a_cooldown_that_begins_while_we_look_keeps_its_tracker(
     assert state(job / "checkpoints") == {**READY, TRACKER: "1800"}
 
 
-def test_copies_that_race_make_one_link_and_one_tracker(source: Path, job: Path, environment: dict[str, str]) -> None:
-    flags = ["--from", str(source), "--iteration", str(AT), "--output", str(job / "checkpoints")]
+@pytest.mark.parametrize(("keep", "ready"), WAYS)
+def test_copies_that_race_make_one_link_and_one_tracker(
+    source: Path, job: Path, environment: dict[str, str], keep: tuple[str, ...], ready: dict[str, str]
+) -> None:
+    flags = ["--from", str(source), "--iteration", str(AT), "--output", str(job / "checkpoints"), *keep]
     for _ in range(3):
-        shutil.rmtree(job / "checkpoints", ignore_errors=True)
+        for folder in ("checkpoints", "kept"):
+            shutil.rmtree(job / folder, ignore_errors=True)
         copies = [
             subprocess.Popen([sys.executable, str(HOOK), *flags], env=environment, stdout=subprocess.PIPE)
             for _ in range(6)
@@ -402,8 +543,9 @@ def test_copies_that_race_make_one_link_and_one_tracker(source: Path, job: Path,
         done = [json.loads(copy.communicate()[0])["done"] for copy in copies]
 
         assert [copy.returncode for copy in copies] == [0] * 6
-        assert sorted(step for steps in done for step in steps) == ["link", "tracker"]
-        assert state(job / "checkpoints") == READY
+        assert sorted(step for steps in done for step in steps) == sorted([*keep[1:], "link", "tracker"])
+        assert state(job / "checkpoints") == ready
+        assert [entry.name for entry in (job / "kept").glob("*")] == ["iter_0001500"] * bool(keep)
 
 
 # By hand.
@@ -421,3 +563,112 @@ def test_by_hand_a_refusal_is_three_lines_and_says_whether_to_wait(
     assert [run(1700).returncode, run(9000).returncode] == [1, 75]
     lines = run(1700).stderr.splitlines()
     assert [line.split(":")[0].strip() for line in lines] == ["cooldown_symlink", "why", "fix"]
+
+
+# In a study.
+
+STUDY = """
+pretrain: {{command: 'true'}}
+cooldown:
+  needs: pretrain
+  backend: megatron
+  params: {{program: "{program}"}}
+  prepare: {{cooldown_symlink: {{from: "{source}", iteration: 10}}}}
+  args: {{train-iters: 20}}
+  retry: {{max_attempts: 3, backoff: 0.01s}}
+"""
+FORGETFUL = """
+import pathlib, sys, time
+tracker = pathlib.Path(sys.argv[sys.argv.index("--load") + 1]) / "latest_checkpointed_iteration.txt"
+assert tracker.read_text() == "10"
+print({line!r}, flush=True)
+{then}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "then"),
+    [
+        ("    will not load any checkpoints and will start from random", "time.sleep(600)"),
+        ("    will not load any checkpoints and will start from random", ""),
+        ("ERROR: Invalid metadata file latest_checkpointed_iteration.txt. Exiting", ""),
+        (" loading checkpoint from elsewhere at iteration 4", "time.sleep(600)"),
+    ],
+)
+def test_a_cooldown_that_does_not_begin_at_its_branch_point_is_stopped_and_explained(
+    room: "Room", save_checkpoint: Callable[..., Path], line: str, then: str
+) -> None:
+    save_checkpoint(room.home / "source", 10)
+    program = room.write("train.py", FORGETFUL.format(line=line, then=then))
+    room.plan(STUDY.format(program=program, source=room.home / "source"))
+
+    done = room.run("watch", room.root, "--until-done")
+
+    row = room.rows()["cooldown"]
+    assert (done.returncode, row["state"], row["attempt"]) == (1, "failed", 1)
+    assert "iteration 10" in row["reason"] or "from 10" in row["reason"]
+    assert line.strip() in row["reason"] or "continues from iteration 4" in row["reason"]
+    assert ("went_astray", "running", "stopping") in room.moves("cooldown")
+
+
+LIMITED = """
+import subprocess, sys
+trainer = [sys.executable, "-m", "autoexp.trainers.gpt", *sys.argv[1:]]
+child = subprocess.Popen(trainer, stdout=subprocess.PIPE, text=True)
+for line in child.stdout:
+    print(line, end="", flush=True)
+    if "successfully saved checkpoint" in line and "--override-opt_param-scheduler" in sys.argv and {unfinished}:
+        child.kill()
+        print("slurmstepd: error: *** JOB 1 ON n1 CANCELLED AT 2026-07-10T11:05:02 DUE TO TIME LIMIT ***", flush=True)
+        sys.exit(1)
+sys.exit(child.wait())
+"""
+LONG = """
+pretrain:
+  backend: megatron
+  params: &ours {{program: "{program}"}}
+  args: &training
+    num-layers: 1
+    hidden-size: 16
+    ffn-hidden-size: 32
+    num-attention-heads: 2
+    seq-length: 16
+    micro-batch-size: 4
+    train-iters: 4
+    lr: 2e-3
+    lr-decay-style: WSD
+    lr-wsd-decay-style: linear
+    lr-wsd-decay-iters: 0
+    save-interval: 4
+    log-interval: 1
+    eval-iters: 0
+cooldown:
+  backend: megatron
+  params: *ours
+  start: {{checkpoint_reached: {{stage: pretrain, iteration: 4}}}}
+  prepare: {{cooldown_symlink: {{from: "${{sibling.pretrain.checkpoints}}", iteration: 4}}}}
+  args:
+    <<: *training
+    train-iters: 12
+    lr-decay-iters: 12
+    lr-wsd-decay-iters: 8
+    save-interval: 2
+    override-opt_param-scheduler: true
+  retry: {{max_attempts: 2, backoff: 0.01s}}
+"""
+
+
+def test_a_cooldown_longer_than_three_allocations_keeps_what_each_of_them_did(room: "Room") -> None:
+    program = room.write("train.py", LIMITED.format(unfinished='"iteration      12" not in line'))
+    room.plan(LONG.format(program=program))
+
+    done = room.run("watch", room.root, "--until-done")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    logs = [path.read_text() for path in sorted(room.job_dir("cooldown").glob("attempts/*/output.log"))]
+    begun = [int(found[1]) for log in logs if (found := re.search(r" loading checkpoint .* iteration (\d+)", log))]
+    rates = re.findall(r"learning rate: (\S+)", "".join(logs))
+    assert begun == [4, 6, 8, 10]
+    assert room.rows()["cooldown"]["state"] == "succeeded"
+    assert [float(rate) for rate in rates] == pytest.approx([2e-3 * left / 8 for left in range(7, -1, -1)])
+    assert state(room.job_dir("cooldown") / "checkpoints")[TRACKER] == "12"

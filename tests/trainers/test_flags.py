@@ -4,8 +4,8 @@ import pytest
 
 from autoexp.errors import AutoexpError
 from autoexp.scaling import Shape
+from autoexp.schedule import Schedule
 from autoexp.trainers import flags
-from autoexp.trainers.schedule import Schedule
 
 LEAST = (
     "--num-layers 2 --hidden-size 64 --num-attention-heads 4 "

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.trainers.schedule import FALLS, STYLES, Schedule, learning_rate
+from autoexp.schedule import FALLS, STYLES, Schedule, learning_rate
 
 WSD = Schedule(lr=0.01, min_lr=0.001, warmup=0, decay=11, wsd_decay=3, style="WSD", wsd_style="linear")
 

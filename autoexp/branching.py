@@ -1,0 +1,142 @@
+"""What a cooldown off another run's checkpoint needs to go right, and what its log must say then. Pure.
+
+Measured on Megatron-LM 0.16 and 0.19: without its tracker a run trains from random weights and ends with code 0;
+`--train-iters` is absolute; without `--override-opt_param-scheduler` the checkpoint's schedule stands, or an assertion
+fails; another `--lr` or `--min-lr` than the pretraining's is ignored, or crashes.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from autoexp.logs import LogFacts
+from autoexp.model import JobSpec
+from autoexp.schedule import FALLS, Schedule, learning_rate
+
+HOOK = "cooldown_symlink"
+_TOLERANCE = 0.01
+_SPOILERS = {
+    "use_checkpoint_opt_param_scheduler": "the schedule would silently be the pretraining's",
+    "finetune": "iteration, optimizer and schedule would be dropped",
+    "pretrained_checkpoint": "iteration, optimizer and schedule would be dropped",
+    "no_load_optim": "the optimizer would start anew",
+    "ckpt_step": "every restart would begin again at the branch point",
+}
+_AS_BEFORE = ("lr", "min_lr", "global_batch_size")
+_DELETING = ("save_total_limit", "keep_last", "keep_latest_k")
+"""Options of forks and of other trainers that keep a number of the newest checkpoints."""
+
+
+def plain(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flags under the names that Megatron-LM keeps them by: no dashes."""
+    return {name.replace("-", "_"): value for name, value in args.items()}
+
+
+def troubles(args: Mapping[str, Any], iteration: int, parent: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what would go wrong with a cooldown of these flags from `iteration`, each with its fix.
+
+    `parent` holds the pretraining's flags, as far as they are known.
+    """
+    said = plain(args)
+    last = _number(said.get("train_iters"))
+    if last is not None and last <= iteration:
+        yield (
+            f"--train-iters {last:g} is no more than the branch point {iteration}, so it would end at once",
+            "--train-iters counts from the very first iteration: give the branch point and the decay, added",
+        )
+    for name, why in _SPOILERS.items():
+        if said.get(name):
+            yield f"{_flag(name)} is given: {why}", f"remove {_flag(name)}"
+    if said.get("lr_decay_style") is not None:
+        yield from _schedule_troubles(said, iteration, parent)
+
+
+def _schedule_troubles(said: Mapping[str, Any], iteration: int, parent: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if said.get("override_opt_param_scheduler") is not True:
+        yield "the checkpoint's own schedule would be taken, or refused", "give override-opt_param-scheduler: true"
+    for name in _AS_BEFORE:
+        mine, before = _number(said.get(name)), _number(parent.get(name))
+        if mine is not None and before is not None and not math.isclose(mine, before):
+            yield f"{_flag(name)} is {mine:g}, and the pretraining's {before:g}", f"give {_flag(name)} {before:g}"
+    end = _number(said.get("lr_decay_iters", said.get("train_iters")))
+    decay = _number(said.get("lr_wsd_decay_iters"))
+    if said["lr_decay_style"] == "WSD" and end is not None and decay != end - iteration:
+        yield (
+            f"the decay would take {decay} iterations, and there are {end - iteration:g} from {iteration} to {end:g}",
+            f"give --lr-wsd-decay-iters {end - iteration:g}",
+        )
+
+
+def deletes(args: Mapping[str, Any], iteration: int) -> str:
+    """Name the option by which a run of these flags would delete its checkpoint of `iteration`; empty if none does."""
+    said = plain(args)
+    kept_every = _number(said.get("save_retain_interval"))
+    if kept_every and iteration % kept_every:
+        return f"--save-retain-interval {kept_every:g}"
+    return next((f"{_flag(name)} {said[name]}" for name in _DELETING if said.get(name)), "")
+
+
+def branch_point(spec: JobSpec) -> int | None:
+    """Return the iteration at which a job is to leave its pretraining, None for other jobs."""
+    named = (call.values.get("iteration") for call in spec.prepare if call.name == HOOK)
+    return next((value for value in named if isinstance(value, int)), None)
+
+
+def astray(spec: JobSpec, log: LogFacts) -> str:
+    """Say how a cooldown has begun somewhere else than at its branch point, or beyond; empty if it has not."""
+    iteration = branch_point(spec)
+    if iteration is None:
+        return ""
+    if log.lost:
+        return f"it found no checkpoint to continue from, and was to go on from iteration {iteration}: {log.lost}"
+    if log.loaded is not None and log.loaded < iteration:
+        return f"it continues from iteration {log.loaded}, and was to go on from {iteration}"
+    if log.first_iteration is not None and log.first_iteration <= iteration:
+        return f"its first report is of iteration {log.first_iteration}, and it was to go on from {iteration}"
+    return _wrong_rate(plain(spec.args), log)
+
+
+def _wrong_rate(said: Mapping[str, Any], log: LogFacts) -> str:
+    expected = None if log.first_iteration is None else _expected_rate(said, log.first_iteration)
+    if expected is None or log.first_lr is None or math.isclose(log.first_lr, expected, rel_tol=_TOLERANCE):
+        return ""
+    return (
+        f"its learning rate at iteration {log.first_iteration} is {log.first_lr:g}, and its flags ask for {expected:g}"
+    )
+
+
+def _expected_rate(said: Mapping[str, Any], iteration: int) -> float | None:
+    """Return a WSD run's learning rate; None where skipped steps or a growing batch shift it, or flags do not say."""
+    numbers = [_number(said.get(name)) for name in ("lr", "lr_wsd_decay_iters", "train_iters")]
+    lr, decay, last = numbers
+    style = said.get("lr_wsd_decay_style", "exponential")
+    shifted = said.get("fp16") or said.get("rampup_batch_size")
+    if lr is None or decay is None or last is None or shifted or said.get("lr_decay_style") != "WSD":
+        return None
+    end = _number(said.get("lr_decay_iters")) or last
+    if style not in FALLS or not 0 <= decay <= end:
+        return None
+    schedule = Schedule(
+        lr=lr,
+        min_lr=_number(said.get("min_lr")) or 0.0,
+        warmup=int(_number(said.get("lr_warmup_iters")) or 0),
+        decay=int(end),
+        wsd_decay=int(decay),
+        style="WSD",
+        wsd_style=style,
+    )
+    return learning_rate(schedule, iteration)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,73 @@
+"""Say what autoexp makes of a log, an iter_ directory, or a save directory (its newest iteration).
+
+autoexp inspect experiments/demo/jobs/pretrain/checkpoints
+autoexp inspect RUN/checkpoints/iter_0002000 --deep      also reads every file, and verifies its checksums
+autoexp inspect slurm-123.out --as megatron --json
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from autoexp import backends, checkpoints, inspection
+
+LOG_SUFFIXES = {".log", ".out", ".err", ".txt"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `autoexp inspect`."""
+    parser.add_argument("path", metavar="PATH", type=Path, help="a log, an iter_ directory, or a save directory")
+    parser.add_argument("--as", dest="backend", metavar="BACKEND", help="read a log by this backend's grammar")
+    parser.add_argument("--deep", action="store_true", help="read a checkpoint's files, and verify their checksums")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look, and print; the status is 1 where nothing is there to be looked at."""
+    if arguments.backend:
+        backends.find(arguments.backend)
+    found = look(arguments.path, arguments.backend, deep=arguments.deep)
+    print(json.dumps(found) if arguments.json else "\n".join(_text(found)))
+    readable = arguments.path.is_dir() or inspection.is_readable(arguments.path)
+    return 0 if readable else 1
+
+
+def look(path: Path, backend: str | None, *, deep: bool) -> dict[str, Any]:
+    """Inspect whatever stands there; a folder is a checkpoint, or holds some."""
+    if path.is_dir() or (not path.exists() and path.suffix not in LOG_SUFFIXES):
+        return _checkpoint(path, deep=deep)
+    if not inspection.is_readable(path):
+        return inspection.nothing(backend, f"{path} is no file that can be read")
+    try:
+        return inspection.read(path, backend)
+    except OSError as error:
+        return inspection.nothing(backend, f"{path} cannot be read: {error.strerror}")
+
+
+def _checkpoint(path: Path, *, deep: bool) -> dict[str, Any]:
+    """Judge a checkpoint, or the newest in a save directory; say so where the tracker names another."""
+    judgement = checkpoints.judge(path, deep=deep)
+    folder = checkpoints.newest(path) if judgement.format == "unknown" else None
+    if folder is None:
+        return {"kind": "checkpoint", "path": str(path), **asdict(judgement)}
+    found = {"kind": "checkpoint", "path": str(folder), **asdict(checkpoints.judge(folder, deep=deep))}
+    tracker = checkpoints.read_tracker(path)
+    if tracker not in (found["iteration"], None):
+        found["why"] += f"; the tracker beside it says {tracker}, and that is what Megatron-LM would load"
+    return {**found, "tracker": tracker}
+
+
+def _text(found: dict[str, Any]) -> list[str]:
+    names = [name for name in found if name not in ("evidence", "kind")]
+    lines = [f"{name:<12} {_spelled(found[name])}" for name in names]
+    return lines + [f"{said['line']:>8}  {said['event']:<10} {said['text']}" for said in found.get("evidence", ())]
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)

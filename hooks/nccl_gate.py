@@ -103,7 +103,7 @@ def judge_file(log: Path, asked: nccl.Asked) -> nccl.Verdict:
         text = log.read_text(errors="replace")
     except OSError as error:
         return _unreadable(f"{log} cannot be read: {error.strerror}", asked.threshold_gbps)
-    return nccl.judge(text, asked)
+    return nccl.judge(nccl.read(text), asked)
 
 
 def measure(command: Sequence[str], timeout_s: float, asked: nccl.Asked) -> nccl.Verdict:
@@ -113,7 +113,7 @@ def measure(command: Sequence[str], timeout_s: float, asked: nccl.Asked) -> nccl
     except OSError as error:
         return _unreadable(f"{command[0]} cannot be run: {error.strerror}", asked.threshold_gbps)
     print(text, end="" if text.endswith("\n") else "\n", flush=True)
-    return nccl.judge(text, replace(asked, status=status, timed_out=timed_out))
+    return nccl.judge(nccl.read(text), replace(asked, status=status, timed_out=timed_out))
 
 
 def _unreadable(cause: str, threshold_gbps: float) -> nccl.Verdict:

@@ -28,6 +28,7 @@ COMMANDS = {
     "events": "the journal: every move, oldest first",
     "mark": "drop a marker: hold, release, start, save, cancel, restart, retry, succeed, fail",
     "replay": "what the journal says of any moment, and whether it still adds up",
+    "gate": "judge a network: measure it, or read what all_reduce_perf printed",
     "cron": "keep a folder watched: a line for cron that starts a watcher whenever there is none",
     "report": "tables and plots of a study",
     "demo": "a whole study on this computer in a few minutes",

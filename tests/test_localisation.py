@@ -163,6 +163,15 @@ def test_what_could_not_be_judged_clears_nobody_and_blames_nobody(
     assert set(found.links) <= fabric.links
 
 
+def test_one_failure_with_a_good_node_may_be_the_link_and_proves_nothing() -> None:
+    fabric = Fabric(links=frozenset([("n00", "n03")]))
+    unheard = (("n01", "n03"), ("n02", "n03"))
+
+    found = fabric.locate(nodes(4), lambda group: None if group in unheard else fabric.is_fast(group))
+
+    assert (found.slow, found.unclear, found.good) == ((), (("n03",),), ("n00", "n01", "n02"))
+
+
 def test_what_is_slow_only_as_a_whole_is_unclear_as_a_whole() -> None:
     found = Fabric().locate(nodes(8), lambda group: len(group) < 5)
 

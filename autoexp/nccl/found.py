@@ -71,7 +71,7 @@ class Run:
         """The lowest bandwidth at the largest size; not a number where there is none."""
         largest = max((row.size_bytes for row in self.rows), default=0)
         here = [half.busbw_gbps for row in self.rows if row.size_bytes == largest for half in row.halves]
-        return math.nan if any(map(math.isnan, here)) else min(here, default=math.nan)
+        return min(here, default=math.nan)
 
     @property
     def halves(self) -> list[Half]:

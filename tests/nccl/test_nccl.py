@@ -213,6 +213,10 @@ def test_a_broken_line_or_a_second_footer_is_a_contradiction(line: str) -> None:
     assert code(f"{table()}\n{line}\n") is Code.UNREADABLE
 
 
+def test_a_bandwidth_below_nothing_is_no_bandwidth() -> None:
+    assert code(table((-1.0, -1.0))) is Code.UNREADABLE
+
+
 def test_a_footer_that_is_one_percent_off_still_agrees_and_two_percent_do_not() -> None:
     assert code(table((100.0, 100.0), average="100.9")) is Code.PASS
     assert code(table((100.0, 100.0), average="102.1")) is Code.UNREADABLE
@@ -306,6 +310,8 @@ def test_programs_that_do_not_know_each_other_are_no_run() -> None:
 
     assert code(side_by_side) is Code.TOPOLOGY
     assert code(table((0.0, 0.0), ranks=1) * 2) is Code.TOPOLOGY
+    header = side_by_side.splitlines()[0]
+    assert code(side_by_side.replace(header, "", 1)) is Code.TOPOLOGY, "each has a rank 0"
     assert code("\n".join(line for line in table().splitlines() for _ in range(2))) is Code.TOPOLOGY
 
 

@@ -72,6 +72,7 @@ def test_columns_of_newer_versions_do_not_matter() -> None:
         pytest.param(TABLE.replace("366.99GBps", "   infGBps"), id="inf"),
         pytest.param(TABLE.replace("16GiB", "16Gi"), id="no size"),
         pytest.param(TABLE.replace("366.99GBps", "366.99Gbps"), id="bits"),
+        pytest.param(TABLE.replace("366.99GBps", "366.99    "), id="no unit"),
         pytest.param(SINGLE.partition(" busbw")[0], id="one line of two"),
         pytest.param(SINGLE.replace("449.515", "nan"), id="a nan of two"),
     ],

@@ -77,7 +77,7 @@ def test_every_process_may_say_that_it_has_less_memory() -> None:
     header = "# nThread 1 nGpus 1 minBytes 8 maxBytes 64 step: 2(factor) warmup iters: 1\n"
     less = "# Reducing maxBytes to {} due to memory limitation\n"
 
-    sweep = found(header + less.format(32) + less.format(16)).runs[0].sweep
+    sweep = found(header + less.format(16) + less.format(32)).runs[0].sweep
 
     assert sweep is not None
     assert sweep.count() == 2

@@ -36,7 +36,9 @@ _PROCESS = re.compile(r"# nThread (\d{1,6}) nGpus (\d{1,6}) ", re.ASCII)
 _REDUCED = re.compile(r"# Reducing maxBytes to (\d{1,18}) ", re.ASCII)
 _BOUNDS = re.compile(r"# Out of bounds values : (\d+) (?:OK|FAILED)", re.ASCII)
 _AVERAGE = re.compile(r"# Avg bus bandwidth\s+: (\S+)(?: (OK|FAILED))?", re.ASCII)
-_TROUBLE = re.compile(r"(?:(\S+?)(?: pid \d+)?: )?Test (?:(timeout)|(?:NCCL |CUDA )?failure)\b|# error:", re.ASCII)
+_TROUBLE = re.compile(
+    r"(?:(\S{1,256}?)(?: pid \d+)?: )?Test (?:(timeout)|(?:NCCL |CUDA )?failure)\b|# error:", re.ASCII
+)
 _NCCL = re.compile(r"(\S+?):\d+:\d+ \[\d+\] NCCL ", re.ASCII)
 _RANKS = re.compile(r"\bnranks (\d{1,9})\b", re.ASCII)
 _TIME_LIMIT = re.compile(r"\*\*\* (?:JOB|STEP) .*DUE TO TIME LIMIT", re.ASCII)
@@ -44,15 +46,17 @@ _TIME_LIMIT = re.compile(r"\*\*\* (?:JOB|STEP) .*DUE TO TIME LIMIT", re.ASCII)
 COLUMNS = ("size", "count", "type", "redop", "root", *("time", "algbw", "busbw", "#wrong") * 2)
 """The table's columns since its first version, for a log that lost its heading."""
 
+_LONGEST_LINE = 4096
+"""No line of a benchmark is as long; what is must not keep the patterns busy."""
 _READ = ("algbw", "busbw", "#wrong")
 
 
 def bare(line: str) -> str:
     """Take colours and launchers' labels off a line."""
-    line = _COLOR.sub("", line)
-    while label := _LABEL.match(line):
-        line = line[label.end() :]
-    return line.strip()
+    line, begin = _COLOR.sub("", line[:_LONGEST_LINE]), 0
+    while label := _LABEL.match(line, begin):
+        begin = label.end()
+    return line[begin:].strip()
 
 
 def number(word: str) -> float | None:

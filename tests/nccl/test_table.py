@@ -89,3 +89,8 @@ def test_cycles_of_rccl_are_one_test_and_tests_after_a_footer_are_others() -> No
 
     assert len(found(f"{heading}{ROW}\n# Testing 2 cycle.\n{heading}{ROW}\n{footer}").runs) == 1
     assert len(found(f"{heading}{ROW}\n{footer}{heading}{ROW}\n{footer}").runs) == 2
+
+
+@pytest.mark.parametrize("part", ["x", "0: ", "*** JOB ", "[0] ", "\x1b[0m", "n1:1:1 "])
+def test_a_line_without_end_is_read_like_any_other(part: str) -> None:
+    assert len(found(f"{part * 300_000}\n{ROW}").runs[0].rows) == 1

@@ -3,11 +3,11 @@
 `Builder.build` goes through the stage's keys; every problem is reported at the key that caused it, with the job.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from autoexp import backends, policies
+from autoexp import backends, fabrics, policies
 from autoexp.backends import Launch
 from autoexp.blame import Blame
 from autoexp.calculation import ExpressionError
@@ -104,7 +104,7 @@ class Builder:
             argv=self._argv(args, resources),
             output=self._output(),
             prepare=tuple(self._prepare()),
-            gate=self._gate(),
+            gate=self._gate(resources),
             env={name: self._word((*self.stage.path, "env", name), raw) for name, raw in self._given("env")},
             resources=resources,
             retry=self._policy("retry", policies.read_retry) or RetryPolicy(),
@@ -244,13 +244,29 @@ class Builder:
         given = {name: self.scope.built_in.get(name) for name in ("checkpoint", "output")}
         return (self.world.machine.python, hook.path, *backends.flags({**given, **self._mapping("with")}))
 
-    def _gate(self) -> tuple[str, ...]:
+    def _gate(self, resources: Resources) -> tuple[str, ...]:
         gate = self.stage.raw.get("gate")
         if gate is None:
             return ()
         ((name, values),) = gate.items() if isinstance(gate, Mapping) else ((gate, {}),)
-        given = self._evaluate((*self.stage.path, "gate", name), values or {})
-        return (self.world.machine.python, self._hook("gate", name).path, *backends.flags(given))
+        path = (*self.stage.path, "gate", name)
+        hook = self._hook("gate", name)
+        told = self._told_of_gate(hook.planned, resources) | self._evaluate(path, values or {})
+        if "threshold" in told and told["threshold"] is None:
+            raise self.recipe.places.error(
+                path,
+                f"nobody says how fast {told.get('ranks')} ranks on {told.get('hosts')} hosts must be",
+                why=f"the network: of machine {self.world.machine.name} does not tell",
+                fix="complete the machine file, give the gate a threshold: in GB/s, or remove the gate",
+            )
+        return (self.world.machine.python, hook.path, *backends.flags(told))
+
+    def _told_of_gate(self, names: Sequence[str], resources: Resources) -> dict[str, Any]:
+        """Return what a gate wants to know: its ranks are the job's GPUs, or its processes where it has none."""
+        ranks = resources.nodes * (resources.gpus_per_node or resources.processes_per_node)
+        threshold = fabrics.threshold_gbps(self.world.machine.network, ranks, resources.nodes)
+        known = {"ranks": ranks, "hosts": resources.nodes, "threshold": threshold}
+        return {name: known[name] for name in names if name in known}
 
     def _prepare(self) -> Iterator[HookCall]:
         for name, values in self._mapping("prepare").items():

@@ -29,6 +29,7 @@ COMMANDS = {
     "events": "the journal: every move, oldest first",
     "mark": "drop a marker: hold, release, start, save, cancel, restart, retry, succeed, fail",
     "replay": "what the journal says of any moment, and whether it still adds up",
+    "gate": "judge a network: measure it, or read what all_reduce_perf printed",
     "cron": "keep a folder watched: a line for cron that starts a watcher whenever there is none",
     "convert": "make a Megatron-LM checkpoint a Hugging Face model, without Megatron or torch",
     "report": "tables and plots of a study",

@@ -35,7 +35,9 @@ def find(name: str) -> HookInfo:
         raise AutoexpError(
             f"the hook {name!r} is no Python", why=f"{path}:{error.lineno}: {error.msg}", fix="correct the file"
         ) from error
-    return HookInfo(name=name, path=str(path), output=_constant(tree, "OUTPUT"))
+    return HookInfo(
+        name=name, path=str(path), output=_constant(tree, "OUTPUT"), planned=tuple(_constant(tree, "PLANNED").split())
+    )
 
 
 def _constant(tree: ast.Module, name: str) -> str:

@@ -1,5 +1,6 @@
 """Machine files: machines/<name>.yaml becomes a `Machine`, and the one we are on is recognised."""
 
+import math
 import os
 import re
 import sys
@@ -7,14 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoexp import folders, hosts, quantities
-from autoexp.model import Machine
+from autoexp import fabrics, folders, hosts, quantities
+from autoexp.model import Machine, Network
 from autoexp.places import Places
 from autoexp.recipes import load_yaml
 
 DURATIONS = ("sweep", "poll", "visibility", "stop_grace", "save_grace")
 KEYS = (
     *("description", "identify", "executor", "cpus", "gpus", "python", "environment", "programs", "observer"),
+    "network",
     *DURATIONS,
 )
 OBSERVERS = ("auto", "inotify", "poll")
@@ -48,7 +50,8 @@ def read(name: str, raw: Mapping[str, Any], places: Places) -> Machine:
         if key not in DURATIONS and not fits(value):
             raise places.error((key,), f"{value!r} is no {key}", why=f"{key} is {shape}", fix=f"write {key}: {shape}")
     _check_rule(raw.get("identify") or {}, places)
-    values = {key: raw[key] for key in raw if key not in (*DURATIONS, "identify")}
+    values = {key: raw[key] for key in raw if key not in (*DURATIONS, "identify", "network")}
+    values["network"] = _network(raw.get("network") or {}, places)
     for key in DURATIONS:
         if key in raw:
             values[f"{key}_s"] = _duration_s(raw[key], key, places)
@@ -79,6 +82,10 @@ SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "environment": (_is_names, "a list of names"),
     "programs": (_is_texts, "BACKEND: PROGRAM"),
     "observer": (OBSERVERS.__contains__, f"one of {', '.join(OBSERVERS)}"),
+    "network": (
+        lambda value: isinstance(value, Mapping),
+        "{node: NAME, link: NAME, ...}; docs/machines.md has the keys",
+    ),
     "identify": (lambda value: isinstance(value, Mapping), "environment: {NAME: VALUE}, or hostname: PATTERN"),
 }
 """What the values of some keys look like."""
@@ -96,6 +103,33 @@ def _check_rule(rule: Mapping[str, Any], places: Places) -> None:
                 re.compile(str(value))
             except re.error as error:
                 raise places.error(path, f"{value!r} is no pattern", why=str(error), fix="write a regex") from error
+
+
+_SHARES = ("links_per_gpu", "node_share", "link_share", "threshold")
+_FABRICS: Mapping[str, Mapping[str, fabrics.Fabric]] = {"node": fabrics.NODES, "link": fabrics.LINKS}
+
+
+def _network(raw: Mapping[str, Any], places: Places) -> Network:
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        path = ("network", key)
+        if key in _FABRICS and value not in list(_FABRICS[key]):
+            known = ", ".join(_FABRICS[key])
+            raise places.error(
+                path, f"{value!r} is no {key} we know", why=f"there are {known}", fix="name one, or give a threshold"
+            )
+        if key not in (*_FABRICS, *_SHARES):
+            raise places.unknown(path, (*_FABRICS, *_SHARES))
+        if key in _SHARES and not _is_positive(value):
+            raise places.error(
+                path, f"{value!r} is no {key}", why="it is a number above 0", fix=f"write {key}: 0.6, say"
+            )
+        values["threshold_gbps" if key == "threshold" else key] = value
+    return Network(**values)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def cpus(machine: Machine) -> int:

@@ -171,6 +171,22 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What joins a machine's GPUs, as its file says; autoexp/fabrics.py has the names."""
+
+    node: str = ""
+    """Inside a node."""
+    link: str = ""
+    """Between nodes."""
+    links_per_gpu: float = 1.0
+    node_share: float | None = None
+    """The share of the line rate that a gate asks for; None takes the table's."""
+    link_share: float | None = None
+    threshold_gbps: float | None = None
+    """The bus bandwidth a gate asks for, whatever the rest says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """Where jobs run, as machines/<name>.yaml describes it."""
 
@@ -198,6 +214,7 @@ class Machine:
     stop_grace_s: float = 10.0
     """From the polite signal to the last one."""
     save_grace_s: float = 300.0
+    network: Network = Network()
     """The same for an attempt that was asked to save."""
 
 

@@ -56,7 +56,7 @@ def check(path: Path) -> None:
 
 def read_item(path: Path, start_bytes: int, length_bytes: int) -> object:
     """Return what was saved into a part of a file; raises as `read` does."""
-    with _open_part(path, start_bytes, length_bytes) as archive:
+    with open_part(path, start_bytes, length_bytes) as archive:
         return inert.unpickle(_member(archive, "data.pkl", _label(path)), _label(path))
 
 
@@ -66,7 +66,7 @@ def item_tensor(path: Path, start_bytes: int, length_bytes: int) -> Tensor | Non
     Raises as `tensors` does.
     """
     label = f"{_label(path)} at {start_bytes}"
-    with _open_part(path, start_bytes, length_bytes) as archive:
+    with open_part(path, start_bytes, length_bytes) as archive:
         value = inert.unpickle(_member(archive, "data.pkl", label), label)
         found = _tensor(value, _checked_places(archive, label), label)
     return None if found is None else replace(found, start_bytes=start_bytes + found.start_bytes)
@@ -130,8 +130,13 @@ def _open(path: Path) -> zipfile.ZipFile:
 
 
 @contextmanager
-def _open_part(path: Path, start_bytes: int, length_bytes: int) -> Iterator[zipfile.ZipFile]:
-    """Open a zip that is a part of a file."""
+def open_part(path: Path, start_bytes: int, length_bytes: int) -> Iterator[zipfile.ZipFile]:
+    """Open a zip that is a part of a file.
+
+    Raises:
+        NotWholeError: it is none, or was cut.
+        OSError: the file cannot be read.
+    """
     with _Part(path, start_bytes, length_bytes) as raw, io.BufferedReader(raw) as part:
         yield _checked_zip(part, _label(path))
 

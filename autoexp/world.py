@@ -15,6 +15,8 @@ class HookInfo:
     path: str
     output: str = ""
     """The sub-folder of a job's directory that it writes to, when it runs as a job."""
+    planned: tuple[str, ...] = ()
+    """What a gate wants to be told of the job and its machine: `ranks`, `hosts`, `threshold`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

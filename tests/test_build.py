@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from autoexp.errors import RecipeError
-from autoexp.model import HookCall, JobSpec, Machine
+from autoexp.model import HookCall, JobSpec, Machine, Network
 from autoexp.plan import Planner
+from autoexp.world import HookInfo
 
 Plans = Callable[..., Planner]
 HOME = "/root/s/jobs/train-lr0.5"
@@ -117,6 +118,38 @@ def test_a_hook_runs_as_a_job_with_its_values_as_flags(build: Build) -> None:
 )
 def test_a_gate_is_a_hook_before_the_run(build: Build, gate: str, argv: tuple[str, ...]) -> None:
     assert build(f"command: [train]\n{gate}").gate == ("python", "/hooks/nccl_gate.py", *argv)
+
+
+PLANNED = HookInfo(name="g", path="/hooks/g.py", planned=("ranks", "hosts", "threshold"))
+EIGHT = "resources: {nodes: 2, gpus_per_node: 4}"
+
+
+def test_a_gate_that_asks_is_told_of_the_job_and_how_fast_its_machine_must_be(build: Build) -> None:
+    machine = Machine(name="m", python="python", network=Network(link="ndr400"))
+
+    def gate(text: str) -> tuple[str, ...]:
+        return build(f"command: [train]\n{EIGHT}\ngate: {text}", machine=machine, hooks=lambda _: PLANNED).gate[2:]
+
+    assert gate("g") == ("--ranks", "8", "--hosts", "2", "--threshold", "210.0")
+    assert gate("{g: {threshold: 7}}") == ("--ranks", "8", "--hosts", "2", "--threshold", "7")
+
+
+def test_a_gate_without_gpus_measures_between_processes(build: Build) -> None:
+    job = build(
+        "command: [train]\nresources: {processes_per_node: 3}\ngate: g",
+        hooks=lambda _: PLANNED,
+        machine=Machine(name="m"),
+    )
+
+    assert job.gate[2:] == ("--ranks", "3", "--hosts", "1", "--threshold", "5.0")
+
+
+def test_a_gate_of_a_machine_that_does_not_tell_how_fast_it_is_is_refused(build: Build) -> None:
+    machine = Machine(name="m", network=Network(node="h100"))
+
+    with pytest.raises(RecipeError, match="nobody says how fast 8 ranks on 2 hosts must be") as caught:
+        build(f"command: [train]\n{EIGHT}\ngate: g", machine=machine, hooks=lambda _: PLANNED)
+    assert "stages.train.gate" in caught.value.what
 
 
 def test_null_turns_a_key_off(build: Build) -> None:

@@ -130,3 +130,10 @@ def test_a_hook_that_only_runs_as_a_job_says_so(put: Put, tmp_path: Path) -> Non
 def test_a_hook_that_is_gone_says_so(tmp_path: Path) -> None:
     with pytest.raises(AutoexpError, match="the hook 'gone' is gone"):
         hooks.prepare(HookCall(name="gone", path=str(tmp_path / "gone.py")), tmp_path)
+
+
+def test_a_gate_says_what_it_wants_to_be_told(put: Put) -> None:
+    put("mine", 'PLANNED = "ranks hosts"\n')
+
+    assert hooks.find("mine").planned == ("ranks", "hosts")
+    assert hooks.find("nccl_gate").planned == ("ranks", "hosts", "threshold")

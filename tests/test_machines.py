@@ -1,4 +1,5 @@
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from autoexp import machines
 from autoexp.errors import AutoexpError, RecipeError
-from autoexp.model import Machine
+from autoexp.model import Machine, Network
 from autoexp.places import Places
 
 
@@ -157,3 +158,29 @@ def test_gpus_that_we_may_not_see_are_not_handed_out(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
     assert machines.gpus(Machine(name="m", gpus=given)) == used
+
+
+def test_a_network_is_named_or_given_in_numbers() -> None:
+    made = read({"network": {"node": "h100", "link": "ndr400", "links_per_gpu": 0.5, "link_share": 0.7}})
+
+    assert made.network == Network(node="h100", link="ndr400", links_per_gpu=0.5, link_share=0.7)
+    assert read({"network": {"threshold": 300}}).network == Network(threshold_gbps=300)
+    assert read({}).network == Network()
+
+
+@pytest.mark.parametrize(
+    ("network", "what"),
+    [
+        ({"node": "h1000"}, "'h1000' is no node we know"),
+        ({"link": "a100"}, "'a100' is no link we know"),
+        ({"link": ["ndr400"]}, "is no link we know"),
+        ({"treshold": 3}, "unknown key 'treshold'"),
+        ({"threshold": 0}, "0 is no threshold"),
+        ({"node_share": True}, "True is no node_share"),
+        ({"node_share": "0.5"}, "'0.5' is no node_share"),
+        ("h100", "'h100' is no network"),
+    ],
+)
+def test_a_network_that_is_none_is_refused(network: object, what: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(what)):
+        read({"network": network})

@@ -253,7 +253,7 @@ def _with_common(judgement: Judgement, folder: Path, index: _Index) -> tuple[Jud
 
 def _common_item(folder: Path, piece: Piece) -> Mapping[str, object]:
     path, start, length = piece
-    held = parts.read_item(folder / path, _COMMON_ITEM, start, length)
+    held = torchfile.read_item(folder / path, start, length)
     match held:
         case [dict() as state]:
             return state

@@ -1,20 +1,17 @@
-"""Looks into parts of files: whether they are blank, what a small zip in them holds, and whether their sums are right.
+"""Looks into parts of files: whether they are blank, and whether their sums are right.
 
 torch's distributed format puts one torch.save zip after another into a file; Megatron-LM since core 0.19 can write
 integrity.json, the SHA-256 of every file of a checkpoint (megatron/core/dist_checkpointing/integrity.py).
 """
 
 import hashlib
-import io
 import json
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from autoexp import inert, torchfile
+from autoexp import torchfile
 from autoexp.inert import NotWholeError
 
 HASHES = "integrity.json"
@@ -50,60 +47,6 @@ def check_not_blank(path: Path, name: str, end_bytes: int) -> None:
                 raise NotWholeError(f"{name} holds only zeros at byte {start}: its size was kept, its data was lost")
 
 
-class _Window(io.RawIOBase):
-    """A part of an open file, as if it were a file."""
-
-    def __init__(self, descriptor: int, start_bytes: int, length_bytes: int) -> None:
-        super().__init__()
-        self._descriptor, self._start, self._length, self._at = descriptor, start_bytes, length_bytes, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = max((0, self._at, self._length)[whence] + offset, 0)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(self._length - self._at, 0)
-        data = os.pread(self._descriptor, left if size < 0 else min(size, left), self._start + self._at)
-        self._at += len(data)
-        return data
-
-
-@contextmanager
-def _zip(path: Path, name: str, start_bytes: int, length_bytes: int) -> Iterator[zipfile.ZipFile]:
-    """Open the zip in a part of a file; what its reader finds wrong is `NotWholeError`."""
-    with path.open("rb", buffering=0) as file:
-        try:
-            with zipfile.ZipFile(_Window(file.fileno(), start_bytes, length_bytes)) as archive:
-                yield archive
-        except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise NotWholeError(f"{name} holds no whole zip at byte {start_bytes}: {error}") from error
-
-
-def read_item(path: Path, name: str, start_bytes: int, length_bytes: int) -> object:
-    """Return what torch.save put into a part of a file; foreign classes are `inert.Inert`.
-
-    Raises:
-        NotWholeError: it is damaged, or too large for plain data.
-        OSError: the file cannot be read.
-    """
-    if length_bytes > torchfile.LIMIT_BYTES:
-        raise NotWholeError(f"{name} has {length_bytes} bytes of plain data, more than any save writes")
-    with _zip(path, name, start_bytes, length_bytes) as archive:
-        members = [m for m in archive.infolist() if m.filename.endswith("/data.pkl")]
-        if len(members) != 1 or members[0].compress_type != zipfile.ZIP_STORED:
-            raise NotWholeError(f"{name} holds a zip, but not torch.save's")
-        return inert.unpickle(archive.read(members[0]), name)
-
-
 def check_sums(path: Path, name: str, start_bytes: int = 0, length_bytes: int | None = None) -> None:
     """Read every member of a zip and compare it with its checksum.
 
@@ -112,9 +55,13 @@ def check_sums(path: Path, name: str, start_bytes: int = 0, length_bytes: int | 
         OSError: the file cannot be read.
     """
     length_bytes = status(path, name).st_size if length_bytes is None else length_bytes
-    with _zip(path, name, start_bytes, length_bytes) as archive:
-        if damaged := archive.testzip():
-            raise NotWholeError(f"{name}: the checksum of {damaged} is wrong")
+    try:
+        with torchfile.open_part(path, start_bytes, length_bytes) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise NotWholeError(f"{name} holds no whole zip at byte {start_bytes}: {error}") from error
+    if damaged:
+        raise NotWholeError(f"{name}: the checksum of {damaged} is wrong")
 
 
 def check_hashes(folder: Path) -> None:

@@ -1,4 +1,5 @@
 import argparse
+import io
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -135,3 +136,44 @@ def test_a_file_in_torchs_older_format_is_not_taken_for_a_zip(tmp_path: Path) ->
 
     with pytest.raises(NotWholeError, match="not a whole zip"):
         torchfile.check(tmp_path / "x.pt")
+
+
+# Parts of a file
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> tuple[Path, int]:
+    """A file of two items, and where the second begins."""
+    items = []
+    for value in ([{"iteration": 6}], {"w": 1}):
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        items.append(buffer.getvalue())
+    (tmp_path / "__0_0.distcp").write_bytes(b"".join(items))
+    return tmp_path / "__0_0.distcp", len(items[0])
+
+
+def test_each_item_of_a_file_is_read_for_itself(file: tuple[Path, int]) -> None:
+    path, second = file
+    end = path.stat().st_size
+
+    assert torchfile.read_item(path, 0, second) == [{"iteration": 6}]
+    assert torchfile.read_item(path, second, end - second) == {"w": 1}
+
+
+def test_the_tensor_of_an_item_is_placed_in_the_whole_file(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(torch.arange(5.0), buffer)
+    path = tmp_path / "__0_0.distcp"
+    path.write_bytes(b"before" + buffer.getvalue() + b"behind")
+
+    found = torchfile.item_tensor(path, 6, len(buffer.getvalue()))
+
+    assert found is not None
+    assert content(path, found) == torch.arange(5.0).numpy().tobytes()
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 100), (5, 400), (10_000, 100), (0, 0), (0, 1 << 40)])
+def test_a_part_that_is_no_item_is_not_whole(file: tuple[Path, int], start: int, length: int) -> None:
+    with pytest.raises(NotWholeError):
+        torchfile.read_item(file[0], start, length)

@@ -23,21 +23,6 @@ def file(tmp_path: Path) -> tuple[Path, int]:
     return tmp_path / "__0_0.distcp", len(items[0])
 
 
-def test_each_item_of_a_file_is_read_for_itself(file: tuple[Path, int]) -> None:
-    path, second = file
-    end = path.stat().st_size
-
-    assert parts.read_item(path, "x", 0, second) == [{"iteration": 6}]
-    assert parts.read_item(path, "x", second, end - second) == {"w": 1}
-    parts.check_sums(path, "x", second, end - second)
-
-
-@pytest.mark.parametrize(("start", "length"), [(0, 100), (5, 400), (10_000, 100), (0, 0), (0, 1 << 40)])
-def test_a_part_that_is_no_item_is_not_whole(file: tuple[Path, int], start: int, length: int) -> None:
-    with pytest.raises(NotWholeError):
-        parts.read_item(file[0], "x", start, length)
-
-
 def test_a_status_says_what_is_not_there_and_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(NotWholeError, match="x is not there"):
         parts.status(tmp_path / "absent", "x")

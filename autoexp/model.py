@@ -214,8 +214,8 @@ class Machine:
     stop_grace_s: float = 10.0
     """From the polite signal to the last one."""
     save_grace_s: float = 300.0
-    network: Network = Network()
     """The same for an attempt that was asked to save."""
+    network: Network = Network()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

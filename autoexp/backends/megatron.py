@@ -26,10 +26,10 @@ def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
     return (*launcher, *((program,) if is_file else ("-m", program)), *flags({**where, **args}))
 
 
-_REPORT = re.compile(r"\biteration\s+(\d+)\s*/\s*(\d+)\s*\|(.*)")
-_SAVED = re.compile(r"successfully saved checkpoint (?:from|at) iteration\s+(\d+)")
-_LOADED = re.compile(r"\bload(?:ing|ed) (?:distributed )?checkpoint from .* at iteration (\d+)")
-_SAVING = re.compile(r"(?:saving checkpoint|scheduled an async checkpoint save) at iteration\s+(\d+)")
+_REPORT = re.compile(r"\biteration\s+(\d{1,18})\s*/\s*(\d{1,18})\s*\|(.*)")
+_SAVED = re.compile(r"successfully saved checkpoint (?:from|at) iteration\s+(\d{1,18})\b")
+_LOADED = re.compile(r"\bload(?:ing|ed) (?:distributed )?checkpoint from .* at iteration (\d{1,18})\b")
+_SAVING = re.compile(r"(?:saving checkpoint|scheduled an async checkpoint save) at iteration\s+(\d{1,18})\b")
 _LOST = ("will not load any checkpoints and will start from random", "Invalid metadata file")
 """Said by a run that finds no tracker (it trains from random weights) or an unreadable one (it ends with code 0)."""
 _DONE = "[after training is done]"

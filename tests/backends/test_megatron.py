@@ -134,6 +134,8 @@ def test_the_newest_report_counts_even_if_a_resumed_run_counts_back() -> None:
         "number of parameters on (tensor, pipeline) model parallel rank (0, 0): 10000000",
         "setting training iterations to 3052",
         "WARNING: could not find the metadata file /ck/latest_checkpointed_iteration.txt",
+        pytest.param(f" iteration {'9' * 5000}/ 100 | lm loss: 2.0 |", id="a number that no training comes to"),
+        pytest.param(f"successfully saved checkpoint at iteration {'9' * 5000}", id="a save of none"),
     ],
 )
 def test_other_lines_say_nothing(line: str) -> None:

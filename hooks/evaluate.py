@@ -157,10 +157,11 @@ def _read_config(model: Path) -> Mapping[str, Any]:
     """Read config.json first: it costs nothing, and a name that is no folder never goes to the network."""
     try:
         config = json.loads((model / "config.json").read_bytes())
+        config.setdefault("max_position_embeddings", config.get("n_positions"))  # as GPT-2 calls it
         if config["max_position_embeddings"] >= 1 and config["vocab_size"] >= 1:
             return dict(config)
         why = "max_position_embeddings and vocab_size must be positive"
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}"
     raise HookRefused(f"{model} holds no model", why=why, fix="give the folder that a conversion wrote")
 

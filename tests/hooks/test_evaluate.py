@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from autoexp.conversion.job import Wishes, convert
 from autoexp.errors import AutoexpError, HookRefused
+from tests.conversion.megatron import Model, save_torch
 
 TEXT = bytes(range(256)) * 8
 
@@ -52,9 +54,9 @@ def source(megatron: Callable[..., Source]) -> Source:
 
 
 @pytest.fixture
-def model(load: Callable[[str], ModuleType], source: Source, tmp_path: Path) -> Path:
+def model(source: Source, tmp_path: Path) -> Path:
     """A converted model; training would have given it other weights, and nothing else."""
-    load("megatron_to_hf").convert(source.save(tmp_path / "checkpoints"), tmp_path / "hf")
+    convert(source.save(tmp_path / "checkpoints"), tmp_path / "hf", Wishes())
     return tmp_path / "hf"
 
 
@@ -208,6 +210,13 @@ def test_a_folder_without_a_sensible_configuration_is_no_model(hook: ModuleType,
         hook.evaluate(model)
 
 
+def test_a_gpt2_calls_its_positions_otherwise(hook: ModuleType, tmp_path: Path) -> None:
+    gpt2 = Model(kind="gpt2", told={"padded_vocab_size": 256})
+    convert(save_torch(gpt2, tmp_path / "iter_0000006"), tmp_path / "gpt2", Wishes())
+
+    assert hook.evaluate(tmp_path / "gpt2", windows=2, seq_length=16)["tokens"] == 32
+
+
 def test_a_name_that_is_no_folder_is_never_looked_up_elsewhere(hook: ModuleType) -> None:
     with pytest.raises(HookRefused, match="holds no model"):
         hook.evaluate(Path("gpt2"))
@@ -237,18 +246,20 @@ def test_a_text_shorter_than_a_window_is_refused(hook: ModuleType, model: Path, 
 
 
 def test_a_vocabulary_that_is_not_of_bytes_needs_a_tokenizer(
-    hook: ModuleType, tmp_path: Path, load: Callable[[str], ModuleType], megatron: Callable[..., Any]
+    hook: ModuleType, tmp_path: Path, megatron: Callable[..., Any]
 ) -> None:
-    load("megatron_to_hf").convert(megatron(vocab=384).save(tmp_path / "other"), tmp_path / "words")
+    convert(megatron(vocab=384).save(tmp_path / "other"), tmp_path / "words", Wishes())
 
     with pytest.raises(HookRefused, match="no tokenizer"):
         hook.evaluate(tmp_path / "words")
 
 
-def test_importing_the_hook_imports_nothing_heavy(environment: dict[str, str]) -> None:
+def test_importing_it_or_a_hook_that_the_watcher_loads_imports_nothing_heavy(environment: dict[str, str]) -> None:
     hooks = Path(__file__).parent.parent.parent / "hooks"
     heavy = "{'torch', 'numpy', 'transformers', 'safetensors'}"
-    for name in sorted(path.stem for path in hooks.glob("*.py")):
+    loaded = [path.stem for path in hooks.glob("*.py") if "\ndef prepare(" in path.read_text(encoding="utf-8")]
+    assert loaded == ["cooldown_symlink"]
+    for name in (*loaded, "evaluate"):
         program = f"import sys, {name}; assert not {heavy} & set(sys.modules)"
         paths = {**environment, "PYTHONPATH": f"{environment['PYTHONPATH']}:{hooks}"}
         subprocess.run([sys.executable, "-c", program], env=paths, check=True)

@@ -17,7 +17,6 @@ from autoexp import files
 from autoexp.conversion.outputs import Output
 from autoexp.conversion.stream import CHUNK_BYTES, Files, Range, chunks
 from autoexp.conversion.weights import ITEM_BYTES
-from autoexp.inert import NotWholeError
 
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """Number types, by torch's name and by the format's."""
@@ -154,11 +153,11 @@ def _copy(descriptor: int, chunk: Range, source: Files) -> Iterator[int]:
         except OSError as error:
             if error.errno not in files.NO_COPY_RANGE:
                 raise
+            count = 0
+        if count == 0:  # the kernel cannot, or the file ends here, which reading it tells
             buffer = memoryview(bytearray(most))
             source.read(chunk.path, at, buffer)
             count = os.write(descriptor, buffer)
-        if count == 0:
-            raise NotWholeError(f"{chunk.path} was cut while it was read")
         done += count
         yield count
 

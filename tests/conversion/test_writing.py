@@ -103,3 +103,22 @@ def test_room_is_claimed_where_the_file_system_can(
     else:
         writing.write_shards(tmp_path, parts, None, "plan", lambda _: None)
         assert load_file(tmp_path / "model.safetensors").keys() == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EIO, 0])
+def test_where_the_kernel_cannot_copy_the_bytes_are_read_and_written(
+    tmp_path: Path, outputs: list[Output], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: int, **__: int) -> int:
+        if number:
+            raise OSError(number, os.strerror(number))
+        return 0
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    parts = writing.shards(outputs, None)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="Input/output"):
+            writing.write_shards(tmp_path, parts, None, "plan", lambda _: None)
+    else:
+        writing.write_shards(tmp_path, parts, None, "plan", lambda _: None)
+        assert torch.equal(load_file(tmp_path / "model.safetensors")["c"], torch.arange(20.0, 30.0))

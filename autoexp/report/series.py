@@ -89,14 +89,9 @@ class _Reader:
         self._senseless = 0
 
     def read(self, lines: Iterable[str]) -> None:
-        """Note each report, and count the lines that the backend can make nothing of."""
+        """Note each report, and count those of an iteration that is none."""
         for line in lines:
-            try:
-                facts = self._backend.read(self.facts, line)
-            except (ValueError, OverflowError):  # a number that is none
-                self._senseless += 1
-            else:
-                self._note(facts)
+            self._note(self._backend.read(self.facts, line))
 
     def _note(self, facts: LogFacts) -> None:
         if facts.iteration is None or facts.iteration == self.facts.iteration:

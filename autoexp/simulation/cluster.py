@@ -27,6 +27,8 @@ QUEUE_S = 2 * HOUR_S
 SLOWEST_ACCOUNTING_S = 600.0
 STALE_S = 600.0
 REQUEUE_S = 120.0
+RETRIED = 0.5
+"""How often a client that heard no answer has sent its message a second time by itself."""
 
 
 @dataclass(slots=True)
@@ -105,6 +107,8 @@ class Cluster:
                 return SubmitRefused(at=at, attempt=order.attempt, reason="too many jobs", temporary=True)
             case "lost but taken":
                 self.take(order, chance)
+                if chance.random() < RETRIED:
+                    self.take_late(order, chance, self.message_timeout_s)
             case "lost, and taken later":
                 self.take_late(order, chance, self.message_timeout_s)
             case "lost":

@@ -23,6 +23,19 @@ def file(tmp_path: Path) -> tuple[Path, int]:
     return tmp_path / "__0_0.distcp", len(items[0])
 
 
+def test_the_sums_of_each_item_are_checked_for_itself(file: tuple[Path, int]) -> None:
+    path, second = file
+    length = path.stat().st_size - second
+    parts.check_sums(path, "x", second, length)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"iteration")] ^= 1
+    path.write_bytes(data)
+
+    parts.check_sums(path, "x", second, length)
+    with pytest.raises(NotWholeError, match="the checksum of"):
+        parts.check_sums(path, "x", 0, second)
+
+
 def test_a_status_says_what_is_not_there_and_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(NotWholeError, match="x is not there"):
         parts.status(tmp_path / "absent", "x")

@@ -479,3 +479,17 @@ def load() -> Callable[[str], ModuleType]:
         return module
 
     return load
+
+
+@pytest.fixture
+def two_items(tmp_path: Path) -> tuple[Path, int]:
+    """A file of two of torch's items, as a distributed checkpoint has them, and where the second begins."""
+    import torch  # noqa: PLC0415 - slow to load, and few tests need it
+
+    items = []
+    for value in ([{"iteration": 6}], {"w": 1}):
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        items.append(buffer.getvalue())
+    (tmp_path / "__0_0.distcp").write_bytes(b"".join(items))
+    return tmp_path / "__0_0.distcp", len(items[0])

@@ -141,20 +141,8 @@ def test_a_file_in_torchs_older_format_is_not_taken_for_a_zip(tmp_path: Path) ->
 # Parts of a file
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> tuple[Path, int]:
-    """A file of two items, and where the second begins."""
-    items = []
-    for value in ([{"iteration": 6}], {"w": 1}):
-        buffer = io.BytesIO()
-        torch.save(value, buffer)
-        items.append(buffer.getvalue())
-    (tmp_path / "__0_0.distcp").write_bytes(b"".join(items))
-    return tmp_path / "__0_0.distcp", len(items[0])
-
-
-def test_each_item_of_a_file_is_read_for_itself(file: tuple[Path, int]) -> None:
-    path, second = file
+def test_each_item_of_a_file_is_read_for_itself(two_items: tuple[Path, int]) -> None:
+    path, second = two_items
     end = path.stat().st_size
 
     assert torchfile.read_item(path, 0, second) == [{"iteration": 6}]
@@ -174,6 +162,6 @@ def test_the_tensor_of_an_item_is_placed_in_the_whole_file(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("start", "length"), [(0, 100), (5, 400), (10_000, 100), (0, 0), (0, 1 << 40)])
-def test_a_part_that_is_no_item_is_not_whole(file: tuple[Path, int], start: int, length: int) -> None:
+def test_a_part_that_is_no_item_is_not_whole(two_items: tuple[Path, int], start: int, length: int) -> None:
     with pytest.raises(NotWholeError):
-        torchfile.read_item(file[0], start, length)
+        torchfile.read_item(two_items[0], start, length)

@@ -103,6 +103,9 @@ def plan(checkpoint: Path, wishes: Wishes) -> Plan:
 def _planned(checkpoint: Path, source: Source, wishes: Wishes) -> Plan:
     words = tokenizer.read(wishes.tokenizer) if wishes.tokenizer else None
     padded = source.weights["embedding.weight"].shape[0] if "embedding.weight" in source.weights else 0
+    told = source.args.get("padded_vocab_size")
+    if told not in (None, padded):  # vocab_size itself is often absent, or off by one
+        raise refused(f"padded_vocab_size is {told!r}", f"the embedding has {padded} rows")
     source = _trimmed(_without_copy(source), wishes.vocab_size or (words.size if words else None))
     traits = traits_of(source)
     choice = architectures.choose(traits, wishes.arch)

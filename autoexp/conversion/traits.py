@@ -107,7 +107,6 @@ def traits_of(source: Source) -> Traits:
     heads, head = _whole(args, "num_attention_heads"), _whole(args, "kv_channels")
     gated = _flag(args, "swiglu")
     experts = args.get("num_experts") or 0
-    _check_vocabulary(args, embedding)
     fc1 = _needed(weights, "layers.0.experts.0.fc1.weight" if experts else "layers.0.mlp.fc1.weight")
     return Traits(
         hidden=embedding.shape[1],
@@ -194,13 +193,6 @@ def _epsilon(args: Mapping[str, Any]) -> float:
     if len(set(found.values())) > 1:
         raise refused(f"there are two epsilons, {found}", "one of them is wrong")
     return _number(args, "layernorm_epsilon", "norm_epsilon")
-
-
-def _check_vocabulary(args: Mapping[str, object], embedding: Weight) -> None:
-    """`vocab_size` itself is often absent, or off by one."""
-    told = args.get("padded_vocab_size")
-    if isinstance(told, int) and embedding.shape[0] > told:
-        raise refused(f"padded_vocab_size is {told}", f"the embedding has {embedding.shape[0]} rows")
 
 
 def _is_rotary(args: Mapping[str, object]) -> bool:

@@ -121,6 +121,18 @@ def test_a_tokenizer_is_copied_and_cuts_the_vocabulary_to_its_length(tmp_path: P
     assert torch.equal(weights["lm_head.weight"], Model().weights()["output.weight"][:50])
 
 
+@pytest.mark.parametrize("told", [32, 128])
+def test_a_vocabulary_of_another_size_than_the_training_had_is_refused(tmp_path: Path, told: int) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    path = source / "mp_rank_00" / "model_optim_rng.pt"
+    state = torch.load(path, weights_only=False)
+    state["args"].padded_vocab_size = told
+    torch.save(state, path)
+
+    with pytest.raises(AutoexpError, match=f"padded_vocab_size is {told}"):
+        plan(source, Wishes(vocab_size=20))
+
+
 def test_more_tokens_than_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AutoexpError, match="65 tokens do not fit"):
         plan(save_torch(Model(), tmp_path / "iter_0000006"), Wishes(vocab_size=65))

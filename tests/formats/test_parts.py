@@ -1,30 +1,16 @@
 """Looks into parts of files."""
 
-import io
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-import torch
 
 from autoexp.formats import parts
 from autoexp.inert import NotWholeError
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> tuple[Path, int]:
-    """A file of two items, and where the second begins."""
-    items = []
-    for value in ([{"iteration": 6}], {"w": 1}):
-        buffer = io.BytesIO()
-        torch.save(value, buffer)
-        items.append(buffer.getvalue())
-    (tmp_path / "__0_0.distcp").write_bytes(b"".join(items))
-    return tmp_path / "__0_0.distcp", len(items[0])
-
-
-def test_the_sums_of_each_item_are_checked_for_itself(file: tuple[Path, int]) -> None:
-    path, second = file
+def test_the_sums_of_each_item_are_checked_for_itself(two_items: tuple[Path, int]) -> None:
+    path, second = two_items
     length = path.stat().st_size - second
     parts.check_sums(path, "x", second, length)
     data = bytearray(path.read_bytes())

@@ -233,6 +233,7 @@ class Builder:
             usual = self.world.machine.programs.get(name)
             launch = Launch(
                 python=self.world.machine.python,
+                nodes=resources.nodes,
                 processes=resources.processes_per_node,
                 program=self.scope.lookup("program") if "program" in set(self.scope.names()) else usual,
                 checkpoints=str(self.scope.built_in["checkpoints"]),

@@ -11,6 +11,8 @@ from autoexp.model import JSON, EndingClass, JobSpec
 COMMAND_CODES = {126: "the program may not be executed", 127: "the program was not found"}
 SIGNALS_OF_A_PERSON = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 USAGE_ERROR = 2
+BEFORE_THE_LIMIT = "USR2"
+"""The signal that a scheduler is told to send to run.sh a while before the time limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +28,23 @@ class Exit:
     """It was written during an earlier boot of this host, as the host went down."""
 
 
-def classify(ended: Exit, seen: Seen, spec: JobSpec, gate: Mapping[str, JSON] | None) -> tuple[EndingClass, str]:
-    """Name the class of an ending, and the reason for a person to read."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a batch scheduler says of an attempt."""
+
+    ending: EndingClass | None = None
+    """How it ended; None while it has not, or nobody knows."""
+    words: str = ""
+    hosts: tuple[str, ...] = ()
+    """The hosts it runs, or ran, on."""
+
+
+def classify(
+    ended: Exit, seen: Seen, spec: JobSpec, gate: Mapping[str, JSON] | None, said: Said | None = None
+) -> tuple[EndingClass, str]:
+    """Name the class of an ending, and the reason for a person to read; `said` is the scheduler's word."""
     if ended.code == 0:
-        return _finished(ended, seen, spec)
+        return _finished(ended, seen, spec, said)
     if gate is not None and gate.get("code") == ended.code:
         return EndingClass.NETWORK, f"the gate failed ({ended.code}): {gate.get('cause')}"
     if seen.log.symptom is not None:
@@ -39,12 +54,20 @@ def classify(ended: Exit, seen: Seen, spec: JobSpec, gate: Mapping[str, JSON] | 
     if ended.code in COMMAND_CODES:
         return EndingClass.LAUNCH, f"exit code {ended.code}: {COMMAND_CODES[ended.code]}{_last_words(seen)}"
     if ended.signal in SIGNALS_OF_A_PERSON or ended.asked:
-        return _stopped(ended)
+        return _stopped(ended, said)
+    if ended.signal == signal.SIGKILL and said is not None and said.ending is EndingClass.HOST_OOM:
+        return EndingClass.HOST_OOM, f"{_how(ended)}: {said.words}"
     ending = EndingClass.CONFIG if ended.code == USAGE_ERROR else EndingClass.CRASHED
     return ending, f"{_how(ended)}{_last_words(seen)}"
 
 
-def _finished(ended: Exit, seen: Seen, spec: JobSpec) -> tuple[EndingClass, str]:
+def needs_word(ended: Exit, seen: Seen, spec: JobSpec, gate: Mapping[str, JSON] | None) -> bool:
+    """Say whether an ending looks the same from here whoever caused it: a person, or the scheduler by itself."""
+    ending, _ = classify(ended, seen, spec, gate)
+    return ending is EndingClass.CANCELLED or (ended.signal == signal.SIGKILL and ending is EndingClass.CRASHED)
+
+
+def _finished(ended: Exit, seen: Seen, spec: JobSpec, said: Said | None) -> tuple[EndingClass, str]:
     verdict = backends.find(spec.backend or "command").finished(spec.args, seen)
     if verdict.holds:
         return EndingClass.SUCCESS, verdict.reason
@@ -53,13 +76,17 @@ def _finished(ended: Exit, seen: Seen, spec: JobSpec) -> tuple[EndingClass, str]
     if seen.log.symptom in OF_THE_SCHEDULER:
         return seen.log.symptom, f"{_how(ended)}: {seen.log.symptom_line}"
     if ended.asked:
-        return _stopped(ended)
+        return _stopped(ended, said)
     return EndingClass.UNKNOWN, verdict.reason
 
 
-def _stopped(ended: Exit) -> tuple[EndingClass, str]:
+def _stopped(ended: Exit, said: Said | None) -> tuple[EndingClass, str]:
     if ended.rebooted:
         return EndingClass.NODE_FAIL, "its host was shut down while it ran"
+    if ended.asked == BEFORE_THE_LIMIT:
+        return EndingClass.TIME_LIMIT, f"{_how(ended)}, ahead of its time limit"
+    if said is not None and said.ending not in (None, EndingClass.UNKNOWN, EndingClass.CRASHED):
+        return said.ending, f"{_how(ended)}: {said.words}"
     return EndingClass.CANCELLED, _how(ended)
 
 

@@ -16,16 +16,16 @@ from autoexp.alarms import Alarms
 from autoexp.errors import AlreadyWatched, AutoexpError
 from autoexp.events import BackoffElapsed, ConditionsDied, ConditionsMet, Event, Planned, Retired
 from autoexp.executor import Executors, carry_out, order_of
-from autoexp.executors import Order
 from autoexp.journal import Journal
 from autoexp.lease import Lease
 from autoexp.lifecycle import owed, step
 from autoexp.mailroom import Mailroom
 from autoexp.model import ACTIVE, OVER, Job, JobSpec, State, Transition
+from autoexp.orders import Order
 from autoexp.progress import Progress
 from autoexp.readback import lost_wishes
 from autoexp.registry import Key, Ledger, Registry, stamp_of
-from autoexp.snapshot import Snapshot, changes
+from autoexp.snapshot import Snapshot, awaits_word, changes
 from autoexp.upkeep import Upkeep
 from autoexp.watch import EVERYTHING, Hint, Observer
 
@@ -104,6 +104,8 @@ class Engine:
         for name, problem in self.mailroom.problems.items():
             self.progress.problem(name, problem)
         self.progress.watched_by(self.observer.name)
+        for name, executor in self.executors.opened.items():
+            self.progress.problem(f"machine {name}", executor.trouble())
         self.progress.problem("journal", self.upkeep.tend(now))
         self.progress.write(now)
         self.listener([])
@@ -279,8 +281,11 @@ class Engine:
         old = self._snapshots.get(key)
         if old is not None and old.attempt != job.attempt:
             old = None
-        alive = self.executors.of(ledger).alive(order_of(job, ledger))
-        new = self._snapshots[key] = probe.look(job, folder, old, now, alive=alive)
+        executor, order = self.executors.of(ledger), self._orders[key]
+        alive, said = executor.alive(order), executor.said(order)
+        new = self._snapshots[key] = probe.look(job, folder, old, now, alive=alive, said=said)
+        if awaits_word(new, job.spec):
+            executor.await_word(order)
         self.progress.saw("/".join(key), new)
         visibility_s = ledger.study.machine.visibility_s
         self._set_alarm(key, new, job.spec, visibility_s)
@@ -292,8 +297,7 @@ class Engine:
         due = [since + probe.SETTLING_S for since in seen.unsettled.values()]
         if seen.log.behind:
             due.append(seen.at)
-        if seen.gone_since is not None:
-            due.append(seen.gone_since + visibility_s)
+        due += [since + visibility_s for since in (seen.gone_since, seen.exit_since) if since is not None]
         if spec.no_progress_s is not None and seen.at - seen.progress_at <= spec.no_progress_s:
             due.append(seen.progress_at + spec.no_progress_s)
         for when in due:

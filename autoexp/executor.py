@@ -13,10 +13,11 @@ from autoexp import executors, hooks, study_files
 from autoexp.actions import Action, AppearJob, StopJob, SubmitJob, WithdrawJob
 from autoexp.errors import AutoexpError, HookRefused
 from autoexp.events import Appeared, Ended, Event, SubmitRefused
-from autoexp.executors import Executor, Order
+from autoexp.executors import Executor
 from autoexp.files import read_json, sync_directory, write_json
 from autoexp.journal import stamp
 from autoexp.model import EndingClass, Job, JobSpec
+from autoexp.orders import Order
 from autoexp.probe import attempt_dir
 from autoexp.registry import Ledger
 
@@ -63,6 +64,7 @@ def order_of(job: Job, ledger: Ledger) -> Order:
         attempt_dir=attempt_dir(folder, job.attempt),
         resources=job.spec.resources,
         environment=names,
+        scheduler_id=job.scheduler_id,
     )
 
 
@@ -73,7 +75,8 @@ def carry_out(action: Action, ledger: Ledger, executor: Executor, at: float) -> 
         return
     match action:
         case SubmitJob():
-            yield Outcome(_submit(job, ledger, executor, at), job.id)
+            if (event := _submit(job, ledger, executor, at)) is not None:
+                yield Outcome(event, job.id)
         case WithdrawJob():
             if executor.withdraw(order_of(job, ledger)):
                 yield Outcome(_taken_back(job, at), job.id)
@@ -87,8 +90,8 @@ def carry_out(action: Action, ledger: Ledger, executor: Executor, at: float) -> 
             yield Outcome(Appeared(at=at, parent=action.parent, iteration=action.iteration), spec.id, spec)
 
 
-def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event:
-    """Write the intent, prepare, and give the attempt to its executor."""
+def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event | None:
+    """Write the intent, prepare, and give the attempt to its executor, which may tell later what came of it."""
     order = order_of(job, ledger)
     try:
         _intend(job, order, at)

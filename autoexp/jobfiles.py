@@ -19,16 +19,18 @@ from autoexp.world import job_dir
 
 _SCRIPT = Template("""\
 #!/usr/bin/env bash
-# $job of study $study, written by autoexp; every value stands in job.yaml. By hand: bash run.sh
+$directives# $job of study $study, written by autoexp; every value stands in job.yaml. By hand: bash run.sh
 [[ -n $${AUTOEXP_ROOT:-} ]] || AUTOEXP_ROOT=$root
 [[ -n $${AUTOEXP_DIR:-} ]] || AUTOEXP_DIR=$dir
 export AUTOEXP_ROOT AUTOEXP_DIR AUTOEXP_STUDY=$study AUTOEXP_JOB=$job AUTOEXP_ATTEMPT="$${AUTOEXP_ATTEMPT:-0}"
 cd -- "$$AUTOEXP_DIR" || exit 1
-$exports
+setup() {
+  $setup
+}
 run() {
   exec $command
 }
-if [[ -z $${AUTOEXP_TOKEN:-} ]]; then run; exit; fi
+if [[ -z $${AUTOEXP_TOKEN:-} ]]; then setup; run; exit; fi
 
 printf -v attempt 'attempts/%03d' "$$AUTOEXP_ATTEMPT"
 me=$${SLURM_JOB_ID:-$$$$}
@@ -47,7 +49,7 @@ printf '"host":"%s","gpus":"%s","at":%s}\\n' "$$host" "$${CUDA_VISIBLE_DEVICES:-
   >> "$$attempt/started.json.tmp" && mv -f -- "$$attempt/started.json.tmp" "$$attempt/started.json"
 
 finish() {
-  trap '' TERM INT HUP USR1
+  trap '' TERM INT HUP USR1 USR2
   local code=$$1
   local said
   printf -v said '{"v":1,"token":"%s","code":%d,"signal":%s,"asked":"%s","at":%s}' \\
@@ -60,10 +62,15 @@ finish() {
   done
   exit "$$code"
 }
-pass_on() { asked=$$1; [[ -z $${child:-} ]] || kill -s "$$1" "$$child" 2>/dev/null; }
+pass_on() {
+  asked=$$1
+  [[ $$1 != USR2 ]] || set -- TERM  # the scheduler's sign that the time limit is near
+  [[ -z $${child:-} ]] || $kill
+}
 asked=
-for name in TERM INT HUP USR1; do trap "pass_on $$name" "$$name"; done
+for name in TERM INT HUP USR1 USR2; do trap "pass_on $$name" "$$name"; done
 trap 'finish $$?' EXIT
+setup
 $gate
 run & child=$$!
 while wait "$$child"; kill -0 "$$child" 2>/dev/null; do :; done  # a signal to this shell interrupts wait
@@ -77,18 +84,44 @@ if ((code)); then exit "$$code"; fi
 """)
 
 
-def run_script(spec: JobSpec, root: str, path_prefix: str = "") -> str:
-    """Write a job's run.sh; `path_prefix` is a folder to put first on the PATH."""
+def run_script(spec: JobSpec, root: str, path_prefix: str = "", directives: Sequence[str] = (), setup: str = "") -> str:
+    """Write a job's run.sh.
+
+    Args:
+        spec: The job.
+        root: The watched folder.
+        path_prefix: A folder to put first on the PATH.
+        directives: Comment lines for a batch scheduler.
+        setup: Shell commands of the machine's to begin with; the first that fails ends the job.
+    """
     gate = _GATE.substitute(command=shlex.join(spec.gate)) if spec.gate else ""
     return _SCRIPT.substitute(
         job=spec.id,
         study=spec.study,
         root=shlex.quote(root),
         dir=shlex.quote(job_dir(root, spec.study, spec.id)),
-        exports="\n".join(_exports(spec, path_prefix)),
+        directives="".join(f"{line}\n" for line in directives),
+        setup="\n  ".join([*_setup(setup), *_exports(spec, path_prefix)]),
+        kill=_KILL_STEPS if spec.resources.nodes > 1 else _KILL,
         command=_command(spec.argv),
         gate=gate,
     )
+
+
+_MEETING = (
+    'export MASTER_ADDR="${MASTER_ADDR:-$(hostname)}" MASTER_PORT="${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 20000))}"',
+    'export PET_RDZV_ENDPOINT="$MASTER_ADDR:$MASTER_PORT" PET_RDZV_ID="$SLURM_JOB_ID"',
+    'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"',
+)
+"""Where the processes of several nodes meet: torchrun reads PET_ variables; the batch script runs on the first node."""
+_KILL = 'kill -s "$1" "$child" 2>/dev/null'
+_KILL_STEPS = 'scancel --quiet --signal="$1" "$SLURM_JOB_ID" || kill -s "$1" "$child" 2>/dev/null'
+"""Programs on several nodes are told by Slurm itself: srun would give them no time to save."""
+
+
+def _setup(commands: str) -> Iterator[str]:
+    if commands.strip():
+        yield from ("set -e", *commands.strip().splitlines(), "set +e")
 
 
 def _command(argv: Sequence[str]) -> str:
@@ -98,6 +131,8 @@ def _command(argv: Sequence[str]) -> str:
 
 
 def _exports(spec: JobSpec, path_prefix: str) -> Iterator[str]:
+    if spec.resources.nodes > 1:
+        yield from _MEETING
     if path_prefix:
         yield f'export PATH={shlex.quote(path_prefix)}:"$PATH"'
     threads = max(spec.resources.cpus // spec.resources.processes_per_node, 1)

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoexp import fabrics, folders, hosts, quantities
+from autoexp import fabrics, folders, hosts, policies, quantities
 from autoexp.model import Machine, Network
 from autoexp.places import Places
 from autoexp.recipes import load_yaml
 
-DURATIONS = ("sweep", "poll", "visibility", "stop_grace", "save_grace")
+DURATIONS = ("sweep", "poll", "visibility", "stop_grace", "save_grace", "query_interval")
 KEYS = (
     *("description", "identify", "executor", "cpus", "gpus", "python", "environment", "programs", "observer"),
-    "network",
+    *("network", "setup", *policies.BATCH_KEYS, "options"),
     *DURATIONS,
 )
 OBSERVERS = ("auto", "inotify", "poll")
@@ -50,7 +50,9 @@ def read(name: str, raw: Mapping[str, Any], places: Places) -> Machine:
         if key not in DURATIONS and not fits(value):
             raise places.error((key,), f"{value!r} is no {key}", why=f"{key} is {shape}", fix=f"write {key}: {shape}")
     _check_rule(raw.get("identify") or {}, places)
-    values = {key: raw[key] for key in raw if key not in (*DURATIONS, "identify", "network")}
+    elsewhere = (*DURATIONS, *policies.BATCH_KEYS, "identify", "network", "options")
+    values = {key: raw[key] for key in raw if key not in elsewhere}
+    values["options"] = _options(raw, places)
     values["network"] = _network(raw.get("network") or {}, places)
     for key in DURATIONS:
         if key in raw:
@@ -58,6 +60,13 @@ def read(name: str, raw: Mapping[str, Any], places: Places) -> Machine:
     values["environment"] = tuple(values.get("environment") or ())
     values["python"] = str(values.get("python") or sys.executable)
     return Machine(name=name, **values)
+
+
+def _options(raw: Mapping[str, Any], places: Places) -> dict[str, str]:
+    try:
+        return policies.read_options(raw)
+    except policies.PolicyError as error:
+        raise places.error((error.key,), str(error), why="a batch scheduler reads it", fix=error.fix) from error
 
 
 def _is_text(value: Any) -> bool:
@@ -82,6 +91,7 @@ SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "environment": (_is_names, "a list of names"),
     "programs": (_is_texts, "BACKEND: PROGRAM"),
     "observer": (OBSERVERS.__contains__, f"one of {', '.join(OBSERVERS)}"),
+    "options": (lambda value: isinstance(value, Mapping), "{NAME: VALUE, ...}"),
     "network": (
         lambda value: isinstance(value, Mapping),
         "{node: NAME, link: NAME, ...}; docs/machines.md has the keys",

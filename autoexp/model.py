@@ -121,7 +121,12 @@ class Resources:
     processes_per_node: int = 1
     """What the launcher starts on each node."""
     memory_bytes: int | None = None
+    """Per node."""
     walltime_s: int | None = None
+    requeue: bool = False
+    """A batch scheduler may queue it again by itself, under the same id."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What else a batch scheduler is told: partition, account, qos, and whatever options it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +216,12 @@ class Machine:
     """How often active jobs and markers are looked at where nothing tells us to."""
     visibility_s: float = 60.0
     """How long a file written elsewhere may take to be seen here."""
+    query_interval_s: float = 0.0
+    """A batch scheduler is never asked more often than this."""
+    setup: str = ""
+    """Shell commands that a job begins with, such as `module load cuda`."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What a batch scheduler is told of every job, unless its stage says otherwise."""
     stop_grace_s: float = 10.0
     """From the polite signal to the last one."""
     save_grace_s: float = 300.0

@@ -7,7 +7,12 @@ from autoexp import quantities
 from autoexp.model import EndingClass, Remedy, Resources, RetryPolicy
 
 T = TypeVar("T")
-RESOURCE_KEYS = ("nodes", "cpus", "gpus_per_node", "processes_per_node", "memory", "walltime")
+BATCH_KEYS = ("partition", "account", "qos")
+"""What every batch scheduler asks for, under these names."""
+RESOURCE_KEYS = (
+    *("nodes", "cpus", "gpus_per_node", "processes_per_node", "memory", "walltime"),
+    *(*BATCH_KEYS, "requeue", "options"),
+)
 RETRY_KEYS = ("max_attempts", "when", "backoff")
 REMEDIES = tuple(remedy for remedy in Remedy if remedy is not Remedy.CANCEL)
 
@@ -37,7 +42,36 @@ def read_resources(raw: Mapping[str, Any]) -> Resources:
         processes_per_node=processes,
         memory_bytes=_quantity(raw, "memory", quantities.size_bytes),
         walltime_s=_whole(_quantity(raw, "walltime", quantities.duration_s)),
+        requeue=_flag(raw, "requeue"),
+        options=read_options(raw),
     )
+
+
+def read_options(raw: Mapping[str, Any]) -> dict[str, str]:
+    """Read what a batch scheduler is told: partition, account, qos, and the options by their own names.
+
+    Raises:
+        PolicyError: a value is none that fits on one line.
+    """
+    more = raw.get("options") or {}
+    if not isinstance(more, Mapping):
+        raise PolicyError("options", f"{more!r} are no options", "write options: {NAME: VALUE, ...}")
+    named = {key: raw[key] for key in BATCH_KEYS if raw.get(key) is not None}
+    return {str(key): _option(str(key), value) for key, value in {**more, **named}.items()}
+
+
+def _option(key: str, value: object) -> str:
+    text = "" if value is True else str(value)
+    if isinstance(value, Mapping | list | tuple) or value is False or not text.isprintable() or "=" in key:
+        raise PolicyError(key, f"{key}: {value!r} is no option", "give one line of text, or true for a bare option")
+    return text
+
+
+def _flag(raw: Mapping[str, Any], key: str) -> bool:
+    value = raw.get(key, False)
+    if not isinstance(value, bool):
+        raise PolicyError(key, f"{value!r} is neither true nor false", "write true or false")
+    return value
 
 
 def read_retry(raw: Mapping[str, Any]) -> RetryPolicy:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoexp import backends, checkpoints, hosts
-from autoexp.endings import Exit
-from autoexp.executors import WITHDRAWN
+from autoexp.endings import Exit, Said
 from autoexp.files import read_json
 from autoexp.logs import LogFacts
 from autoexp.model import Job
+from autoexp.orders import WITHDRAWN
 from autoexp.snapshot import Snapshot
 from autoexp.tail import read_on
 
@@ -35,8 +35,10 @@ def attempt_dir(job_dir: Path, attempt: int) -> Path:
     return job_dir.joinpath("attempts", f"{attempt:03d}")
 
 
-def look(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: bool | None) -> Snapshot:
-    """Look at a job's open attempt; `alive` is what its executor says, None if it does not know."""
+def look(
+    job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: bool | None, said: Said | None = None
+) -> Snapshot:
+    """Look at a job's open attempt; `alive` and `said` are what its executor says, None if it does not know."""
     folder = attempt_dir(job_dir, job.attempt)
     ended = _exit(folder)
     begun = read_json(folder / "started.json") or {}
@@ -53,6 +55,8 @@ def look(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: boo
         gate=read_json(folder / "gate.json"),
         exit=ended,
         alive=alive,
+        said=None if _was_ended_by_us(job) else said,
+        exit_since=None if ended is None else (old.exit_since if old and old.exit_since is not None else at),
         rebooted=_is_of_earlier_boot(begun),
         log=log,
         own=saved.own,
@@ -63,6 +67,10 @@ def look(job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: boo
     gone = alive is False and ended is None
     since = (old.gone_since if old and old.gone_since is not None else at) if gone else None
     return replace(seen, gone_since=since, progress_at=_progress_at(old, seen, folder))
+
+
+def _was_ended_by_us(job: Job) -> bool:
+    return job.pending is not None or job.hung or bool(job.astray)
 
 
 def claim(folder: Path, token: str | None) -> str | None:

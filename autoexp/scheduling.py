@@ -10,41 +10,34 @@ Rule 2: no answer, and an answer that leaves a name out, is unknown, and so is a
 more. That an attempt is over is believed when two answers in a row say so.
 Rule 3: the claim says which of several jobs of one name is the attempt. The others are ended once there is a claim,
 never before: the one we would end may be the one that just began.
-Rule 4: ids are used again by schedulers; only what a recent answer has under our own name is ever ended.
+Rule 4: ids are used again by schedulers; a job is only ever ended by its id and its name together.
+Rule 5: clients take their time, and nobody waits for them: what comes of one is heard in `tend`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
-from autoexp import clock, probe
+from autoexp import clock
+from autoexp.clients import Call, at_once
+from autoexp.endings import Said
 from autoexp.events import Event, SubmitLost, SubmitRefused, Submitted
-from autoexp.executors import Order, take_back
-from autoexp.files import read_json, write_json
-from autoexp.journal import stamp, unstamp
+from autoexp.files import write_json
+from autoexp.journal import stamp
+from autoexp.orders import Order, take_back
+from autoexp.pace import Pace
+from autoexp.submissions import Attempt, Entry, Question
 
-SHORTEST_S = 15.0
-"""How often the scheduler is asked while its answer is needed soon."""
-LONGEST_S = 900.0
-"""How often it is asked while nothing happens, or while it does not answer."""
-SLOWER = 1.5
-CLOCK_SLACK_S = 600.0
-"""How far the scheduler's clock may be behind ours: what is over, and was submitted longer before, is not ours."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """What a scheduler says of one job."""
-
-    id: str
-    submitted_at: float
-    """Seconds since the epoch, by the scheduler's clock."""
-    live: bool
-    """It is queued, or runs, or is about to run again; False once it never will."""
+CLIENTS = 4
+"""How many submissions are under way at once."""
+LISTEN_S = (0.02, 0.25)
+"""How often we listen for what a client says: at first, and after a while."""
 
 
 class Scheduler(Protocol):
-    """What is different from one scheduler to another. Nothing here blocks for long."""
+    """What is different from one scheduler to another. `submit`, `find` and `end` may each take seconds."""
 
     message_timeout_s: float
     """How long the scheduler may take to act on a message after whoever sent it is gone."""
@@ -55,7 +48,7 @@ class Scheduler(Protocol):
     def is_quiet(self, name: str) -> bool:
         """Say that no client of ours is submitting a job of this name any more; one that hangs may be ended first."""
 
-    def find(self, names: Collection[str]) -> Mapping[str, Sequence[Entry]] | None:
+    def find(self, questions: Sequence[Question]) -> Mapping[str, Sequence[Entry]] | None:
         """Ask for all jobs of these names, also past ones: none of it is known if None, nothing of a missing name."""
 
     def end(self, name: str, ids: Collection[str], *, politely: bool) -> bool:
@@ -63,80 +56,21 @@ class Scheduler(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the scheduler last said about an attempt."""
+class Sending:
+    """A client that submits an attempt."""
+
+    attempt: Attempt
+    coming: "Future[Any]"
+    again: bool
+    """The scheduler said that it has no such job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A client that asks about everything."""
 
     at: float
-    entries: tuple[Entry, ...]
-    live: bool | None
-    """What it says of the job that counts; None if it does not know one."""
-    over_since: float | None
-    """Since when it says in a row that this one is over."""
-
-    @property
-    def live_ids(self) -> list[str]:
-        """List all of its jobs that are not over."""
-        return [entry.id for entry in self.entries if entry.live]
-
-
-@dataclass(slots=True)
-class Attempt:
-    """An attempt we ask about: an open one, one whose submission is in doubt, or one that is left behind."""
-
-    order: Order
-    answer: Answer | None = None
-    first: Entry | None = None
-    """The first of its jobs that an answer named: so it was taken, whatever later answers leave out."""
-    quiet_since: float | None = None
-    """Since when no client of ours is at work on its submission, which is in doubt."""
-    kill_at: float | None = None
-    """When it is to be ended for good."""
-    asked: bool = False
-    """Its program got the polite signal."""
-    denied: bool = False
-    """It was sent again, because the scheduler said that it has no such job, and was refused then."""
-    left_at: float | None = None
-    """When it was over; what the scheduler still has of it is ended."""
-    _claimed: str | None = None
-    _submitted_at: float | None = None
-
-    @property
-    def alive(self) -> bool | None:
-        """Say what the scheduler said last; that it is over takes two answers in a row."""
-        if self.answer is None or self.answer.at == self.answer.over_since:
-            return None
-        return self.answer.live
-
-    def claimed(self) -> str | None:
-        """Say which of its jobs is the one that counts; once there is one, it stays that."""
-        if self._claimed is None:
-            self._claimed = probe.claim(self.order.attempt_dir, self.order.token)
-        return self._claimed
-
-    def submitted_at(self) -> float | None:
-        """Say when it was first submitted; None if it was not, or was refused."""
-        if self._submitted_at is None:
-            said = read_json(self.order.submission)
-            self._submitted_at = None if said is None else unstamp(said["at"])
-        return self._submitted_at
-
-    @property
-    def is_tense(self) -> bool:
-        """Say whether it waits for an answer."""
-        said = self.answer is not None and self.answer.over_since is not None
-        return said or any(at is not None for at in (self.quiet_since, self.kill_at, self.left_at))
-
-    def take(self, said: Sequence[Entry], now: float) -> None:
-        """Keep what the scheduler says; jobs that were over before the submission are none of it."""
-        since = (self.submitted_at() or now) - CLOCK_SLACK_S
-        entries = tuple(entry for entry in said if entry.live or entry.submitted_at >= since)
-        if self.first is None and entries:
-            self.first = min(entries, key=lambda entry: entry.submitted_at)
-        count = [entry.live for entry in entries if self.claimed() in (None, entry.id)]
-        live = any(count) if count else None
-        before = None if self.answer is None else self.answer.over_since
-        over_since = (now if before is None else before) if live is False else None
-        self.answer = Answer(now, entries, live, over_since)
+    coming: "Future[Any]"
 
 
 @dataclass(slots=True)
@@ -144,41 +78,77 @@ class Scheduled:
     """The attempts that a scheduler has, as far as we know."""
 
     scheduler: Scheduler
+    call: Call = at_once
+    pace: Pace = field(default_factory=Pace)
     _attempts: dict[str, Attempt] = field(default_factory=dict)
-    _asked_at: float = float("-inf")
-    _pause_s: float = SHORTEST_S
+    _backlog: dict[str, bool] = field(default_factory=dict)
+    """Attempts to submit as soon as a client is free, and whether that is done again."""
+    _sending: dict[str, Sending] = field(default_factory=dict)
+    _asking: Asking | None = None
+    _ending: dict[tuple[str, bool], "Future[Any]"] = field(default_factory=dict)
+    _silent_since: float | None = None
+    """Since when the scheduler does not answer."""
+    _called_at: float = 0.0
 
     # Submitting
 
-    def submit(self, order: Order, at: float) -> Event:
+    def submit(self, order: Order, at: float) -> Event | None:
         """Submit an attempt, or find out what became of its submission."""
         attempt = self._know(order)
         attempt.left_at = None
+        if order.token in self._sending:
+            return None
         if (claimed := attempt.claimed()) is not None:
             return Submitted(at=at, attempt=order.attempt, scheduler_id=claimed)
         if attempt.submitted_at() is not None:
             return self._find_out(attempt, at)
-        write_json(order.submission, {"v": 1, "token": order.token, "at": stamp(at)})
-        return self._send(attempt, at)
+        return self._queue(attempt, at, again=False)
 
     def _know(self, order: Order) -> Attempt:
         return self._attempts.setdefault(order.token, Attempt(order))
 
-    def _send(self, attempt: Attempt, at: float, *, again: bool = False) -> Event:
-        self._pause_s = SHORTEST_S
-        attempt.quiet_since = None
-        outcome = self.scheduler.submit(attempt.order, at)
-        if isinstance(outcome, SubmitRefused):
-            if again and not attempt.denied:
-                attempt.denied = True
-                return _lost(attempt.order, at, f"it is refused now ({outcome.reason}), and may have been taken before")
-            attempt.order.submission.unlink(missing_ok=True)
-            del self._attempts[attempt.order.token]
-        return outcome
+    def _queue(self, attempt: Attempt, at: float, *, again: bool) -> Event | None:
+        """Submit it as soon as there is a client for it; return what it came to, if that is known at once."""
+        token = attempt.order.token
+        self._backlog[token] = again
+        self._send_what_fits(at)
+        return self._heard(token, at)
 
-    def _find_out(self, attempt: Attempt, at: float) -> Event:
+    def _send_what_fits(self, at: float) -> None:
+        """Start clients. A scheduler that does not answer is given nothing new."""
+        while self._backlog and len(self._sending) < CLIENTS and self._silent_since is None:
+            token = next(iter(self._backlog))
+            self._send(self._attempts[token], at, again=self._backlog.pop(token))
+
+    def _send(self, attempt: Attempt, at: float, *, again: bool) -> None:
         order = attempt.order
-        if at >= self._asked_at + SHORTEST_S:
+        if not again:
+            write_json(order.submission, {"v": 1, "token": order.token, "at": stamp(at)})
+        attempt.quiet_since = None
+        coming = self._call(partial(self.scheduler.submit, order, at))
+        self._sending[order.token] = Sending(attempt, coming, again)
+
+    def _heard(self, token: str, at: float) -> Event | None:
+        """Take what a client came to, once it has ended."""
+        sending = self._sending.get(token)
+        if sending is None or not sending.coming.done():
+            return None
+        del self._sending[token]
+        self.pace.hurry()
+        attempt, outcome = sending.attempt, sending.coming.result()
+        if isinstance(outcome, SubmitRefused):
+            if sending.again and not attempt.denied:
+                attempt.denied = True
+                why = f"it is refused now ({outcome.reason}), and may have been taken before"
+                return _lost(attempt.order, at, why)
+            attempt.order.submission.unlink(missing_ok=True)
+            self._attempts.pop(token, None)
+        event: Event = outcome
+        return event
+
+    def _find_out(self, attempt: Attempt, at: float) -> Event | None:
+        order = attempt.order
+        if at >= self.pace.soonest_at():
             self._ask(at)
         if attempt.first is not None:
             attempt.quiet_since = None
@@ -192,7 +162,7 @@ class Scheduled:
             return _lost(order, at, "the scheduler may still be taking it")
         if attempt.answer is None or attempt.answer.at < settled_at:
             return _lost(order, at, "the scheduler does not say whether it has it")
-        return self._send(attempt, at, again=True)
+        return self._queue(attempt, at, again=True)
 
     def adopt(self, order: Order, *, began: bool) -> None:  # noqa: ARG002 - the claim says it better
         """Take over an attempt of an earlier watcher."""
@@ -202,21 +172,25 @@ class Scheduled:
 
     def withdraw(self, order: Order) -> bool:
         """Claim an attempt before run.sh does; what the scheduler has of it is ended."""
+        taken_back = take_back(order)
+        if self._backlog.pop(order.token, None) is False:
+            return True  # it was never sent
         self.stop(order, 0.0)
-        return take_back(order)
+        return taken_back
 
     def stop(self, order: Order, grace_s: float) -> None:
-        """Ask an attempt to end; what the scheduler answers next is dealt with."""
+        """Ask an attempt to end, if it has begun; `tend` sees to the rest."""
         attempt = self._know(order)
         if attempt.kill_at is None:
             attempt.kill_at = clock.now() + grace_s
-        self._pause_s = SHORTEST_S
+            self._end_what_is_due(attempt, clock.now(), attempt.ids())
+        self.pace.hurry()
 
     def forget(self, order: Order) -> None:
         """An attempt is over: end what the scheduler still has of it, a second acceptance or a requeue."""
+        self._backlog.pop(order.token, None)
         if order.token in self._attempts:
             self._attempts[order.token].left_at = clock.now()
-            self._pause_s = SHORTEST_S
 
     # Asking
 
@@ -225,51 +199,113 @@ class Scheduled:
         attempt = self._attempts.get(order.token)
         return None if attempt is None else attempt.alive
 
+    def said(self, order: Order) -> Said | None:
+        """Say how an attempt stands, or ended, by the scheduler's last answer."""
+        attempt = self._attempts.get(order.token)
+        return Said() if attempt is None or attempt.answer is None else attempt.answer.said
+
+    def await_word(self, order: Order) -> None:
+        """Ask soon how an attempt ended."""
+        attempt = self._attempts.get(order.token)
+        if attempt is not None and not attempt.awaited:
+            attempt.awaited = True
+            self.pace.hurry()
+
+    def trouble(self) -> str | None:
+        """Say that the scheduler does not answer, and since when."""
+        if self._silent_since is None:
+            return None
+        return f"the scheduler has not answered since {stamp(self._silent_since)}; nothing is concluded from that"
+
     def tend(self) -> list[tuple[str, Event | None]]:
-        """Ask if it is time to, and name the attempts that are worth a look."""
-        due = self._attempts and clock.now() >= self._asked_at + self._pause_s
-        return [(token, None) for token in (self._ask(clock.now()) if due else ())]
+        """Hear what clients say, ask if it is time to, and name the attempts that are worth a look."""
+        now = clock.now()
+        heard = [(token, self._heard(token, now)) for token in list(self._sending)]
+        found = [(token, event) for token, event in heard if event is not None]
+        self._hear_ends()
+        for attempt in self._attempts.values():
+            if attempt.kill_at is not None and attempt.kill_at <= now and not attempt.killed:
+                self._end_what_is_due(attempt, now, attempt.ids())
+        changed = list(self._hear_answer(now))
+        if self._attempts and now >= self.pace.due_at():
+            changed += self._ask(now)
+        self._send_what_fits(now)
+        return [*found, *((token, None) for token in changed)]
 
     def due_in_s(self) -> float | None:
-        """Say when the scheduler is next to be asked."""
-        return max(self._asked_at + self._pause_s - clock.now(), 0.0) if self._attempts else None
+        """Say when `tend` is next worth calling."""
+        if not self._attempts:
+            return None
+        now = clock.now()
+        due = [self.pace.due_at() - now]
+        due += [a.kill_at - now for a in self._attempts.values() if a.kill_at is not None and not a.killed]
+        if self._sending or self._ending or self._asking:
+            soon, later = LISTEN_S
+            due.append(min(max(soon, (now - self._called_at) / 10), later))
+        return max(min(due), 0.0)
+
+    def _call(self, work: "partial[Any]") -> "Future[Any]":
+        self._called_at = clock.now()
+        return self.call(work)
 
     def _ask(self, now: float) -> list[str]:
-        """Ask about everything at once, and end what is to end; return whom the answer says something new about."""
-        self._asked_at = now
-        found = self.scheduler.find(self._attempts.keys())
+        """Ask about everything at once, unless that is under way."""
+        if self._asking is None:
+            self.pace.asked(now)
+            sent = (attempt for token, attempt in self._attempts.items() if token not in self._backlog)
+            questions = [attempt.question() for attempt in sent]
+            self._asking = Asking(now, self._call(partial(self.scheduler.find, questions)))
+        return list(self._hear_answer(now))
+
+    def _hear_answer(self, now: float) -> Iterator[str]:
+        """Take an answer, and end what is to end; yield whom it says something new about."""
+        if self._asking is None or not self._asking.coming.done():
+            return
+        asking, self._asking = self._asking, None
+        found: Mapping[str, Sequence[Entry]] | None = asking.coming.result()
         if found is None:
-            self._pause_s = min(self._pause_s * 2, LONGEST_S)
-            return []
-        changed = []
+            self._silent_since = self._silent_since or asking.at
+            self.pace.despair()
+            return
+        self._silent_since = None
         for token, said in found.items():
-            attempt = self._attempts[token]
-            before = attempt.alive
-            attempt.take(said, now)
-            changed += [token] if attempt.alive is not before else []
-            self._end_what_is_due(attempt, now)
+            if (attempt := self._attempts.get(token)) is None:
+                continue
+            before = (attempt.alive, attempt.answer and attempt.answer.said)
+            attempt.take(said, asking.at)
+            if before != (attempt.alive, attempt.answer and attempt.answer.said):
+                yield token
+            self._end_what_is_due(attempt, now, attempt.answer.live_ids if attempt.answer else [])
         tense = any(attempt.is_tense for attempt in self._attempts.values())
-        self._pause_s = SHORTEST_S if tense else min(self._pause_s * SLOWER, LONGEST_S)
-        return changed
+        (self.pace.hurry if tense else self.pace.relax)()
 
-    def _end_what_is_due(self, attempt: Attempt, now: float) -> None:
-        """End what is over or asked to end, and the jobs that lost the claim."""
+    def _end_what_is_due(self, attempt: Attempt, now: float, ids: Sequence[str]) -> None:
+        """End those of an attempt's jobs that are over or asked to end, or lost the claim."""
         token = attempt.order.token
-        live = attempt.answer.live_ids if attempt.answer else []
         if attempt.left_at is not None:
-            self._end(token, live)
-            if not live and now > attempt.left_at:
-                del self._attempts[token]
+            self._end(token, ids)
+            if not ids and attempt.answer is not None and attempt.answer.at > attempt.left_at:
+                self._attempts.pop(token, None)
         elif attempt.kill_at is None:
-            self._end(token, [name for name in live if attempt.claimed() not in (None, name)])
-        elif now >= attempt.kill_at:
-            self._end(token, live)
-        elif live and not attempt.asked:
-            attempt.asked = self.scheduler.end(token, live, politely=True)
+            self._end(token, [name for name in ids if attempt.claimed() not in (None, name)])
+        elif now >= attempt.kill_at or attempt.claimed() is None:
+            attempt.killed = now >= attempt.kill_at
+            self._end(token, ids)
+        elif not attempt.asked:
+            self._end(token, ids, politely=True)
 
-    def _end(self, name: str, ids: Collection[str]) -> None:
-        if ids:
-            self.scheduler.end(name, ids, politely=False)
+    def _end(self, name: str, ids: Collection[str], *, politely: bool = False) -> None:
+        """End jobs, unless that is under way."""
+        if ids and (name, politely) not in self._ending:
+            self._ending[name, politely] = self._call(partial(self.scheduler.end, name, tuple(ids), politely=politely))
+            self._hear_ends()
+
+    def _hear_ends(self) -> None:
+        for (token, politely), coming in list(self._ending.items()):
+            if coming.done():
+                del self._ending[token, politely]
+                if coming.result() and politely and token in self._attempts:
+                    self._attempts[token].asked = True
 
 
 def _lost(order: Order, at: float, why: str) -> SubmitLost:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from autoexp.branching import astray
-from autoexp.endings import Exit, classify
+from autoexp.endings import Exit, Said, classify, needs_word
 from autoexp.events import (
     CheckpointSaved,
     Ended,
@@ -16,7 +16,7 @@ from autoexp.events import (
     Started,
     WentAstray,
 )
-from autoexp.logs import LogFacts, Seen
+from autoexp.logs import OF_THE_SCHEDULER, LogFacts, Seen
 from autoexp.model import JSON, EndingClass, JobSpec
 from autoexp.world import checkpoint_name
 
@@ -36,6 +36,10 @@ class Snapshot:
     """Whether the attempt runs, as far as the executor knows; None is unknown, and moves nothing."""
     rebooted: bool = False
     """The attempt's host has been started anew since."""
+    said: Said | None = None
+    """What a batch scheduler says of it; None without one, and where it was us who ended it."""
+    exit_since: float | None = None
+    """When its exit file was first seen."""
     gone_since: float | None = None
     """When it was first seen neither to run nor to have left an exit file."""
     log: LogFacts = field(default_factory=LogFacts)
@@ -103,8 +107,9 @@ def _checkpoints(old: Snapshot | None, new: Snapshot) -> Iterator[Event]:
 
 def _ending(new: Snapshot, spec: JobSpec, visibility_s: float) -> Iterator[Event]:
     if new.exit is not None:
-        seen = Seen(log=new.log, tracker=new.tracker, checkpoints=(*new.own, *new.linked))
-        ending, reason = classify(new.exit, seen, spec, new.gate)
+        if awaits_word(new, spec) and new.at - (new.exit_since or new.at) < visibility_s:
+            return
+        ending, reason = classify(new.exit, _seen(new), spec, new.gate, new.said)
         code, signal = new.exit.code, new.exit.signal
         yield Ended(at=new.at, attempt=new.attempt, ending=ending, reason=reason, code=code, signal=signal)
     elif new.gone_since is not None and new.at - new.gone_since >= visibility_s:
@@ -112,9 +117,25 @@ def _ending(new: Snapshot, spec: JobSpec, visibility_s: float) -> Iterator[Event
         yield Ended(at=new.at, attempt=new.attempt, ending=ending, reason=reason)
 
 
+def awaits_word(new: Snapshot, spec: JobSpec) -> bool:
+    """Say whether only the scheduler can tell why it ended, and has not yet."""
+    if new.exit is None or new.said is None or new.said.ending is not None:
+        return False
+    return needs_word(new.exit, _seen(new), spec, new.gate)
+
+
+def _seen(new: Snapshot) -> Seen:
+    return Seen(log=new.log, tracker=new.tracker, checkpoints=(*new.own, *new.linked))
+
+
 def _vanished(new: Snapshot) -> tuple[EndingClass, str]:
     if new.rebooted:
         return EndingClass.NODE_FAIL, "its host was started anew while it ran"
+    if new.log.symptom in OF_THE_SCHEDULER:
+        return new.log.symptom, f"it left no exit file: {new.log.symptom_line}"
+    if new.said is not None and new.said.ending is not None:
+        never = "" if new.scheduler_id else ", and it never began"
+        return new.said.ending, f"{new.said.words}{never}; it left no exit file"
     if new.scheduler_id is None:
         return EndingClass.UNKNOWN, "the executor no longer knows it, and it never began"
     return EndingClass.CRASHED, "its processes are gone, and it left no exit file (killed by SIGKILL?)"

@@ -12,6 +12,7 @@ from pathlib import Path
 from autoexp import __version__
 from autoexp.codec import encode
 from autoexp.errors import AutoexpError
+from autoexp.executors import directives
 from autoexp.files import read_json, sync_directory, sync_file_system, write_atomically
 from autoexp.jobfiles import job_yaml, run_script
 from autoexp.model import JSON, JobSpec, Machine
@@ -114,7 +115,9 @@ def write_job(study: Study, job: JobSpec, *, durable: bool = True) -> None:
     root = str(study.root)
     write_atomically(folder / "job.yaml", job_yaml(job, root), durable=durable)
     bin_folder = str(Path(study.machine.python).parent) if study.machine.python else ""
-    write_atomically(folder / "run.sh", run_script(job, root, bin_folder), durable=durable)
+    lines = directives(study.machine, job.resources)
+    script = run_script(job, root, bin_folder, lines, study.machine.setup)
+    write_atomically(folder / "run.sh", script, durable=durable)
 
 
 def add_appeared(study: Study, jobs: Iterable[JobSpec]) -> None:

@@ -20,10 +20,10 @@ from autoexp.engine import Engine
 from autoexp.errors import AlreadyWatched
 from autoexp.events import Event, SubmitLost
 from autoexp.executor import Executors
-from autoexp.executors import Order
 from autoexp.executors.local import Local, open_executor
 from autoexp.files import read_json
 from autoexp.model import Machine, Transition
+from autoexp.orders import Order
 from autoexp.registry import Key
 from autoexp.view import view
 from autoexp.watch import Folder, Hint

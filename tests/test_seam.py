@@ -18,10 +18,10 @@ from autoexp import lease
 from autoexp.engine import Engine
 from autoexp.events import Event, SubmitLost, SubmitRefused
 from autoexp.executor import Executors
-from autoexp.executors import Order
 from autoexp.executors.local import Local
 from autoexp.journal import unstamp
 from autoexp.model import Machine
+from autoexp.orders import Order
 from autoexp.watching import until_done, watching
 
 if TYPE_CHECKING:

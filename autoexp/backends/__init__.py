@@ -17,10 +17,12 @@ from autoexp.model import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How a program is to be started on one node."""
+    """How a program is to be started."""
 
     python: str
+    nodes: int = 1
     processes: int = 1
+    """On each node."""
     program: str | None = None
     """A script's path or a module's name; None takes the framework's usual one."""
     checkpoints: str = ""
@@ -38,6 +40,19 @@ class Backend(Protocol):
 
     def finished(self, args: Mapping[str, Any], seen: Seen) -> Verdict:
         """Say whether an attempt that ended with exit code 0 did all its work."""
+
+
+def torchrun(launch: Launch) -> tuple[str, ...]:
+    """Write what starts a Python program: torchrun where it takes several processes, once on each node by srun.
+
+    Where the nodes meet is in the job's environment (PET_RDZV_ENDPOINT).
+    """
+    run = (launch.python, "-m", "torch.distributed.run")
+    count = f"--nproc-per-node={launch.processes}"
+    if launch.nodes > 1:
+        srun = ("srun", f"--nodes={launch.nodes}", f"--ntasks={launch.nodes}", "--kill-on-bad-exit=1")
+        return (*srun, *run, f"--nnodes={launch.nodes}", "--rdzv-backend=c10d", count)
+    return (*run, "--standalone", count) if launch.processes > 1 else (launch.python,)
 
 
 def flags(args: Mapping[str, Any]) -> Iterator[str]:

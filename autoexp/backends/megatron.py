@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from autoexp.backends import Launch, flags
+from autoexp.backends import Launch, flags, torchrun
 from autoexp.logs import LogFacts, Seen
 from autoexp.model import Verdict
 
@@ -19,8 +19,7 @@ USUAL_PROGRAM = "pretrain_gpt.py"
 def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
     """Write the command line: the program under torchrun where it takes several processes, then its flags."""
     program = launch.program or USUAL_PROGRAM
-    torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={launch.processes}")
-    launcher = (launch.python, *torchrun) if launch.processes > 1 else (launch.python,)
+    launcher = torchrun(launch)
     where = {"load": launch.checkpoints, "save": launch.checkpoints}
     is_file = "/" in program or program.endswith(".py")
     return (*launcher, *((program,) if is_file else ("-m", program)), *flags({**where, **args}))

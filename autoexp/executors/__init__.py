@@ -1,47 +1,27 @@
 """Where attempts run: one module each, found by its name.
 
-To add one, add `autoexp/executors/<name>.py` with a function `open_executor(machine)` that returns an `Executor`.
+To add one, add `autoexp/executors/<name>.py` with two functions: `open_executor(machine)` returns an `Executor`, and
+`directives(machine, resources)` the comment lines that run.sh begins with, none where nobody reads them.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Protocol, cast
 
+from autoexp.endings import Said
 from autoexp.errors import AutoexpError
 from autoexp.events import Event
-from autoexp.files import write_new_whole
 from autoexp.model import Machine, Resources
-
-WITHDRAWN = "withdrawn"
-"""What stands in the claim of an attempt that was taken back: whoever starts it later finds it claimed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """One attempt as an executor knows it."""
-
-    token: str
-    attempt: int
-    job_dir: Path
-    attempt_dir: Path
-    resources: Resources = field(default_factory=Resources)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """The AUTOEXP_ variables."""
-
-    @property
-    def submission(self) -> Path:
-        """Where it is written down, before it is given to a batch scheduler, that this one may have it."""
-        return self.attempt_dir / "submission.json"
+from autoexp.orders import Order
 
 
 class Executor(Protocol):
     """What an executor does. None of it blocks for long, and all of it is safe to repeat."""
 
-    def submit(self, order: Order, at: float) -> Event:
-        """Take an attempt: `Submitted`, `SubmitRefused`, or `SubmitLost` if nobody can say."""
+    def submit(self, order: Order, at: float) -> Event | None:
+        """Take an attempt: `Submitted`, `SubmitRefused`, or `SubmitLost` if nobody can say; None: `tend` will tell."""
 
     def adopt(self, order: Order, *, began: bool) -> None:
         """Take over an attempt that an earlier watcher submitted; `began` says that it was seen to run."""
@@ -55,6 +35,15 @@ class Executor(Protocol):
     def alive(self, order: Order) -> bool | None:
         """Say whether an attempt is queued or running; None is unknown."""
 
+    def said(self, order: Order) -> Said | None:
+        """Say what a batch scheduler says of an attempt; None from an executor that has none."""
+
+    def await_word(self, order: Order) -> None:
+        """Find out soon why an attempt ended: only the scheduler can tell."""
+
+    def trouble(self) -> str | None:
+        """Say what keeps the executor from knowing or doing its part; None if nothing does."""
+
     def forget(self, order: Order) -> None:
         """An attempt is over: free what it occupied."""
 
@@ -63,18 +52,6 @@ class Executor(Protocol):
 
     def due_in_s(self) -> float | None:
         """Say when `tend` is next worth calling; None if only events can make it so."""
-
-
-def take_back(order: Order) -> bool:
-    """Claim an attempt before run.sh does; say whether that came first, now or before, and False if it cannot be."""
-    claim = order.attempt_dir / f"run.{order.token}"
-    try:
-        write_new_whole(claim, f"{WITHDRAWN}\n".encode())
-    except FileExistsError:
-        return claim.read_text(encoding="utf-8").strip() == WITHDRAWN
-    except FileNotFoundError:  # the attempt's folder is gone, or never was
-        return False
-    return True
 
 
 def known() -> list[str]:
@@ -88,11 +65,25 @@ def open_executor(machine: Machine) -> Executor:
     Raises:
         AutoexpError: there is none of that name; the message lists those there are.
     """
+    make = cast("Callable[[Machine], Executor]", _module(machine).open_executor)
+    return make(machine)
+
+
+def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:
+    """Write the lines that run.sh begins with, for the scheduler to read.
+
+    Raises:
+        AutoexpError: there is no such executor, or it cannot express a value.
+    """
+    write = cast("Callable[[Machine, Resources], tuple[str, ...]]", _module(machine).directives)
+    return write(machine, resources)
+
+
+def _module(machine: Machine) -> ModuleType:
     if machine.executor not in known():
         raise AutoexpError(
             f"unknown executor {machine.executor!r} in machines/{machine.name}.yaml",
             why=f"autoexp/executors/ holds {', '.join(known())}",
             fix=f"correct the machine file, or add autoexp/executors/{machine.executor}.py",
         )
-    make = cast("Callable[[Machine], Executor]", import_module(f"{__name__}.{machine.executor}").open_executor)
-    return make(machine)
+    return import_module(f"{__name__}.{machine.executor}")

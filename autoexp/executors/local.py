@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from autoexp import clock, hosts, machines
+from autoexp.endings import Said
 from autoexp.events import Event, SubmitRefused, Submitted
-from autoexp.executors import Order, take_back
 from autoexp.files import read_json
 from autoexp.hosts import Process
-from autoexp.model import Machine
+from autoexp.model import Machine, Resources
+from autoexp.orders import Order, environment_of, take_back
 
-INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR")
 POLL_S = 0.2
 """How often a stopping attempt is looked at."""
 KILL_ROUNDS = 100
@@ -117,6 +117,17 @@ class Local:
         child = self.running[token].child if token in self.running else None
         return child is not None and hosts.start_time(child) is not None
 
+    def said(self, order: Order) -> Said | None:  # noqa: ARG002 - as every executor's
+        """Say nothing: there is no scheduler."""
+        return None
+
+    def await_word(self, order: Order) -> None:
+        """Do nothing: nobody knows more than its exit file."""
+
+    def trouble(self) -> str | None:
+        """Say nothing: processes can always be looked at."""
+        return None
+
     def forget(self, order: Order) -> None:
         """Free an attempt's slots; nothing that it left running stays behind, beside the next attempt."""
         running = self.running.pop(order.token, None)
@@ -187,10 +198,13 @@ class Local:
             self.running[order.token] = Running(order, child.pid, gpus)
 
     def _environment(self, order: Order, gpus: tuple[str, ...]) -> dict[str, str]:
-        names = (*INHERITED, *self.machine.environment)
-        inherited = {name: os.environ[name] for name in names if name in os.environ}
         devices = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
-        return {**inherited, **devices, **order.environment}
+        return {**devices, **environment_of(order, self.machine)}
+
+
+def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:  # noqa: ARG001 - as every executor's
+    """Write nothing: nobody but bash reads run.sh here."""
+    return ()
 
 
 def open_executor(machine: Machine) -> Local:

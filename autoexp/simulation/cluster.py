@@ -13,13 +13,13 @@ from random import Random
 from typing import Literal
 
 from autoexp.events import SubmitLost, SubmitRefused, Submitted
-from autoexp.executors import Order
 from autoexp.model import JobSpec
-from autoexp.scheduling import Entry
+from autoexp.orders import Order
 from autoexp.simulation.disk import Disk
 from autoexp.simulation.programs import Program, program_of, say
 from autoexp.simulation.timeline import Timeline
 from autoexp.simulation.weather import DAY_S, HOUR_S, Answer, Fate, Weather
+from autoexp.submissions import Entry, Question
 
 IDS = 300
 QUEUE_S = 2 * HOUR_S
@@ -119,8 +119,9 @@ class Cluster:
         """Say that no client is at work."""
         return True
 
-    def find(self, names: Collection[str]) -> Mapping[str, Sequence[Entry]] | None:
+    def find(self, questions: Sequence[Question]) -> Mapping[str, Sequence[Entry]] | None:
         """Answer, more or less."""
+        names = [question.name for question in questions]
         kind, now = self.weather.answer(self.timeline.now), self.timeline.now
         if kind == "none":
             return None

@@ -13,8 +13,8 @@ from pathlib import Path
 from random import Random
 
 from autoexp import checkpoints
-from autoexp.executors import Order
 from autoexp.model import JobSpec
+from autoexp.orders import Order
 from autoexp.simulation.disk import Disk
 
 Program = Iterator[float]

@@ -10,8 +10,8 @@ from typing import Any
 from autoexp import clock, studies
 from autoexp.engine import Engine
 from autoexp.executor import Executors
-from autoexp.executors import Order
 from autoexp.model import JobSpec, Machine
+from autoexp.orders import Order
 from autoexp.scheduling import Scheduled
 from autoexp.simulation.cluster import Cluster
 from autoexp.simulation.disk import Disk

@@ -5,7 +5,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ import pytest
 
 from autoexp import hosts
 from autoexp.events import SubmitRefused, Submitted
-from autoexp.executors import Order, open_executor
+from autoexp.executors import open_executor
 from autoexp.executors.local import Local
 from autoexp.files import write_json
 from autoexp.jobfiles import run_script
 from autoexp.model import JobSpec, Machine, Resources
+from autoexp.orders import Order
 
 Wait = Callable[..., Any]
 KEY = os.urandom(4).hex()
@@ -47,11 +47,13 @@ class Bench:
                 if child is not None:
                     os.waitpid(child, 0)
 
-    def order(self, name: str, script: str = "sleep 60", *, attempt: int = 1, **resources: int) -> Order:
+    def order(
+        self, name: str, script: str = "sleep 60", *, attempt: int = 1, gpus_per_node: int = 0, cpus: int = 1, nodes: int = 1
+    ) -> Order:
         job_dir = self.folder / "demo" / "jobs" / name
         attempt_dir = job_dir / "attempts" / f"{attempt:03d}"
         attempt_dir.mkdir(parents=True, exist_ok=True)
-        asked = replace(Resources(), **resources)
+        asked = Resources(gpus_per_node=gpus_per_node, cpus=cpus, nodes=nodes)
         spec = JobSpec(id=name, study="demo", stage=name, argv=("sh", "-c", script), resources=asked)
         (job_dir / "run.sh").write_text(run_script(spec, str(self.folder)))
         token = f"{name}.{attempt}.{KEY}"

@@ -16,10 +16,10 @@ from random import Random
 from autoexp import hooks, recipes, segments, study_files
 from autoexp.engine import Engine
 from autoexp.events import SubmitLost, SubmitRefused, Submitted
-from autoexp.executors import Order
 from autoexp.history import History
 from autoexp.journal import to_transition
 from autoexp.model import OVER, Job, Machine, State, Transition, Verb
+from autoexp.orders import Order
 from autoexp.plan import Planner
 from autoexp.registry import Key, Registry
 from autoexp.simulation.cluster import Cluster, Run

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from autoexp.executors import Order
 from autoexp.model import JobSpec, Resources
+from autoexp.orders import Order
 from autoexp.simulation.cluster import Cluster
 from autoexp.simulation.disk import Disk
 from autoexp.simulation.timeline import Timeline

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from autoexp.events import SubmitLost, Submitted
-from autoexp.executors import Order
 from autoexp.files import read_json
 from autoexp.model import JobSpec
+from autoexp.orders import Order
 from autoexp.simulation.cluster import IDS, SLOWEST_ACCOUNTING_S, Cluster
 from autoexp.simulation.weather import DAY_S, HOUR_S
+from autoexp.submissions import Question
 
 COMMAND = JobSpec(id="one", study="demo", stage="one")
 TRAINING = JobSpec(id="one", study="demo", stage="one", backend="megatron", args={"train-iters": 1000})
@@ -22,7 +23,7 @@ def sent(cluster: Cluster, order: Order) -> str:
 
 def known(cluster: Cluster, order: Order) -> list[tuple[str, bool]]:
     """What the scheduler says now of an attempt's own jobs."""
-    found = cluster.find([order.token])
+    found = cluster.find([Question(name=order.token)])
     assert found is not None
     since = cluster.weather.began_at
     return [(entry.id, entry.live) for entry in found[order.token] if entry.submitted_at >= since]
@@ -134,7 +135,7 @@ def test_bad_weather_takes_jobs_without_saying_so_restarts_some_and_answers_badl
     answers = []
     for _ in range(200):
         pass_time(cluster, HOUR_S)
-        found = cluster.find([order.token for order in orders])
+        found = cluster.find([Question(name=order.token) for order in orders])
         answers.append(None if found is None else len(found))
 
     lost = {token for token, outcome in outcomes.items() if isinstance(outcome, SubmitLost)}

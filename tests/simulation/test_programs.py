@@ -5,9 +5,9 @@ from pathlib import Path
 from random import Random
 
 from autoexp import backends, checkpoints
-from autoexp.executors import Order
 from autoexp.logs import LogFacts
 from autoexp.model import JobSpec
+from autoexp.orders import Order
 from autoexp.simulation.disk import Disk
 from autoexp.simulation.programs import program_of
 from autoexp.simulation.timeline import Timeline

@@ -1,0 +1,186 @@
+"""Runs attempts as batch jobs of a Slurm cluster, by its own clients: sbatch, squeue, sacct, scontrol, scancel.
+
+The job's run.sh is the batch script, and an attempt's token the name of its job. How little is believed, and when,
+stands in `scheduling`; what the clients print is read in `slurmtext`.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import gmtime, strftime
+
+from autoexp import hosts, slurmtext
+from autoexp.clients import in_background
+from autoexp.events import SubmitLost, SubmitRefused, Submitted
+from autoexp.model import Machine, Resources
+from autoexp.orders import Order, environment_of
+from autoexp.pace import Pace
+from autoexp.scheduling import Scheduled
+from autoexp.submissions import CLOCK_SLACK_S, Entry, Question
+
+PATIENCE_S = 30.0
+"""How long a client may take."""
+NOT_STARTED = -1
+"""Stands for the exit status of a client that could not be started."""
+NAMES_AT_ONCE = 500
+"""Of how many names sacct is asked at once; the rest comes next time."""
+FORGETFUL = ("accounting storage is disabled", "accounting_storage/none")
+"""What sacct says where nothing is kept."""
+LONG_AGO = "now-30days"
+"""Since when sacct looks for jobs of which nobody knows when they were submitted."""
+PASSED = ("SLURM_CONF", "SLURM_CLUSTERS")
+"""Variables of Slurm's own that its clients need; those of an allocation we may be in would mislead sbatch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """What a client came to."""
+
+    code: int | None
+    """Its exit status; None if it took too long and was ended."""
+    output: str
+    errors: str
+
+
+@dataclass(slots=True)
+class Slurm:
+    """The scheduler, by its clients."""
+
+    machine: Machine
+    message_timeout_s: float = 60.0
+    _is_forgetful: bool = False
+    """There is no accounting to ask."""
+    _knows_timeout: bool = False
+
+    # Submitting
+
+    def submit(self, order: Order, at: float) -> Submitted | SubmitRefused | SubmitLost:
+        """Give run.sh to sbatch."""
+        log = order.attempt_dir.relative_to(order.job_dir) / "output.log"
+        options = (f"--job-name={order.token}", f"--output={log}", "--open-mode=append", "--export=ALL")
+        excluded = (f"--exclude={','.join(order.excluded)}",) if order.excluded else ()
+        command = ("sbatch", "--parsable", *options, *excluded, "run.sh")
+        printed = self._run(*command, folder=str(order.job_dir), variables=self._environment(order))
+        words = slurmtext.complaint(printed.errors)
+        if printed.code == 0 and (number := slurmtext.submitted(printed.output)):
+            return Submitted(at=at, attempt=order.attempt, scheduler_id=number)
+        if printed.code == NOT_STARTED:
+            return SubmitRefused(at=at, attempt=order.attempt, reason=words, temporary=True)
+        if printed.code in (0, None) or slurmtext.is_in_doubt(printed.errors):
+            how = "sbatch took too long" if printed.code is None else f"sbatch: {words}"
+            return SubmitLost(at=at, attempt=order.attempt, reason=how)
+        temporary = slurmtext.is_temporary(printed.errors)
+        advice = "" if temporary else slurmtext.fix(printed.errors)
+        return SubmitRefused(
+            at=at, attempt=order.attempt, reason=f"Slurm refused it: {words}", fix=advice, temporary=temporary
+        )
+
+    def _environment(self, order: Order) -> Mapping[str, str]:
+        """Return what the job is to see; it gets its TMPDIR where it runs."""
+        return {name: value for name, value in environment_of(order, self.machine).items() if name != "TMPDIR"}
+
+    def is_quiet(self, name: str) -> bool:
+        """Look for an sbatch that an earlier watcher left behind: what it does, it does soon."""
+        return not any(hosts.carriers("AUTOEXP_TOKEN", name))
+
+    # Asking
+
+    def find(self, questions: Sequence[Question]) -> Mapping[str, Sequence[Entry]] | None:
+        """Ask squeue for all of our jobs, and sacct, or the controller itself, for those that vanished from it."""
+        self._learn_timeout()
+        printed = self._run(
+            *("squeue", f"--user={os.getuid()}", "--states=all", "--noheader"),
+            f"--format={slurmtext.QUEUE_FORMAT}",
+        )
+        if printed.code != 0:
+            return None
+        there = slurmtext.queue(printed.output)
+        found: dict[str, Sequence[Entry]] = {q.name: there.get(q.name, []) for q in questions if q.over}
+        found |= {question.name: there[question.name] for question in questions if question.name in there}
+        vanished = [question for question in questions if question.name not in found]
+        return {**found, **self._recall(vanished[:NAMES_AT_ONCE])}
+
+    def _recall(self, vanished: Sequence[Question]) -> Mapping[str, Sequence[Entry]]:
+        """Ask what became of jobs that the queue does not have."""
+        if not vanished:
+            return {}
+        if not self._is_forgetful:
+            printed = self._run(*_history_command(vanished))
+            if printed.code == 0:
+                there = slurmtext.history(printed.output)
+                return {question.name: there.get(question.name, []) for question in vanished}
+            self._is_forgetful = any(sign in printed.errors.lower() for sign in FORGETFUL)
+        return dict(self._ask_controller(vanished)) if self._is_forgetful else {}
+
+    def _ask_controller(self, vanished: Sequence[Question]) -> Iterator[tuple[str, Sequence[Entry]]]:
+        """Without accounting, the controller's word that it knows no such id is all there is."""
+        for question in vanished:
+            if question.id is None:
+                yield question.name, []
+                continue
+            printed = self._run("scontrol", "show", "job", question.id)
+            is_another = printed.code == 0 and f"JobName={question.name}" not in printed.output.split()
+            if is_another or "Invalid job id" in printed.errors:
+                yield question.name, [slurmtext.gone(question.id, question.since)]
+
+    def _learn_timeout(self) -> None:
+        """Ask how long the controller may take over a message, once."""
+        if not self._knows_timeout:
+            printed = self._run("scontrol", "show", "config")
+            found = re.search(r"^MessageTimeout\s*=\s*(\d+)", printed.output, re.MULTILINE)
+            if found:
+                self.message_timeout_s, self._knows_timeout = float(found[1]), True
+
+    # Ending
+
+    def end(self, name: str, ids: Collection[str], *, politely: bool) -> bool:
+        """Signal the batch script, which passes it on, or end the job; only what has this name."""
+        signal = ("--batch", "--signal=TERM") if politely else ()
+        printed = self._run("scancel", f"--name={name}", *signal, *ids)
+        return printed.code == 0 and not printed.errors.strip()
+
+    def _run(self, *command: str, folder: str = "/", variables: Mapping[str, str] | None = None) -> Printed:
+        passed = {key: value for key, value in os.environ.items() if key in PASSED or key.startswith("SBATCH_")}
+        environment = {"PATH": os.environ.get("PATH", os.defpath), **passed, **(variables or {"TZ": "UTC"})}
+        try:
+            ran = subprocess.run(  # noqa: S603 - Slurm's own clients, no shell
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PATIENCE_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            return Printed(None, _text(late.stdout), _text(late.stderr))
+        except OSError as error:
+            return Printed(NOT_STARTED, "", f"{command[0]}: error: {error}")
+        return Printed(ran.returncode, _text(ran.stdout), _text(ran.stderr))
+
+
+def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:
+    """Write the #SBATCH lines of run.sh: all that does not change from one attempt to the next."""
+    return slurmtext.directives(machine, resources)
+
+
+def open_executor(machine: Machine) -> Scheduled:
+    """Make the executor of a cluster."""
+    return Scheduled(Slurm(machine), call=in_background, pace=Pace(floor_s=machine.query_interval_s))
+
+
+def _text(printed: bytes | None) -> str:
+    return (printed or b"").decode(errors="replace")
+
+
+def _history_command(vanished: Sequence[Question]) -> tuple[str, ...]:
+    """Ask sacct by name, from before the first submission on: its own window begins at midnight."""
+    earliest = min((question.since for question in vanished if question.since), default=0.0)
+    return (
+        *("sacct", "--allocations", "--duplicates", "--noheader", "--parsable2"),
+        f"--starttime={strftime('%Y-%m-%dT%H:%M:%S', gmtime(earliest - CLOCK_SLACK_S)) if earliest else LONG_AGO}",
+        f"--name={','.join(question.name for question in vanished)}",
+        f"--format={slurmtext.HISTORY_FORMAT}",
+    )

@@ -1,0 +1,136 @@
+"""What is known of an attempt that was given to a batch scheduler: what the scheduler said, and what stands on disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from autoexp import probe
+from autoexp.endings import Said
+from autoexp.files import read_json
+from autoexp.journal import unstamp
+from autoexp.orders import Order
+
+CLOCK_SLACK_S = 600.0
+"""How far the scheduler's clock may be behind ours: what is over, and was submitted longer before, is not ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a scheduler says of one job."""
+
+    id: str
+    submitted_at: float
+    """Seconds since the epoch, by the scheduler's clock."""
+    live: bool
+    """It is queued, or runs, or is about to run again; False once it never will."""
+    said: Said = field(default_factory=Said)
+    """How it stands, or how it ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A job that a scheduler is asked about, by its name."""
+
+    name: str
+    id: str | None = None
+    """What an answer, or the claim, has called it."""
+    since: float = 0.0
+    """When it was first submitted, seconds since the epoch, by our clock."""
+    over: bool = False
+    """Only what lives of it matters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the scheduler last said about an attempt."""
+
+    at: float
+    entries: tuple[Entry, ...]
+    live: bool | None
+    """What it says of the job that counts; None if it does not know one."""
+    over_since: float | None
+    """Since when it says in a row that this one is over."""
+    said: Said
+    """What it says of the one that counts."""
+
+    @property
+    def live_ids(self) -> list[str]:
+        """List all of its jobs that are not over."""
+        return [entry.id for entry in self.entries if entry.live]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt we ask about: an open one, one whose submission is in doubt, or one that is left behind."""
+
+    order: Order
+    answer: Answer | None = None
+    first: Entry | None = None
+    """The first of its jobs that an answer named: so it was taken, whatever later answers leave out."""
+    quiet_since: float | None = None
+    """Since when no client of ours is at work on its submission, which is in doubt."""
+    kill_at: float | None = None
+    """When it is to be ended for good."""
+    asked: bool = False
+    """Its program got the polite signal."""
+    killed: bool = False
+    """Its grace was over, and it was ended for good."""
+    denied: bool = False
+    """It was sent again, because the scheduler said that it has no such job, and was refused then."""
+    left_at: float | None = None
+    """When it was over; what the scheduler still has of it is ended."""
+    awaited: bool = False
+    """Somebody needs to know how it ended."""
+    _claimed: str | None = None
+    _submitted_at: float | None = None
+
+    @property
+    def alive(self) -> bool | None:
+        """Say what the scheduler said last; that it is over takes two answers in a row."""
+        if self.answer is None or self.answer.at == self.answer.over_since:
+            return None
+        return self.answer.live
+
+    def claimed(self) -> str | None:
+        """Say which of its jobs is the one that counts; once there is one, it stays that."""
+        if self._claimed is None:
+            self._claimed = probe.claim(self.order.attempt_dir, self.order.token)
+        return self._claimed
+
+    def submitted_at(self) -> float | None:
+        """Say when it was first submitted; None if it was not, or was refused."""
+        if self._submitted_at is None:
+            said = read_json(self.order.submission)
+            self._submitted_at = None if said is None else unstamp(said["at"])
+        return self._submitted_at
+
+    def ids(self) -> list[str]:
+        """List what its jobs are called, as far as that is known."""
+        known = (self.claimed(), self.order.scheduler_id, self.first.id if self.first else None)
+        live = self.answer.live_ids if self.answer else []
+        return list(dict.fromkeys(name for name in (*known, *live) if name is not None))
+
+    def question(self) -> Question:
+        """Say what is to be asked about it."""
+        ids = self.ids()
+        since = self.submitted_at() or 0.0
+        over = self.left_at is not None
+        return Question(name=self.order.token, id=ids[0] if ids else None, since=since, over=over)
+
+    @property
+    def is_tense(self) -> bool:
+        """Say whether it waits for an answer."""
+        ends = self.answer is not None and self.answer.over_since is not None and self.left_at is None
+        return ends or self.awaited or any(at is not None for at in (self.quiet_since, self.kill_at))
+
+    def take(self, said: Sequence[Entry], now: float) -> None:
+        """Keep what the scheduler says; jobs that were over before the submission are none of it."""
+        since = (self.submitted_at() or now) - CLOCK_SLACK_S
+        entries = tuple(entry for entry in said if entry.live or entry.submitted_at >= since)
+        if self.first is None and entries:
+            self.first = min(entries, key=lambda entry: entry.submitted_at)
+        count = [entry for entry in entries if self.claimed() in (None, entry.id)]
+        live = any(entry.live for entry in count) if count else None
+        before = None if self.answer is None else self.answer.over_since
+        over_since = (now if before is None else before) if live is False else None
+        last = max(count, key=lambda entry: (entry.live, entry.submitted_at), default=None)
+        self.answer = Answer(now, entries, live, over_since, Said() if last is None else last.said)

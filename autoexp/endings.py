@@ -64,12 +64,15 @@ def classify(
 def needs_word(ended: Exit, seen: Seen, spec: JobSpec, gate: Mapping[str, JSON] | None) -> bool:
     """Say whether an ending looks the same from here whoever caused it: a person, or the scheduler by itself."""
     ending, _ = classify(ended, seen, spec, gate)
+    if seen.log.symptom is EndingClass.CANCELLED:
+        return False  # that line is written when a person has ended it
     return ending is EndingClass.CANCELLED or (ended.signal == signal.SIGKILL and ending is EndingClass.CRASHED)
 
 
 def _finished(ended: Exit, seen: Seen, spec: JobSpec, said: Said | None) -> tuple[EndingClass, str]:
     verdict = backends.find(spec.backend or "command").finished(spec.args, seen)
-    if verdict.holds:
+    cut_short = ended.asked == BEFORE_THE_LIMIT and (spec.backend or "command") == "command"  # it says nothing else
+    if verdict.holds and not cut_short:
         return EndingClass.SUCCESS, verdict.reason
     if seen.log.diverged:
         return EndingClass.DIVERGED, verdict.reason

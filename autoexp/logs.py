@@ -68,6 +68,7 @@ _SYMPTOMS: Mapping[EndingClass, str] = {
     EndingClass.TIME_LIMIT: r"DUE TO TIME LIMIT",
     EndingClass.PREEMPTED: r"DUE TO PREEMPTION",
     EndingClass.NODE_FAIL: r"DUE TO NODE FAILURE|Node failure on",
+    EndingClass.CANCELLED: r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*",
     EndingClass.GPU_OOM: r"(?:CUDA|HIP)(?: error:)? out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
     EndingClass.HOST_OOM: r"oom[-_ ]?kill|Out Of Memory|Cannot allocate memory|DefaultCPUAllocator: can't allocate",
     EndingClass.CONFIG: r"error: (?:unrecognized arguments|argument |the following arguments are required)"
@@ -77,13 +78,14 @@ _SYMPTOMS: Mapping[EndingClass, str] = {
     r"|Watchdog caught collective operation timeout|Connection (?:closed|reset) by peer",
 }
 """The strongest first: what the scheduler says, then causes, then what every other rank says when one has died."""
-OF_THE_SCHEDULER = (EndingClass.TIME_LIMIT, EndingClass.PREEMPTED, EndingClass.NODE_FAIL)
+OF_THE_SCHEDULER = (EndingClass.TIME_LIMIT, EndingClass.PREEMPTED, EndingClass.NODE_FAIL, EndingClass.CANCELLED)
 """Why a scheduler ends a program; it may go on for a while to save, and leave with exit code 0."""
 _SYMPTOM = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _SYMPTOMS.items()))
 
 
-_HINTS = tuple(
-    b"emory|oom|CUBLAS|DUE TO|Node fail|NCCL|nccl|Watchdog|Connection|error: |No mod|Address|Unable".split(b"|")
+_HINTS = (
+    *(b"emory", b"oom", b"CUBLAS", b"DUE TO", b"CANCELLED AT", b"Node fail", b"NCCL", b"nccl", b"Watchdog"),
+    *(b"Connection", b"error: ", b"No mod", b"Address", b"Unable"),
 )
 """Every symptom has one of these; searching for them is a hundred times faster."""
 

@@ -216,7 +216,7 @@ class Machine:
     """How often active jobs and markers are looked at where nothing tells us to."""
     visibility_s: float = 60.0
     """How long a file written elsewhere may take to be seen here."""
-    query_interval_s: float = 0.0
+    query_interval_s: float = 15.0
     """A batch scheduler is never asked more often than this."""
     setup: str = ""
     """Shell commands that a job begins with, such as `module load cuda`."""

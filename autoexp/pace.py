@@ -3,52 +3,58 @@
 from dataclasses import dataclass
 
 SHORTEST_S = 15.0
-"""How often the scheduler is asked while its answer is needed soon."""
+"""How often the scheduler is asked while its answer is needed soon, unless the machine file says otherwise."""
 LONGEST_S = 900.0
 """How often it is asked while nothing happens."""
 LONGEST_SILENT_S = 600.0
 """How often it is asked while it does not answer."""
 SLOWER = 1.5
-BURST = 8
+BURST = 4
 """How many questions may follow each other that quickly."""
-REFILL_S = 72.0
-"""How long it takes until another one may: with the burst that makes fewer than sixty in any hour."""
+SPARING = 4.8
+"""How many of the shortest pauses it takes until another one may: 72 s usually, fewer than sixty questions an hour."""
+SPARING_S = 72.0
+"""The longest that it takes, unless the shortest pause is longer."""
 
 
 @dataclass(slots=True)
 class Pace:
     """When the next question is due."""
 
-    floor_s: float = 0.0
-    """What a site asks for: never more often than this."""
+    shortest_s: float = SHORTEST_S
     asked_at: float = float("-inf")
-    _pause_s: float = SHORTEST_S
+    _pause_s: float = 0.0
     _allowance: float = BURST
-    _filled_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.hurry()
+
+    @property
+    def _refill_s(self) -> float:
+        return max(self.shortest_s, min(self.shortest_s * SPARING, SPARING_S))
 
     def due_at(self) -> float:
         """Say when the next question may be asked."""
-        scarce = max(1.0 - self._allowance, 0.0) * max(REFILL_S, self.floor_s)
-        return self.asked_at + max(self._pause_s, self.floor_s, scarce)
+        return self.asked_at + max(self._pause_s, (1.0 - self._allowance) * self._refill_s)
 
     def soonest_at(self) -> float:
         """Say when it might be asked if somebody needed the answer badly."""
-        return self.asked_at + max(SHORTEST_S, self.floor_s)
+        return self.asked_at + self.shortest_s
 
     def asked(self, now: float) -> None:
         """Take note of a question."""
-        refilled = (now - self._filled_at) / max(REFILL_S, self.floor_s)
-        self._allowance = max(min(self._allowance + refilled, BURST) - 1, 0)
-        self.asked_at = self._filled_at = now
+        refilled = (now - self.asked_at) / self._refill_s
+        self._allowance = max(min(self._allowance + refilled, BURST) - 1.0, 0.0)
+        self.asked_at = now
 
     def hurry(self) -> None:
         """Something is expected."""
-        self._pause_s = SHORTEST_S
+        self._pause_s = self.shortest_s
 
     def relax(self) -> None:
         """Nothing is expected."""
-        self._pause_s = min(self._pause_s * SLOWER, LONGEST_S)
+        self._pause_s = min(self._pause_s * SLOWER, max(LONGEST_S, self.shortest_s))
 
     def despair(self) -> None:
         """It did not answer."""
-        self._pause_s = min(self._pause_s * 2, max(LONGEST_SILENT_S, self._pause_s))
+        self._pause_s = max(min(self._pause_s * 2, LONGEST_SILENT_S), self._pause_s)

@@ -162,12 +162,13 @@ _TEMPORARY = re.compile(
     r"(?:QOS|Assoc|MaxJob)\w*Submit\w*|temporarily unable to accept|[Jj]ob (?:count )?limit exceeded|[Tt]oo many jobs"
     r"|inactive or drained|being reconfigured|[Rr]ate limit"
 )
+_SHORTER = "shorten walltime: in the stage's resources, or choose a partition with a longer limit (sinfo -s)"
 _FIXES = {
-    "account": "correct account: in the stage's resources or in the machine file; sacctmgr show assoc user=$USER lists"
-    " yours",
-    "partition": "correct partition: in the stage's resources or in the machine file; sinfo -s lists them",
-    "qos": "correct qos: in the stage's resources; sacctmgr show assoc user=$USER format=qos lists yours",
-    "time limit": "shorten walltime: in the stage's resources, or choose a partition with a longer limit (sinfo -s)",
+    "invalid account": "correct account: in the stage's resources or the machine file; yours: sacctmgr show assoc user=$USER",
+    "partition name": "correct partition: in the stage's resources or in the machine file; sinfo -s lists them",
+    "qos specification": "correct qos: in the stage's resources; sacctmgr show assoc user=$USER format=qos lists yours",
+    "wall": _SHORTER,
+    "time limit": _SHORTER,
     "node configuration": "ask for less in the stage's resources, or for another partition (sinfo -N -l)",
     "memory": "ask for less memory: in the stage's resources",
     "generic resource": "correct gpus_per_node: in the stage's resources; sinfo -o '%P %G' lists what there is",
@@ -199,5 +200,5 @@ def fix(words: str) -> str:
 
 def complaint(text: str) -> str:
     """Shorten what a client of Slurm complained about to one line."""
-    lines = [re.sub(r"^\w+: (?:error: )?", "", line.strip()) for line in text.splitlines()]
+    lines = [re.sub(r"^\w+: (?:error:\s*)?", "", line.strip()) for line in text.splitlines()]
     return "; ".join(dict.fromkeys(line for line in lines if line)) or "it says nothing"

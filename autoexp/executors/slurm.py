@@ -168,7 +168,7 @@ def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:
 
 def open_executor(machine: Machine) -> Scheduled:
     """Make the executor of a cluster."""
-    return Scheduled(Slurm(machine), call=in_background, pace=Pace(floor_s=machine.query_interval_s))
+    return Scheduled(Slurm(machine), call=in_background, pace=Pace(machine.query_interval_s))
 
 
 def _text(printed: bytes | None) -> str:

@@ -47,13 +47,11 @@ class Bench:
                 if child is not None:
                     os.waitpid(child, 0)
 
-    def order(
-        self, name: str, script: str = "sleep 60", *, attempt: int = 1, gpus_per_node: int = 0, cpus: int = 1, nodes: int = 1
-    ) -> Order:
+    def order(self, name: str, script: str = "sleep 60", *, attempt: int = 1, **counts: Any) -> Order:
         job_dir = self.folder / "demo" / "jobs" / name
         attempt_dir = job_dir / "attempts" / f"{attempt:03d}"
         attempt_dir.mkdir(parents=True, exist_ok=True)
-        asked = Resources(gpus_per_node=gpus_per_node, cpus=cpus, nodes=nodes)
+        asked = Resources(**counts)
         spec = JobSpec(id=name, study="demo", stage=name, argv=("sh", "-c", script), resources=asked)
         (job_dir / "run.sh").write_text(run_script(spec, str(self.folder)))
         token = f"{name}.{attempt}.{KEY}"

@@ -253,6 +253,21 @@ class Cluster:
                 raise TimeoutError(f"{what} does not start: {logs}")
             time.sleep(0.1)
 
+    def clear(self) -> None:
+        """End all jobs, bring back what was stopped, and wait until the nodes are free again."""
+        for name in self.parts():
+            if name not in self.programs:
+                self.start_part(name)
+        self._await(lambda: "UP" in self.run("scontrol", "ping", check=False), "slurmctld")
+        self.run("scontrol", "update", f"nodename=n[1-{self.nodes}]", "state=resume", check=False)
+        self.run("scancel", "--quiet", f"--user={getuser()}", check=False)
+        self._await(lambda: not self.run("squeue", "--noheader"), "its jobs' end")
+        self._await(self._is_idle, "slurmd")
+
+    def parts(self) -> list[str]:
+        """List the daemons that may be stopped and started again."""
+        return [*(["slurmdbd"] if self.accounting else []), "slurmctld", *(f"n{n}" for n in range(1, self.nodes + 1))]
+
     def stop(self) -> None:
         """End everything that belongs to it, jobs too."""
         with suppress(Exception):
@@ -295,7 +310,8 @@ def cluster(*, accounting: bool = True, min_job_age_s: int = 300) -> Iterator[Cl
 def main() -> int:
     """Start one, say how to reach it, and end it with Ctrl-C."""
     with cluster() as made:
-        print("\n".join(f"export {name}={value}" for name, value in made.env.items()), flush=True)
+        sys.stdout.writelines(f"export {name}={value}\n" for name, value in made.env.items())
+        sys.stdout.flush()
         with suppress(KeyboardInterrupt):
             signal.pause()
     return 0

@@ -1,0 +1,349 @@
+"""What befalls jobs on a real cluster: each ending in its class, the right move, nothing twice, nothing lost."""
+
+import json
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.slurm.cluster import Cluster, cluster
+from tests.slurm.conftest import Shim, on
+
+if TYPE_CHECKING:
+    from tests.conftest import Room
+
+LONG_S = 90.0
+"""Far more than anything here takes, the scheduler's own pauses included."""
+SLEEPS = "one: {command: 'echo ran >> ran; until test -e go; do sleep 0.2; done', retry: {backoff: 1s}}\n"
+FAILED = "sbatch: error: Batch job submission failed"
+SAVES = """\
+one:
+  command: |
+    echo ran >> ran
+    trap 'echo saved >> saved; exit 0' TERM
+    until test -e go; do sleep 0.2; done
+  resources: {walltime: 65s, partition: main}
+  retry: {backoff: 1s, when: {unknown: fail}}
+"""
+
+
+def running(room: "Room", stages: str = SLEEPS, *jobs: str) -> "Room":
+    """Have a study's jobs run on the cluster, watched."""
+    room.plan(stages)
+    room.watch()
+    room.wait_for(dict.fromkeys(jobs or ["one"], "running"), within_s=LONG_S)
+    return room
+
+
+def let_go(room: "Room", *jobs: str) -> None:
+    """Let jobs end, and see that they do."""
+    for job in jobs or ["one"]:
+        (room.job_dir(job) / "go").touch()
+    room.wait_for(dict.fromkeys(jobs or ["one"], "succeeded"), within_s=LONG_S)
+
+
+def number(room: "Room", job: str = "one") -> str:
+    """What Slurm calls a job."""
+    return str(room.rows()[job]["scheduler_id"])
+
+
+def endings(room: "Room", job: str = "one") -> list[str]:
+    """The classes of a job's endings, in order."""
+    return [r["evidence"]["ending"] for r in room.journal() if r["job"] == job and r["trigger"] == "ended"]
+
+
+def ran(room: "Room", job: str = "one") -> int:
+    """How often a job's program has begun."""
+    return len((room.job_dir(job) / "ran").read_text().splitlines())
+
+
+def test_a_job_that_somebody_cancels_by_hand_is_cancelled_and_not_submitted_again(ward: "Room", slurm: Cluster) -> None:
+    running(ward)
+
+    slurm.run("scancel", number(ward))
+    ward.wait_for({"one": "cancelled"}, within_s=LONG_S)
+
+    assert (endings(ward), ran(ward), ward.rows()["one"]["attempt"]) == (["cancelled"], 1, 1)
+
+
+def test_a_queued_job_that_somebody_cancels_is_cancelled_too(ward: "Room", slurm: Cluster) -> None:
+    ward.plan("one: {command: 'echo ran >> ran', resources: {options: {begin: now+1hour}}}\n")
+    ward.watch()
+    ward.wait_for({"one": "queued"})
+
+    slurm.run("scancel", number(ward))
+    ward.wait_for({"one": "cancelled"}, within_s=LONG_S)
+
+    assert not (ward.job_dir("one") / "ran").exists()
+
+
+def test_a_job_near_its_time_limit_saves_and_goes_on_in_another_attempt(ward: "Room") -> None:
+    running(ward, SAVES)
+
+    ward.wait_until((ward.job_dir("one") / "saved").exists, "the signal ahead of the time limit", LONG_S)
+    ward.wait_until(lambda: ward.rows()["one"]["attempt"] == 2, "the next attempt", LONG_S)
+    ward.wait_for({"one": "running"}, within_s=LONG_S)
+    let_go(ward)
+
+    assert endings(ward) == ["time_limit", "success"]
+
+
+def test_a_job_that_does_not_heed_the_time_limit_is_known_to_have_hit_it(ward: "Room", slurm: Cluster) -> None:
+    script = 'echo ran >> ran; trap "" TERM USR2; until test -e go; do sleep 0.2; done'
+    running(ward, f"one: {{command: '{script}', retry: {{max_attempts: 1}}, resources: {{walltime: 60s}}}}\n")
+    slurm.run("scontrol", "update", f"jobid={number(ward)}", "timelimit=00:01:00")
+
+    ward.wait_for({"one": "failed"}, within_s=240.0)
+
+    assert endings(ward) == ["time_limit"]
+
+
+def test_a_job_whose_node_goes_down_starts_elsewhere(ward: "Room", slurm: Cluster) -> None:
+    running(ward)
+    node = slurm.run("squeue", "--noheader", "--format=%N", f"--jobs={number(ward)}").strip()
+
+    slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    ward.wait_until(lambda: ward.rows()["one"]["attempt"] == 2, "the next attempt", LONG_S)
+    ward.wait_for({"one": "running"}, within_s=LONG_S)
+    let_go(ward)
+
+    assert (endings(ward), ran(ward)) == (["node_fail", "success"], 2)
+
+
+def test_while_the_controller_is_away_nothing_is_concluded_and_submissions_wait(ward: "Room", slurm: Cluster) -> None:
+    stages = f"{SLEEPS}two: {{start: {{file_exists: {{path: now}}}}, command: 'echo ran >> ran'}}\n"
+    running(ward, stages)
+    slurm.stop_part("slurmctld")
+
+    (ward.job_dir("two") / "now").touch()
+    ward.wait_for({"two": "submitting"}, within_s=LONG_S)
+    ward.wait_until(lambda: "not answered" in ward.run("status", ward.root).stdout, "word of the outage", LONG_S)
+    ward.wait_until_after(40.0)
+    assert ward.states() == {"one": "running", "two": "submitting"}
+    slurm.start_part("slurmctld")
+    ward.wait_for({"two": "succeeded"}, within_s=2 * LONG_S)
+    let_go(ward)
+
+    assert (ran(ward, "one"), ran(ward, "two")) == (1, 1)
+    assert ward.rows()["two"]["attempt"] == 1
+
+
+def test_while_the_accounting_is_away_jobs_run_and_end_as_usual(ward: "Room", slurm: Cluster) -> None:
+    slurm.stop_part("slurmdbd")
+    running(ward)
+    let_go(ward)
+    ward.plan(SLEEPS, study="next")
+    ward.wait_for({"one": "running"}, study="next", within_s=LONG_S)
+    slurm.run("scancel", str(ward.rows("next")["one"]["scheduler_id"]))
+
+    ward.wait_for({"one": "cancelled"}, study="next", within_s=LONG_S)
+
+
+def test_a_job_that_slurm_queues_again_goes_on_as_the_same_attempt(ward: "Room", slurm: Cluster) -> None:
+    script = 'echo ran >> ran; trap "" TERM; until test -e go; do sleep 0.2; done'
+    running(ward, f"one: {{command: '{script}', resources: {{requeue: true}}}}\n")
+
+    slurm.run("scontrol", "requeue", number(ward))
+    ward.wait_until(lambda: ran(ward) == 2, "the second run", 2 * LONG_S)
+    let_go(ward)
+
+    assert (endings(ward), ward.rows()["one"]["attempt"]) == (["success"], 1)
+
+
+def test_a_queued_job_is_taken_back_by_a_hold_and_goes_on_after_a_release(ward: "Room", slurm: Cluster) -> None:
+    ward.plan("one: {command: 'echo ran >> ran', resources: {options: {begin: now+20}}}\n")
+    ward.watch()
+    ward.wait_for({"one": "queued"})
+    first = number(ward)
+
+    ward.touch("one", "hold")
+    ward.wait_for({"one": "held"})
+    ward.wait_until(lambda: not slurm.run("squeue", "--noheader"), "the job to leave the queue", LONG_S)
+    ward.touch("one", "release")
+    ward.wait_for({"one": "succeeded"}, within_s=LONG_S)
+
+    assert (ran(ward), number(ward) == first) == (1, False)
+
+
+def test_a_running_job_is_cancelled_by_a_marker_at_once(ward: "Room", slurm: Cluster) -> None:
+    running(ward)
+
+    ward.touch("one", "cancel")
+    ward.wait_for({"one": "cancelled"}, within_s=LONG_S)
+
+    ward.wait_until(lambda: not slurm.run("squeue", "--noheader"), "the job to leave the queue", LONG_S)
+    assert ran(ward) == 1
+
+
+def test_a_program_that_is_killed_has_crashed_and_is_tried_again(ward: "Room") -> None:
+    running(ward)
+
+    ward.fail("one")
+    ward.wait_until(lambda: ward.rows()["one"]["attempt"] == 2, "the next attempt", LONG_S)
+    ward.wait_for({"one": "running"}, within_s=LONG_S)
+    let_go(ward)
+
+    assert endings(ward) == ["crashed", "success"]
+
+
+def test_a_job_killed_with_all_of_its_processes_leaves_what_slurm_says(ward: "Room", slurm: Cluster) -> None:
+    running(ward)
+
+    slurm.run("scancel", "--full", "--signal=KILL", number(ward))
+    ward.wait_until(lambda: ward.rows()["one"]["attempt"] == 2, "the next attempt", LONG_S)
+    ward.wait_for({"one": "running"}, within_s=LONG_S)
+    let_go(ward)
+
+    assert endings(ward) == ["crashed", "success"]
+    assert "Slurm says FAILED" in next(r["evidence"]["reason"] for r in ward.journal() if r["trigger"] == "ended")
+
+
+def test_a_job_over_the_limit_of_submissions_waits_without_using_an_attempt(ward: "Room", slurm: Cluster) -> None:
+    slurm.run("sacctmgr", "--immediate", "modify", "account", "lab", "set", "maxsubmitjobs=1")
+    try:
+        running(ward, f"{SLEEPS}{SLEEPS.replace('one', 'two')}")
+        ward.wait_for({"two": "backoff"}, within_s=LONG_S)
+        assert "MaxSubmit" in ward.rows()["two"]["reason"]
+        let_go(ward)
+        ward.wait_for({"two": "running"}, within_s=LONG_S)
+    finally:
+        slurm.run("sacctmgr", "--immediate", "modify", "account", "lab", "set", "maxsubmitjobs=-1")
+    let_go(ward, "two")
+
+    assert ward.rows()["two"]["attempt"] == 1
+
+
+@pytest.mark.parametrize(
+    ("resources", "words", "fix"),
+    [
+        ("{account: nobody}", "Invalid account", "account"),
+        ("{partition: nowhere}", "invalid partition", "sinfo"),
+        ("{partition: short, walltime: 3h}", "time limit", "walltime"),
+        ("{options: {constraint: moon}}", "feature", "autoexp mark"),
+        ("{options: {frobnicate: 1}}", "unrecognized option", "autoexp mark"),
+        ("{gpus_per_node: 9}", "gres", "gpus_per_node"),
+    ],
+)
+def test_what_slurm_will_never_take_fails_at_once_with_its_words_and_the_fix(
+    ward: "Room", resources: str, words: str, fix: str
+) -> None:
+    ward.plan(f"one: {{command: 'true', resources: {resources}}}\n")
+    ward.watch()
+
+    ward.wait_for({"one": "failed"}, within_s=LONG_S)
+
+    refused = next(r for r in ward.journal() if r["trigger"] == "submit_refused")
+    assert words.lower() in refused["evidence"]["reason"].lower()
+    assert fix in refused["evidence"]["fix"]
+
+
+# Submissions that go wrong
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        f'"$real" "$@" > /dev/null; echo "{FAILED}: Socket timed out on send/recv operation" >&2; exit 1',
+        '"$real" "$@" > /dev/null; echo "sbatch: error: something unheard of" >&2; exit 1',
+        '"$real" "$@"; kill -9 $$',
+        '"$real" "$@" > /dev/null; exit 0',
+    ],
+    ids=["timed out", "unheard of", "killed", "no answer"],
+)
+def test_a_submission_that_was_taken_although_sbatch_says_otherwise_runs_once(
+    ward: "Room", shim: Shim, slurm: Cluster, script: str
+) -> None:
+    shim.put("sbatch", script)
+    running(ward, SLEEPS)
+    let_go(ward)
+
+    assert (ran(ward), len(shim.calls("sbatch"))) == (1, 1)
+    assert len(slurm.run("squeue", "--noheader", "--states=all", "--format=%j").splitlines()) >= 1
+
+
+def test_a_submission_that_was_not_taken_is_sent_again_under_the_same_name(ward: "Room", shim: Shim) -> None:
+    script = 'test -e {0} && exec "$real" "$@"; touch {0}; echo "sbatch: error: Socket timed out" >&2; exit 1'
+    shim.put("sbatch", script.format(shim.folder / "once"))
+    running(ward, SLEEPS)
+    let_go(ward)
+
+    calls = shim.calls("sbatch")
+    assert (ran(ward), len(calls), calls[0] == calls[1]) == (1, 2, True)
+
+
+def test_an_sbatch_that_outlives_its_watcher_is_awaited(ward: "Room", shim: Shim) -> None:
+    shim.put("sbatch", 'sleep 4; exec "$real" "$@"')
+    ward.plan(SLEEPS)
+    watcher = ward.watch()
+    ward.wait_until(lambda: shim.calls("sbatch"), "the submission")
+    ward.stop(watcher, signal.SIGKILL)
+    ward.watch()
+    ward.wait_for({"one": "running"}, within_s=LONG_S)
+    let_go(ward)
+
+    assert (ran(ward), len(shim.calls("sbatch"))) == (1, 1)
+
+
+def test_a_watcher_does_not_wait_for_an_sbatch_that_takes_its_time(ward: "Room", shim: Shim) -> None:
+    shim.put("sbatch", 'sleep 5; exec "$real" "$@"')
+    ward.plan(f"{SLEEPS}two: {{start: {{file_exists: {{path: never}}}}, command: 'true'}}\n")
+    ward.watch()
+    ward.wait_until(lambda: shim.calls("sbatch"), "the submission")
+
+    ward.touch("two", "cancel")
+    ward.wait_for({"two": "cancelled"})
+
+    assert ward.states()["one"] == "submitting"
+    ward.wait_for({"one": "running"}, within_s=LONG_S)
+
+
+# Without accounting, and with a controller that forgets
+
+
+@pytest.fixture(scope="module")
+def forgetful() -> Iterator[Cluster]:
+    with cluster(accounting=False, min_job_age_s=2) as made:
+        yield made
+
+
+def test_without_accounting_what_the_controller_forgot_is_over(
+    room: "Room", forgetful: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward = on(forgetful, room, monkeypatch)
+    ward.plan(SLEEPS)
+    watcher = ward.watch()
+    ward.wait_for({"one": "running"}, within_s=LONG_S)
+    ward.stop(watcher)
+    forgetful.run("scancel", "--full", "--signal=KILL", number(ward))
+    ward.wait_until(lambda: "one" not in forgetful.run("squeue", "--states=all"), "the controller to forget", LONG_S)
+
+    ward.watch()
+    ward.wait_until(lambda: ward.rows()["one"]["attempt"] == 2, "the next attempt", LONG_S)
+    ward.wait_for({"one": "running"}, within_s=LONG_S)
+    let_go(ward)
+
+    assert endings(ward)[-1] == "success"
+
+
+# Asking
+
+
+def test_that_a_job_has_ended_is_known_before_anybody_is_asked(ward: "Room", shim: Shim) -> None:
+    shim.count("squeue", "sacct", "scancel", "sbatch")
+    ward.machine(executor="slurm", query_interval="10m", options="{mem: 100M}")
+    running(ward)
+    let_go(ward)
+
+    assert len(shim.calls("squeue")) <= 1
+    assert (shim.calls("sacct"), shim.calls("scancel"), len(shim.calls("sbatch"))) == ([], [], 1)
+
+
+def test_what_runs_on_slurm_says_so_in_its_files(ward: "Room", slurm: Cluster) -> None:
+    running(ward)
+
+    begun = json.loads((ward.attempt_dir("one") / "started.json").read_text())
+
+    assert begun["id"] == number(ward)
+    assert slurm.states()[begun["token"]] == "RUNNING"
+    let_go(ward)

@@ -252,8 +252,8 @@ class Scheduled:
         """Ask about everything at once, unless that is under way."""
         if self._asking is None:
             self.pace.asked(now)
-            sent = (attempt for token, attempt in self._attempts.items() if token not in self._backlog)
-            questions = [attempt.question() for attempt in sent]
+            coming = self._backlog.keys() | self._sending.keys()
+            questions = [attempt.question() for token, attempt in self._attempts.items() if token not in coming]
             self._asking = Asking(now, self._call(partial(self.scheduler.find, questions)))
         return list(self._hear_answer(now))
 

@@ -164,7 +164,7 @@ _TEMPORARY = re.compile(
 )
 _SHORTER = "shorten walltime: in the stage's resources, or choose a partition with a longer limit (sinfo -s)"
 _FIXES = {
-    "invalid account": "correct account: in the stage's resources or the machine file; yours: sacctmgr show assoc user=$USER",
+    "invalid account": "correct account: in the stage's resources or the machine file (sacctmgr show assoc user=$USER)",
     "partition name": "correct partition: in the stage's resources or in the machine file; sinfo -s lists them",
     "qos specification": "correct qos: in the stage's resources; sacctmgr show assoc user=$USER format=qos lists yours",
     "wall": _SHORTER,

@@ -48,6 +48,7 @@ DefMemPerCPU=500
 PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 JobRequeue=1
+EnforcePartLimits=ALL
 SlurmdParameters=config_overrides
 ReturnToService=2
 MessageTimeout=10

@@ -54,10 +54,13 @@ def row(job: Job, training: Mapping[str, Any], reason: str, now: float, since: s
 
 
 def progress_of(job: Job, training: Mapping[str, Any]) -> str:
-    """Say how far a job has come: its iteration and loss, or its newest checkpoint."""
+    """Say how far a job has come: its iteration and loss, or its newest checkpoint; or which ones it stands for."""
     if "iteration" in training:
         total, loss = training.get("train_iters"), training.get("loss")
         return f"{training['iteration']}/{total}" + (f" loss {loss:.3f}" if loss is not None else "")
+    if job.spec.iterations:
+        first, *others = job.spec.iterations
+        return f"{1 + len(others)} iterations, {first} to {others[-1]}" if others else f"iteration {first}"
     return f"checkpoint {job.iteration}" if job.checkpoints else ""
 
 

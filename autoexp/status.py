@@ -32,6 +32,8 @@ class Row:
     since: str | None
     """When it came into its state, as the journal spells times; None before its birth."""
     scheduler_id: str | None
+    iterations: tuple[int, ...] = ()
+    """Those of the batch it stands for."""
     progress: str = ""
     age_s: float | None = None
 
@@ -48,6 +50,7 @@ def row(job: Job, training: Mapping[str, Any], reason: str, now: float, since: s
         iteration=iteration,
         since=since,
         scheduler_id=job.scheduler_id,
+        iterations=job.spec.iterations,
         progress=progress_of(job, training),
         age_s=None if since is None else max(now - job.since, 0.0),
     )
@@ -75,6 +78,7 @@ def as_json(row: Row) -> dict[str, Any]:
         "iteration": row.iteration,
         "since": row.since,
         "scheduler_id": row.scheduler_id,
+        **({"iterations": list(row.iterations)} if row.iterations else {}),
     }
 
 

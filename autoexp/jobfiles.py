@@ -120,6 +120,9 @@ run_one() {
   [[ -z $asked ]] || kill -s "$asked" "$child" 2>/dev/null  # it came before there was a child to pass it on to
   while wait "$child"; kill -0 "$child" 2>/dev/null; do :; done  # a signal to this shell interrupts wait
   wait "$child"
+  local code=$?
+  ((code >= 0)) || code=$((128 + $(kill -l "${asked:-TERM}")))  # bash loses the code of what ends as a signal comes
+  return "$code"
 }
 run_all; exit"""
 

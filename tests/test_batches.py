@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -33,7 +34,7 @@ PARENT = JobSpec(id="train", study="demo", stage="train", children=(CONVERT,))
 
 def batch_job(*iterations: int) -> JobSpec:
     name = CONVERT.child("train", iterations[-1])
-    kin = {"template": "convert-train", "parent": "train", "iteration": iterations[-1]}
+    kin: dict[str, Any] = {"template": "convert-train", "parent": "train", "iteration": iterations[-1]}
     return JobSpec(id=name, study="demo", stage="convert", iterations=iterations, **kin)
 
 
@@ -41,8 +42,8 @@ def groups(job: Job, *on_disk: JobSpec, known: tuple[str, ...] = ()) -> list[tup
     return [(event.iterations, event.complete) for event in gathered(job, known, on_disk, 1.0)]
 
 
-def running(*checkpoints: int, template: Template = CONVERT, **fields: object) -> Job:
-    return Job(spec=replace(PARENT, children=(template,)), state=State.RUNNING, checkpoints=checkpoints, **fields)  # type: ignore[arg-type]
+def running(*checkpoints: int, template: Template = CONVERT, **fields: Any) -> Job:
+    return Job(spec=replace(PARENT, children=(template,)), state=State.RUNNING, checkpoints=checkpoints, **fields)
 
 
 # What belongs together

@@ -331,6 +331,22 @@ def test_a_retry_begins_with_a_fresh_budget_and_keeps_the_outputs(verb: Verb) ->
     assert after(again, MET).attempt == 4
 
 
+@pytest.mark.parametrize(("state", "attempt"), [(OK, 3), (BAD, 3), (R, 3)])
+def test_a_restart_of_a_batch_does_everything_again_and_a_retry_only_the_rest(state: State, attempt: int) -> None:
+    several = replace(SPEC, iterations=(100, 200))
+    events = (ended(),) if state is R else (MET,)
+
+    again = after(job(state, several, attempt=2), ask(Verb.RESTART), *events)
+    retried = after(again, STARTED, ended(), BackoffElapsed(at=NOW))
+
+    assert (again.attempt, again.afresh) == (attempt, attempt)
+    assert (retried.attempt, retried.afresh) == (attempt + 1, attempt)
+    assert after(job(BAD, several, attempt=2), ask(Verb.RETRY), MET).afresh == 0
+    assert after(job(OK, attempt=2), ask(Verb.RESTART)).afresh == 0, (
+        "a job that stands for one thing has nothing to say"
+    )
+
+
 # The table as a whole.
 
 

@@ -13,7 +13,7 @@ from autoexp.errors import AutoexpError
 from autoexp.events import Appeared, Ended, Event, SubmitRefused, Submitted
 from autoexp.executor import Executors, Outcome, carry_out, order_of
 from autoexp.executors.local import Local
-from autoexp.model import EndingClass, HookCall, Job, JobSpec, Machine, State
+from autoexp.model import EndingClass, HookCall, Job, JobSpec, Machine, Run, State
 from autoexp.registry import Ledger, Registry
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def done(ledger: Ledger) -> list[str]:
 def test_a_restart_forgets_what_a_batch_had_done_before_it_and_nothing_else(
     submitting: Callable[..., Ledger], bench: Local, afresh: int, left: list[str]
 ) -> None:
-    ledger = submitting(iterations=(10, 20))
+    ledger = submitting(iterations=(10, 20), runs=(Run(), Run()))
     ledger.put(replace(ledger.jobs["one"], afresh=afresh))
     (ledger.dir_of("one") / "done").mkdir()
     (ledger.dir_of("one") / "done" / "iter_0000010").write_text("0\n")

@@ -82,6 +82,7 @@ def test_a_recipe_that_is_none_says_what_is_missing(top: dict[str, Any], what: s
     assert caught.value.fix.startswith(fix)
 
 
+OF_TRAIN = {"checkpoint": "train"}
 STAGES = {
     "an unknown key": ({"comand": ["x"]}, "stages.train.comand: unknown key 'comand'", "did you mean command?"),
     "no program": ({}, "a stage has one program, not 0", "add backend:, hook: or command:"),
@@ -117,7 +118,7 @@ STAGES = {
     "each of an unknown stage": ({"command": ["a"], "each": {"job": "pre"}}, "there is no stage 'pre'", "correct"),
     "each from zero": ({"command": ["a"], "each": {"checkpoint": "train", "from": 0}}, "each.from: 0 is no", "write a"),
     "each every half": ({"command": ["a"], "each": {"checkpoint": "train", "every": 0.5}}, "0.5 is no", "write a"),
-    "batches of none": ({"command": ["a"], "each": {"checkpoint": "train", "batch": 0}}, "0 is no batch", "write a"),
+    "batches of none": ({"command": ["a"], "each": {**OF_TRAIN, "batch": 0}}, "0 is no batch", "write a"),
     "batches of half": (
         {"command": ["a"], "each": {"checkpoint": "train", "batch": 2.5}},
         "2.5 is no batch",

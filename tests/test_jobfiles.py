@@ -363,7 +363,10 @@ def test_who_ends_a_batch_ends_what_runs_and_what_was_to_come(tmp_path: Path, ho
     out, _ = child.communicate(timeout=30)
 
     assert child.returncode == said(folder, "exit.json")["code"] == 143
-    assert out.splitlines()[-1] == "autoexp: not done: iteration 20 30"
+    assert out.splitlines()[-2:] == [
+        "autoexp: iteration 20 ended with exit code 143",
+        "autoexp: not done: iteration 20 30",
+    ]
     assert not (folder / "never").exists()
     assert done(folder).keys() == {"iter_0000010"}
 

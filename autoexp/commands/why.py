@@ -77,8 +77,7 @@ def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
         "pending": job.pending,
         "progress": progress_of(job, training),
         "unsettled": training.get("unsettled") or [],
-        "iterations": list(job.spec.iterations),
-        "done": list(_done(folder, job)),
+        **_batch(folder, job),
         "conditions": list(_conditions(seen, ledger, job, job.spec.start)),
         "moves": list(moves),
         "verbs": list(accepted(state)),
@@ -90,9 +89,11 @@ def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
     }
 
 
-def _done(folder: Path, job: Job) -> Iterator[int]:
-    """List the iterations of a batch that are done."""
-    return (i for i in job.spec.iterations if (folder / DONE / checkpoint_name(i)).exists())
+def _batch(folder: Path, job: Job) -> dict[str, list[int]]:
+    """List the iterations of a batch, and which of them are done."""
+    iterations = list(job.spec.iterations)
+    done = [iteration for iteration in iterations if (folder / DONE / checkpoint_name(iteration)).exists()]
+    return {"iterations": iterations, "done": done} if iterations else {}
 
 
 def _conditions(seen: View, ledger: Ledger, job: Job, condition: Condition) -> Iterator[dict[str, Any]]:
@@ -109,7 +110,7 @@ def _text(said: dict[str, Any]) -> Iterator[str]:
     if said["progress"]:
         yield f"  progress: {said['progress']}"
     yield from (f"  problem: {problem}" for problem in said["problems"])
-    for iteration in said["iterations"]:
+    for iteration in said.get("iterations", ()):
         yield f"  iteration {iteration} is {'done' if iteration in said['done'] else 'not done'}"
     if said["unsettled"]:
         yield f"  checkpoints {said['unsettled']} are whole, but the tracker does not name them yet"

@@ -164,7 +164,7 @@ class Stage:
         (self.home / "gates").mkdir()
 
     def ran(self) -> list[str]:
-        """List the tokens of the attempts whose programs ran, once for each time, with what part of a batch they were for."""
+        """List the tokens of the attempts whose programs ran, once for each time and part of a batch."""
         log = self.home / "runs.log"
         return log.read_text().split() if log.exists() else []
 

@@ -45,6 +45,8 @@ class AppearJob:
     template: str
     parent: str
     iteration: int | None = None
+    iterations: tuple[int, ...] = ()
+    """Those of the batch it stands for, if it does."""
 
     def __str__(self) -> str:
         return f"appear {self.job}"

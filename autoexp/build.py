@@ -20,7 +20,7 @@ from autoexp.scope import JobScope, compiled
 from autoexp.shell import quoted_pieces, word
 from autoexp.stages import Recipe, Stage
 from autoexp.sweep import Point
-from autoexp.world import HookInfo, World, checkpoint_name, job_dir, result_of
+from autoexp.world import HookInfo, World, checkpoint_name, home_of, job_dir, result_of
 
 STRICT_BASH = ("bash", "-eo", "pipefail", "-c")
 """How a command written as a script runs: the first command that fails ends it."""
@@ -56,6 +56,8 @@ class Builder:
     parent: JobSpec | None = None
     checkpoint: int | None = None
     """The iteration of the checkpoint it appears for."""
+    batch: tuple[int, ...] = ()
+    """The iterations of the batch that the checkpoint stands in; each is built by itself."""
     elsewhere: frozenset[str] = frozenset()
     """Names that other stages define."""
     read: dict[str, str] = field(default_factory=dict)
@@ -70,7 +72,7 @@ class Builder:
 
     def __post_init__(self) -> None:
         own = job_id(self.stage.name, self.point.axes, self.parent.id if self.parent else None)
-        self.id = own if self.checkpoint is None else f"{own}@{self.checkpoint:07d}"
+        self.id = own if self.checkpoint is None else f"{own}@{(self.batch or (self.checkpoint,))[-1]:07d}"
         self.iteration = self.parent.iteration if self.parent and self.checkpoint is None else self.checkpoint
         self.values = {**(self.parent.values if self.parent else {}), **self.point.axes}
         self.blame = Blame(self.recipe.places, self.stage.path, f"the job {self.id}")
@@ -164,7 +166,7 @@ class Builder:
         return {**(self.parent.point if self.parent else {}), **self.point.scope()}
 
     def _built_in(self) -> dict[str, JSON]:
-        home = job_dir(self.world.root, self.recipe.study, self.id)
+        home = home_of(job_dir(self.world.root, self.recipe.study, self.id), self.iteration if self.batch else None)
         named: dict[str, JSON] = {
             **({} if self.iteration is None else {"iteration": self.iteration}),
             "study": self.recipe.study,

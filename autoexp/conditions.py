@@ -7,6 +7,7 @@ One function each, by the name that recipes use. What a function needs to know o
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from autoexp.batches import children
 from autoexp.model import JSON, OVER, Condition, Job, State, Verdict
 
 
@@ -244,17 +245,11 @@ def _has_appeared(template: str, facts: Facts) -> Verdict:
         settled, parents = _in_state(parent, State.SUCCEEDED, facts), (parent,)
     if not settled.holds:
         return settled
-    awaited = (child for name in parents for child in _children(facts.jobs[name], template))
+    awaited = (child for name in parents for child in children(facts.jobs[name], template))
     missing = next((child for child in awaited if child not in facts.jobs), None)
     if missing is not None:
         return Verdict(holds=False, reason=f"{missing} has not appeared yet")
     return Verdict(holds=True, reason=f"all of {template} has appeared", stays=True)
-
-
-def _children(job: Job, template: str) -> Iterator[str]:
-    """Name the jobs of a template that a job and its checkpoints bring about."""
-    for iteration in (None, *job.checkpoints):
-        yield from (child.child(job.id, iteration) for child in job.templates_for(iteration) if child.id == template)
 
 
 def _in_state(name: str, wanted: State, facts: Facts) -> Verdict:

@@ -66,9 +66,14 @@ def doubled(first_s: float, times: int) -> float:
     return min(first_s * 2.0 ** min(times, enough), max(first_s, LONGEST_BACKOFF_S))
 
 
+def next_attempt(job: Job) -> int:
+    """Number the attempt that comes next: the newest one again, if it was refused before it ran."""
+    return job.attempt if job.unused else job.attempt + 1
+
+
 def open_attempt(job: Job, _: Event) -> Iterator[Effect]:
     """Begin the next attempt, or the same one again if it was refused before it ran."""
-    number = job.attempt if job.unused else job.attempt + 1
+    number = next_attempt(job)
     yield {
         "attempt": number,
         "token": f"{job.id}.{number}.{job.spec.key}",
@@ -192,6 +197,12 @@ def refresh(_: Job, __: Event) -> Iterator[Effect]:
     yield {"spent": 0, "refusals": 0, "pending": None, "ending": None}
 
 
+def start_over(job: Job, _: Event) -> Iterator[Effect]:
+    """What a batch has done so far is done again by the next attempt."""
+    if job.spec.iterations:
+        yield {"afresh": next_attempt(job)}
+
+
 def appear_for_job(job: Job, _: Event) -> Iterator[Effect]:
     """Bring about the jobs that stand for this one."""
     yield from children_of(job, None)
@@ -203,8 +214,24 @@ def appear_for_checkpoint(job: Job, event: Any) -> Iterator[Effect]:
         yield from children_of(job, event.iteration)
 
 
+def appear_for_batch(job: Job, event: Any) -> Iterator[Effect]:
+    """Bring about the job that stands for these checkpoints, and remember which they are."""
+    yield {"batches": {**job.batches, event.template: (*job.batches.get(event.template, ()), event.iterations)}}
+    yield from batches_of(job, {event.template: (event.iterations,)})
+
+
 def children_of(job: Job, iteration: int | None) -> Iterator[AppearJob]:
-    """List what stands for a checkpoint of this iteration, or (None) for the job itself."""
+    """List what stands for just a checkpoint of this iteration, or (None) for the job itself."""
     for template in job.templates_for(iteration):
         name = template.child(job.id, iteration)
         yield AppearJob(job=name, template=template.id, parent=job.id, iteration=iteration)
+
+
+def batches_of(job: Job, batches: Mapping[str, tuple[tuple[int, ...], ...]]) -> Iterator[AppearJob]:
+    """List what stands for batches of its checkpoints, each under the name of its last one."""
+    for template in job.spec.children:
+        for batch in batches.get(template.id, ()):
+            last = batch[-1]
+            yield AppearJob(
+                job=template.child(job.id, last), template=template.id, parent=job.id, iteration=last, iterations=batch
+            )

@@ -230,7 +230,14 @@ class Engine:
             if job.state is State.WAITING:
                 self._unasked[key] = None
         yield from self._lost_wishes([key for key in keys if key in self._unfinished])
+        yield from self._gathered(keys)
         yield from self._carry_out(self._owed(keys))
+
+    def _gathered(self, keys: Iterable[Key]) -> Iterator[Fact]:
+        """Say which checkpoints of these jobs belong together and have no job yet."""
+        for key in keys:
+            ledger = self.registry.ledgers[key.study]
+            yield from (Fact(key, event) for event in ledger.gathered(ledger.jobs[key.job], clock.now()))
 
     def _lost_wishes(self, keys: list[Key]) -> Iterator[Fact]:
         """Hold what somebody halted, and the journal does not know of: var was lost, or its tail."""
@@ -341,7 +348,8 @@ class Engine:
                 self._note_state(key, self.registry.job(key))
             self.listener(moves)
             born = [Key(move.study, move.job) for move in moves if move.source is None]
-            queue = [*self._lost_wishes(born), *self._carry_out(actions), *self._ask_touched(changed)]
+            acted = [*self._lost_wishes(born), *self._carry_out(actions)]
+            queue = [*acted, *self._gathered(changed), *self._ask_touched(changed)]
 
     def _answer_markers(self) -> None:
         self.lease.beat(clock.now())  # what a successor does not count must not answer a marker

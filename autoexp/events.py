@@ -48,6 +48,8 @@ class Appeared(Event):
     trigger_name = "appeared"
     parent: str
     iteration: int | None = None
+    iterations: tuple[int, ...] = ()
+    """Those of the batch it stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,20 @@ class Requested(Event):
     def trigger(self) -> str:
         """One trigger for each verb: `hold_requested` and so on."""
         return self.verb.trigger
+
+
+# Asked by the checkpoints that are there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointsGathered(Event):
+    """These checkpoints are in no job of a template that makes batches of them."""
+
+    trigger_name = "checkpoints_gathered"
+    template: str
+    iterations: tuple[int, ...]
+    complete: bool = False
+    """No other belongs to them: there are enough, or they have a job on disk that the journal has lost."""
 
 
 # Outcomes
@@ -225,6 +241,7 @@ EVENTS: Mapping[str, type[Event]] = {
             Started,
             Progressed,
             CheckpointSaved,
+            CheckpointsGathered,
             Stalled,
             WentAstray,
             Ended,

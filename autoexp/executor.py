@@ -15,6 +15,7 @@ from autoexp.errors import AutoexpError, HookRefused
 from autoexp.events import Appeared, Ended, Event, SubmitRefused
 from autoexp.executors import Executor
 from autoexp.files import read_json, sync_directory, write_json
+from autoexp.jobfiles import DONE
 from autoexp.journal import stamp
 from autoexp.model import EndingClass, Job, JobSpec
 from autoexp.orders import Order
@@ -84,10 +85,12 @@ def carry_out(action: Action, ledger: Ledger, executor: Executor, at: float) -> 
             machine = ledger.study.machine
             executor.stop(order_of(job, ledger), machine.save_grace_s if action.save else machine.stop_grace_s)
         case AppearJob():
-            spec = ledger.appear(action.template, action.parent, action.iteration)
+            batch = action.iterations
+            spec = ledger.appear(action.template, action.parent, action.iteration, batch)
             if not ledger.is_written_down(spec):
                 study_files.add_appeared(ledger.study, [spec])
-            yield Outcome(Appeared(at=at, parent=action.parent, iteration=action.iteration), spec.id, spec)
+            event = Appeared(at=at, parent=action.parent, iteration=action.iteration, iterations=batch)
+            yield Outcome(event, spec.id, spec)
 
 
 def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event | None:
@@ -97,6 +100,7 @@ def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event | 
         _intend(job, order, at)
         if order.submission.exists():  # all was prepared before, and may be in use by now
             return executor.submit(order, at)
+        _start_over(job, order)
         for call in job.spec.prepare:
             hooks.prepare(call, order.job_dir)
         _point_current_log(order)
@@ -108,6 +112,13 @@ def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event | 
         problem = AutoexpError("its directory cannot be written", why=str(error), fix="see to the file system")
         return _refused(job, problem, at, temporary=True)
     return executor.submit(order, at)
+
+
+def _start_over(job: Job, order: Order) -> None:
+    """Forget what a batch had done before a restart; what the attempt itself has done meanwhile counts."""
+    for mark in (order.job_dir / DONE).glob("iter_*") if job.afresh == job.attempt else ():
+        if mark.read_bytes().strip() != str(job.attempt).encode():
+            mark.unlink()
 
 
 def _refused(job: Job, error: AutoexpError, at: float, *, temporary: bool) -> SubmitRefused:

@@ -3,6 +3,9 @@
 run.sh is what an executor starts, and what `bash run.sh` starts by hand. Started by an executor (AUTOEXP_TOKEN is
 set) it first claims its attempt by creating run.<token> exclusively, so that a submission accepted twice still runs
 once, and last writes exit.json, whatever ended it. By hand it only sets the environment and runs the command.
+
+A job that stands for a batch of checkpoints runs its command for each, in a folder of that iteration. What is done is
+marked in done/, and not run again by the next attempt; by hand, everything is run and nothing marked.
 """
 
 import json
@@ -15,7 +18,7 @@ from typing import Any
 
 from autoexp.codec import encode
 from autoexp.model import JobSpec
-from autoexp.world import job_dir
+from autoexp.world import checkpoint_name, job_dir
 
 _SCRIPT = Template("""\
 #!/usr/bin/env bash
@@ -27,10 +30,8 @@ cd -- "$$AUTOEXP_DIR" || exit 1
 setup() {
   $setup
 }
-run() {
-  exec $command
-}
-if [[ -z $${AUTOEXP_TOKEN:-} ]]; then setup; run; exit; fi
+$program
+if [[ -z $${AUTOEXP_TOKEN:-} ]]; then setup; $by_hand; fi
 
 printf -v attempt 'attempts/%03d' "$$AUTOEXP_ATTEMPT"
 me=$${SLURM_JOB_ID:-$$$$}
@@ -71,11 +72,66 @@ asked=
 for name in TERM INT HUP USR1 USR2; do trap "pass_on $$name" "$$name"; done
 trap 'finish $$?' EXIT
 setup
+await() {
+  while wait "$$child"; kill -0 "$$child" 2>/dev/null; do :; done  # a signal to this shell interrupts wait
+  wait "$$child"
+  local code=$$?
+  ((code >= 0)) || code=$$((128 + $$(kill -l "$${asked:-TERM}")))  # bash loses the code of what ends as a signal comes
+  return "$$code"
+}
 $gate
-run & child=$$!
-while wait "$$child"; kill -0 "$$child" 2>/dev/null; do :; done  # a signal to this shell interrupts wait
-wait "$$child"; exit
+$work
 """)
+
+_ONE = Template("""\
+run() {
+  exec $command
+}""")
+_RUN_ONE = "run & child=$!; await; exit"
+
+DONE = "done"
+"""The folder in a job's directory with a mark for each iteration that is done: the attempt that did it."""
+
+_BATCH = Template("""\
+run() {  # for one iteration, in its folder
+  mkdir -p -- "$$2" && cd -- "$$2" || exit 1
+  case $$1 in
+$cases
+  esac
+}
+run_all() {  # whatever becomes of one does not keep the others from being run; a signal to us does
+  local iteration name ended code=0 left=()
+  for iteration in $iterations; do
+    printf -v name 'iter_%07d' "$$iteration"
+    if [[ -n $${AUTOEXP_TOKEN:-} && -e $done/$$name ]]; then
+      echo "autoexp: iteration $$iteration was done by an earlier attempt"
+      continue
+    elif [[ -n $${asked:-} ]]; then
+      left+=("$$iteration")
+      continue
+    fi
+    echo "autoexp: iteration $$iteration begins"
+    run_one "$$iteration" "$$name"; ended=$$?; child=
+    echo "autoexp: iteration $$iteration ended with exit code $$ended"
+    if ((ended)); then
+      left+=("$$iteration"); ((code)) || code=$$ended
+      ((ended != 143)) || asked=$${asked:-TERM}  # who ends what we run wants us to end
+    elif [[ -n $${AUTOEXP_TOKEN:-} ]]; then
+      mkdir -p $done && printf '%s\\n' "$$AUTOEXP_ATTEMPT" > "$done/$$name"
+    fi
+  done
+  ((!$${#left[@]})) || echo "autoexp: not done: iteration $${left[*]}"
+  ((code || !$${#left[@]})) || code=$$((128 + $$(kill -l "$$asked")))
+  return "$$code"
+}""")
+_BATCH_BY_HAND = """run_one() { (run "$@"); }; trap 'exit 130' INT; run_all; exit"""
+_RUN_BATCH = """\
+run_one() {
+  run "$@" & child=$!
+  [[ -z $asked ]] || pass_on "$asked"  # it came before there was a child to pass it on to
+  await
+}
+run_all; exit"""
 
 _GATE = Template("""\
 $command --output "$$attempt/gate.json" & child=$$!
@@ -103,8 +159,10 @@ def run_script(spec: JobSpec, root: str, path_prefix: str = "", directives: Sequ
         directives="".join(f"{line}\n" for line in directives),
         setup="\n  ".join([*_setup(setup), *_exports(spec, path_prefix)]),
         kill=_KILL_STEPS if spec.resources.nodes > 1 else _KILL,
-        command=_command(spec.argv),
+        program=_batch(spec) if spec.iterations else _ONE.substitute(command=_command(spec.argv)),
+        by_hand=_BATCH_BY_HAND if spec.iterations else "run; exit",
         gate=gate,
+        work=_RUN_BATCH if spec.iterations else _RUN_ONE,
     )
 
 
@@ -124,6 +182,16 @@ def _setup(commands: str) -> Iterator[str]:
         yield from ("set -e", *commands.strip().splitlines(), "set +e")
 
 
+def _batch(spec: JobSpec) -> str:
+    """Write what a batch's job runs for each of its iterations."""
+    cases = "".join(
+        f"    {iteration})\n{''.join(f'      {line}{chr(10)}' for line in _variables(run.env))}"
+        f"      exec {_command(run.argv)}\n      ;;\n"
+        for iteration, run in zip(spec.iterations, spec.runs, strict=True)
+    )
+    return _BATCH.substitute(cases=cases.rstrip("\n"), iterations=" ".join(map(str, spec.iterations)), done=DONE)
+
+
 def _command(argv: Sequence[str]) -> str:
     """Quote a command line for the shell, each flag on a line of its own."""
     breaks = (" \\\n    " if number and word.startswith("--") else " " for number, word in enumerate(argv))
@@ -137,13 +205,18 @@ def _exports(spec: JobSpec, path_prefix: str) -> Iterator[str]:
         yield f'export PATH={shlex.quote(path_prefix)}:"$PATH"'
     threads = max(spec.resources.cpus // spec.resources.processes_per_node, 1)
     yield f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{threads}}}"'
-    for name, value in spec.env.items():
-        yield f"export {name}={shlex.quote(value)}"
+    yield from _variables(spec.env)
+
+
+def _variables(env: Mapping[str, str]) -> Iterator[str]:
+    return (f"export {name}={shlex.quote(value)}" for name, value in env.items())
 
 
 def job_yaml(spec: JobSpec, root: str) -> str:
     """Write a job's job.yaml: everything it was planned with, one line a value."""
     said = {**encode(spec), "dir": job_dir(root, spec.study, spec.id)}
+    if spec.iterations:
+        said["runs"] = {checkpoint_name(i): encode(run) for i, run in zip(spec.iterations, spec.runs, strict=True)}
     return block({name: value for name, value in said.items() if name not in _INTERNAL}, depth=2)
 
 

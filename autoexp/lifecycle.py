@@ -96,6 +96,16 @@ def is_news(job: Job, event: Any) -> bool:
     return event.iteration not in job.checkpoints
 
 
+def is_grouped(job: Job, event: Any) -> bool:
+    """One of the checkpoints stands in a batch already: none ever stands in two."""
+    return any(iteration in event.iterations for iteration in job.batched(event.template))
+
+
+def is_complete(_: Job, event: Any) -> bool:
+    """No other checkpoint belongs to the batch."""
+    return bool(event.complete)
+
+
 def went_astray(job: Job, _: Event) -> bool:
     """It was stopped because it did not continue from where it was to."""
     return bool(job.astray)
@@ -175,6 +185,11 @@ TABLE: tuple[Row, ...] = (
     Row("stalled", (R,), L),
     Row("checkpoint_saved", (L,), R, (is_news,), (do.appear_for_checkpoint, do.record_checkpoint)),
     Row("checkpoint_saved", ALL, None, then=(do.appear_for_checkpoint, do.record_checkpoint)),
+    # A batch gets its job once it is complete, or once its parent is over; until then it grows.
+    Row("checkpoints_gathered", ALL, None, (is_grouped,)),
+    Row("checkpoints_gathered", ALL, None, (is_complete,), (do.appear_for_batch,)),
+    Row("checkpoints_gathered", DONE, None, (), (do.appear_for_batch,)),
+    Row("checkpoints_gathered", ALL, None),
     # Ending. What a person asked for comes before what the policy says; finished work stays finished.
     Row("ended", SENT, CUT, (pends(Verb.CANCEL),), (do.record_ending, do.settle)),
     Row("ended", SENT, OK, (pends(Verb.SUCCEED),), (do.record_ending, do.settle)),
@@ -183,7 +198,7 @@ TABLE: tuple[Row, ...] = (
     Row("ended", (*SENT, *LIVE), H, (pends(Verb.HOLD),), (do.record_ending, do.settle)),
     Row("ended", (*SENT, *LIVE), W, (do.was_taken_back,), (do.record_ending,)),  # and that wish taken back since
     Row("ended", (P,), CUT, (pends(Verb.CANCEL),), (do.record_ending, do.settle)),
-    Row("ended", (P,), S, (pends(Verb.RESTART),), (do.record_ending, do.open_attempt)),
+    Row("ended", (P,), S, (pends(Verb.RESTART),), (do.record_ending, do.start_over, do.open_attempt)),
     Row("ended", (P,), BAD, (went_astray,), (do.record_ending, do.drop_wish)),
     Row("ended", (P,), BAD, (pends(Verb.FAIL),), (do.record_ending, do.settle)),
     Row("ended", (P,), OK, (pends(Verb.SUCCEED),), (do.record_ending, do.settle)),
@@ -202,7 +217,7 @@ TABLE: tuple[Row, ...] = (
     _ask(Verb.START, (*IDLE, H), S, do.open_attempt),
     _ask(Verb.SAVE, LIVE, P, do.pend, do.save_and_stop),
     _ask(Verb.RESTART, LIVE, P, do.pend, do.stop),
-    _ask(Verb.RESTART, DONE, W, do.refresh),
+    _ask(Verb.RESTART, DONE, W, do.start_over, do.refresh),
     _ask(Verb.RETRY, (BAD, CUT, SKIP), W, do.refresh),
     *_end_as(Verb.CANCEL, CUT, (*IDLE, H)),
     *_end_as(Verb.SUCCEED, OK, (*IDLE, H, BAD, CUT, SKIP)),
@@ -370,3 +385,4 @@ def owed(job: Job, known: Container[str]) -> Iterator[Action]:
         yield StopJob(job=job.id, attempt=job.attempt, save=job.pending is Verb.SAVE)
     for iteration in (None, *job.checkpoints) if job.spec.children else ():
         yield from (action for action in do.children_of(job, iteration) if action.job not in known)
+    yield from (action for action in do.batches_of(job, job.batches) if action.job not in known)

@@ -3,7 +3,7 @@
 `JobSpec` is what planning decided and never changes; `Job` is where it stands now, folded from the journal.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import TypeAlias
@@ -160,6 +160,8 @@ class Template:
     """`checkpoint` or `job`."""
     first: int = 1
     every: int = 1
+    batch: int | None = None
+    """How many checkpoints a job stands for at most; None makes a job for each."""
     axes: Mapping[str, JSON] = field(default_factory=dict)
     """The template's own sweep axes with their values."""
     point: Mapping[str, JSON] = field(default_factory=dict)
@@ -173,6 +175,17 @@ class Template:
         """Name the job that appears for `parent` (a job's id) and, per checkpoint, this iteration."""
         prefix = self.id.removesuffix(self.parent)
         return f"{prefix}{parent}" if iteration is None else f"{prefix}{parent}@{iteration:07d}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a job that stands for a batch of checkpoints does for one of them."""
+
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The variables that differ from the job's own."""
+    params: Mapping[str, JSON] = field(default_factory=dict)
+    """The names whose values differ from the job's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +260,11 @@ class JobSpec:
     """The job that a job of an `each` stage appeared for."""
     template: str | None = None
     iteration: int | None = None
+    """The checkpoint's that it appeared for; of a batch, the last one's."""
+    iterations: tuple[int, ...] = ()
+    """Those of the batch of checkpoints it stands for; empty if it stands for one thing."""
+    runs: tuple[Run, ...] = ()
+    """What it does for each of `iterations`, one after the other."""
     backend: str | None = None
     args: Mapping[str, JSON] = field(default_factory=dict)
     argv: tuple[str, ...] = ()
@@ -293,6 +311,10 @@ class Job:
     """Submissions refused, or with a lost answer, in a row."""
     checkpoints: tuple[int, ...] = ()
     """Iterations of its own whole checkpoints, in the order they were found."""
+    batches: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    """Which of its checkpoints stand in one job together, by template."""
+    afresh: int = 0
+    """The attempt that a restart asked for: what a batch had done before it does not count."""
     began_at: int = 0
     """The newest checkpoint's iteration when the attempt was submitted: progress since then refunds it."""
     since: float = 0.0
@@ -317,11 +339,18 @@ class Job:
         return max(self.checkpoints, default=0)
 
     def templates_for(self, iteration: int | None) -> Iterator[Template]:
-        """List what stands for a checkpoint of this iteration, or (None) for the job itself."""
+        """List what stands for just a checkpoint of this iteration, or (None) for the job itself."""
         for template in self.spec.children:
             kind = "job" if iteration is None else "checkpoint"
-            if template.kind == kind and (iteration is None or template.wants(iteration)):
+            if template.kind == kind and template.batch is None and self._is_alone(iteration, template):
                 yield template
+
+    def _is_alone(self, iteration: int | None, template: Template) -> bool:
+        return iteration is None or (template.wants(iteration) and iteration not in self.batched(template.id))
+
+    def batched(self, template: str) -> Collection[int]:
+        """List the iterations that stand in a template's batches."""
+        return {iteration for batch in self.batches.get(template, ()) for iteration in batch}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
+from autoexp.batches import for_iteration, joined, unlike
 from autoexp.blame import Blame
 from autoexp.build import OF_A_CHECKPOINT, Builder, NoSibling
 from autoexp.calculation import ExpressionError
@@ -73,14 +74,16 @@ class Planner:
             self._previews[template.id] = preview
         self._jobs.update({stage: [] for stage in self.recipe.stages})
 
-    def appear(self, template: Template, parent: JobSpec, iteration: int | None) -> JobSpec:
-        """Build the job that a template brings about for `parent`, a job, and an iteration of its checkpoints.
+    def appear(
+        self, template: Template, parent: JobSpec, iteration: int | None, batch: tuple[int, ...] = ()
+    ) -> JobSpec:
+        """Build the job that a template brings about for `parent`, a job, and a checkpoint of it or a batch of them.
 
         Raises:
             RecipeError: the recipe has no value for it.
         """
         stage = self.recipe.stages[template.stage]
-        spec = self._builder(stage, Point(template.axes, template.point), parent, iteration).build()
+        spec = self._child(stage, Point(template.axes, template.point), parent, iteration, batch)
         children = tuple(child for group in self._templates.values() for child in group if child.parent == template.id)
         return replace(spec, template=template.id, children=children)
 
@@ -147,7 +150,7 @@ class Planner:
         """Make a template, and try it out on the first checkpoint it wants, so that mistakes are found now."""
         first = -(-each.first // each.every) * each.every
         tried_parent = self._trials.get(parent.id, parent)
-        builder = self._builder(stage, point, tried_parent, first if each.kind == "checkpoint" else None)
+        batch = tuple(first + number * each.every for number in range(min(each.batch or 0, 2)))
         template = Template(
             id=job_id(stage.name, point.axes, parent.id),
             stage=stage.name,
@@ -155,15 +158,43 @@ class Planner:
             kind=each.kind,
             first=each.first,
             every=each.every,
+            batch=each.batch,
             axes=point.axes,
             point=point.scope(),
         )
-        self._trials[template.id] = builder.build()
+        tried = first if each.kind == "checkpoint" else None
+        self._trials[template.id] = self._child(stage, point, tried_parent, tried, batch)
         self._previews[template.id] = self._builder(stage, point, parent).preview()
         return template
 
+    def _child(
+        self, stage: Stage, point: Point, parent: JobSpec, iteration: int | None, batch: tuple[int, ...]
+    ) -> JobSpec:
+        """Build what stands for a job, or a checkpoint of it, or for all of a batch, its own or its parent's."""
+        occasions: list[tuple[JobSpec, int | None]]
+        if iteration is not None:
+            occasions = [(parent, checkpoint) for checkpoint in batch or (iteration,)]
+        else:
+            batch = parent.iterations
+            occasions = [(for_iteration(parent, one), None) for one in batch] or [(parent, None)]
+        specs = [self._builder(stage, point, *occasion, batch).build() for occasion in occasions]
+        key = unlike(specs)
+        if key is not None:
+            raise self.recipe.places.error(
+                (*stage.path, key),
+                f"{key} differs from one iteration of a batch to the next",
+                why=f"{specs[0].id} is one job for all of them, and has one {key}",
+                fix="leave what belongs to one iteration out of it, such as ${iteration} and ${checkpoint}",
+            )
+        return joined(specs) if batch else specs[0]
+
     def _builder(
-        self, stage: Stage, point: Point, parent: JobSpec | None = None, checkpoint: int | None = None
+        self,
+        stage: Stage,
+        point: Point,
+        parent: JobSpec | None = None,
+        checkpoint: int | None = None,
+        batch: tuple[int, ...] = (),
     ) -> Builder:
         return Builder(
             recipe=self.recipe,
@@ -173,6 +204,7 @@ class Planner:
             point=point,
             parent=parent,
             checkpoint=checkpoint,
+            batch=batch,
             elsewhere=self._elsewhere,
             read=self.read,
         )

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from autoexp import conditions, studies
+from autoexp import batches, conditions, studies
 from autoexp.codec import encode
 from autoexp.conditions import Facts, Question
+from autoexp.events import CheckpointsGathered
 from autoexp.fold import folded
 from autoexp.journal import unstamp
 from autoexp.model import Job, JobSpec, Template
@@ -43,6 +44,8 @@ class Ledger:
     """What each template stands for."""
     waiters: dict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
     """Who asks about a job or a template, in the order of their births: first planned, first submitted."""
+    _made: dict[str, list[JobSpec]] = field(default_factory=lambda: defaultdict(list))
+    """The jobs that appeared, as they were written down, by parent."""
     _templates: dict[str, list[Template]] = field(default_factory=lambda: defaultdict(list))
     """What stands for each job or template."""
     _planner: "Planner | None" = None
@@ -56,6 +59,8 @@ class Ledger:
         self.parents = {template.id: template.parent for template in templates}
         for template in templates:
             self._templates[template.parent].append(template)
+        for spec in self.appeared:
+            self._made[spec.parent or ""].append(spec)
 
     def with_children(self, spec: JobSpec) -> JobSpec:
         """Give a job the templates that stand for it by the present plan."""
@@ -113,7 +118,11 @@ class Ledger:
             job=job, jobs=self.jobs, children=self.children, parents=self.parents, progress=progress, files=files
         )
 
-    def appear(self, template: str, parent: str, iteration: int | None) -> JobSpec:
+    def gathered(self, job: Job, at: float) -> Iterator[CheckpointsGathered]:
+        """Say which of a job's checkpoints belong together and have no job yet."""
+        return batches.gathered(job, self.jobs, self._made.get(job.id, ()), at)
+
+    def appear(self, template: str, parent: str, iteration: int | None, batch: tuple[int, ...] = ()) -> JobSpec:
         """Plan the job that a template brings about, from the recipe as it was planned.
 
         Raises:
@@ -124,7 +133,7 @@ class Ledger:
 
             self._planner = planner_of(self.study, (job.spec for job in self.jobs.values()))
         known = {t.id: t for t in self.study.plan.templates}
-        return self._planner.appear(known[template], self.jobs[parent].spec, iteration)
+        return self._planner.appear(known[template], self.jobs[parent].spec, iteration, batch)
 
 
 @dataclass(slots=True)

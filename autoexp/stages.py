@@ -15,6 +15,12 @@ STAGE_KEYS = (
 )
 RECIPE_KEYS_TO_COME = ("extends", "variants")
 KEYS_TO_COME = ("cancel", "finish", "container", "events", "requires", "priority", "pack", "notify")
+EACH_COUNTS = {
+    "from": ("iteration", "iterations count from 1"),
+    "every": ("iteration", "iterations count from 1"),
+    "batch": ("batch", "a batch has one checkpoint, or more"),
+}
+"""The whole numbers that `each` takes for checkpoints: what they are, and why they are at least 1."""
 PROGRAMS = ("backend", "hook", "command")
 MAPPINGS = ("args", "with", "params", "sweep", "start", "prepare", "resources", "env", "retry", "stall", "each")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -53,6 +59,8 @@ class Each:
     stages: tuple[str, ...]
     first: int = 1
     every: int = 1
+    batch: int | None = None
+    """How many checkpoints of one parent a job stands for at most; None makes a job for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +202,8 @@ def _read_each(raw: Mapping[str, Any], path: KeyPath, places: Places) -> Each | 
         return None
     each, path = raw["each"] or {}, (*path, "each")
     for key in each:
-        if key not in ("checkpoint", "job", "from", "every"):
-            raise places.unknown((*path, key), ("checkpoint", "job", "from", "every"))
+        if key not in ("checkpoint", "job", *EACH_COUNTS):
+            raise places.unknown((*path, key), ("checkpoint", "job", *EACH_COUNTS))
     kinds = [kind for kind in ("checkpoint", "job") if kind in each]
     if len(kinds) != 1:
         raise places.error(
@@ -208,20 +216,19 @@ def _read_each(raw: Mapping[str, Any], path: KeyPath, places: Places) -> Each | 
     if not stages or not _is_stages(stages):
         fix = f"write {kinds[0]}: STAGE, or a list of stages"
         raise places.error((*path, kinds[0]), f"{stages!r} names no stage", why="each stands for a stage's", fix=fix)
-    first, every = (_iteration(each, key, kinds[0], path, places) for key in ("from", "every"))
+    counts = {key: _count(each[key], (*path, key), kinds[0], places) for key in EACH_COUNTS if key in each}
     listed = (stages,) if isinstance(stages, str) else tuple(stages)
-    return Each(kind=kinds[0], stages=listed, first=first, every=every)
+    first, every = counts.get("from", 1), counts.get("every", 1)
+    return Each(kind=kinds[0], stages=listed, first=first, every=every, batch=counts.get("batch"))
 
 
-def _iteration(each: Mapping[str, Any], key: str, kind: str, path: KeyPath, places: Places) -> int:
-    if key in each and kind == "job":
-        why = "it counts iterations, and each job stands for one anyway"
-        raise places.error((*path, key), f"{key} goes with checkpoints", why=why, fix="remove it")
-    number = each.get(key, 1)
+def _count(number: Any, path: KeyPath, kind: str, places: Places) -> int:
+    if kind == "job":
+        why = "it counts checkpoints, and a job of such a stage stands for what its parent stands for"
+        raise places.error(path, f"{path[-1]} goes with checkpoints", why=why, fix="remove it")
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise places.error(
-            (*path, key), f"{number!r} is no iteration", why="iterations count from 1", fix="write a whole number"
-        )
+        what, why = EACH_COUNTS[str(path[-1])]
+        raise places.error(path, f"{number!r} is no {what}", why=why, fix="write a whole number")
     return number
 
 
@@ -235,3 +242,20 @@ def _check_each(stages: Mapping[str, Stage], places: Places) -> None:
                     why=f"the stages are {', '.join(stages)}",
                     fix="correct the name",
                 )
+    for stage in stages.values():
+        if stage.program == "backend" and _is_batched(stage, stages):
+            raise places.error(
+                (*stage.path, "backend"),
+                "a batch cannot train",
+                why="a job's log and checkpoints are those of one training, and this job would stand for several",
+                fix="remove batch: from the each: it stands for, or train by command:",
+            )
+
+
+def _is_batched(stage: Stage, stages: Mapping[str, Stage], below: tuple[str, ...] = ()) -> bool:
+    """Say whether a stage's jobs may stand for several checkpoints; stages that stand for each other never appear."""
+    if stage.each is None or stage.name in below:
+        return False
+    if stage.each.kind == "checkpoint":
+        return stage.each.batch is not None
+    return any(_is_batched(stages[parent], stages, (*below, stage.name)) for parent in stage.each.stages)

@@ -32,6 +32,8 @@ class Row:
     since: str | None
     """When it came into its state, as the journal spells times; None before its birth."""
     scheduler_id: str | None
+    iterations: tuple[int, ...] = ()
+    """Those of the batch it stands for."""
     progress: str = ""
     age_s: float | None = None
 
@@ -48,16 +50,20 @@ def row(job: Job, training: Mapping[str, Any], reason: str, now: float, since: s
         iteration=iteration,
         since=since,
         scheduler_id=job.scheduler_id,
+        iterations=job.spec.iterations,
         progress=progress_of(job, training),
         age_s=None if since is None else max(now - job.since, 0.0),
     )
 
 
 def progress_of(job: Job, training: Mapping[str, Any]) -> str:
-    """Say how far a job has come: its iteration and loss, or its newest checkpoint."""
+    """Say how far a job has come: its iteration and loss, or its newest checkpoint; or which ones it stands for."""
     if "iteration" in training:
         total, loss = training.get("train_iters"), training.get("loss")
         return f"{training['iteration']}/{total}" + (f" loss {loss:.3f}" if loss is not None else "")
+    if job.spec.iterations:
+        first, *others = job.spec.iterations
+        return f"{1 + len(others)} iterations, {first} to {others[-1]}" if others else f"iteration {first}"
     return f"checkpoint {job.iteration}" if job.checkpoints else ""
 
 
@@ -72,6 +78,7 @@ def as_json(row: Row) -> dict[str, Any]:
         "iteration": row.iteration,
         "since": row.since,
         "scheduler_id": row.scheduler_id,
+        **({"iterations": list(row.iterations)} if row.iterations else {}),
     }
 
 

@@ -44,9 +44,14 @@ def checkpoint_name(iteration: int) -> str:
     return f"iter_{iteration:07d}"
 
 
+def home_of(job: str, iteration: int | None) -> str:
+    """Return where a job works: in its directory, or in a folder there for each iteration of a batch."""
+    return job if iteration is None else f"{job}/{checkpoint_name(iteration)}"
+
+
 def result_of(job: JobSpec, root: str) -> Mapping[str, Any]:
     """List what `${sibling.<stage>.<path>}` can refer to."""
-    home = job_dir(root, job.study, job.id)
+    home = home_of(job_dir(root, job.study, job.id), job.iteration if job.iterations else None)
     return {
         "job": job.id,
         "stage": job.stage,

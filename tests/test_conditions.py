@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -249,6 +250,19 @@ def test_an_each_stage_is_done_when_all_that_will_appear_has_succeeded(
 
     assert verdict.holds is holds
     assert reason in verdict.reason
+
+
+def test_an_each_stage_of_batches_is_done_when_every_checkpoint_stands_in_one_that_succeeded() -> None:
+    pairs = replace(CONVERT, batch=2)
+    parent = replace(train(DONE, 200, 300, 400), batches={"convert-train": ((200, 300),)})
+    parent = replace(parent, spec=replace(parent.spec, children=(pairs,)))
+    all_of_it = replace(parent, batches={"convert-train": ((200, 300), (400,))})
+
+    one_missing = ask(ALL_CONVERTED, each_facts(parent, converted(300, DONE)))
+
+    assert (one_missing.holds, one_missing.reason) == (False, "convert-train@0000400 has not appeared yet")
+    assert not ask(ALL_CONVERTED, each_facts(all_of_it, converted(300, DONE))).holds
+    assert ask(ALL_CONVERTED, each_facts(all_of_it, converted(300, DONE), converted(400, DONE))).holds
 
 
 def test_an_each_stage_is_dead_when_its_parent_or_one_of_its_jobs_failed() -> None:

@@ -834,3 +834,152 @@ def test_a_cooldown_starts_when_its_parents_checkpoint_is_whole_and_is_told_apar
     saved = [r["evidence"]["iteration"] for r in room.journal() if r["trigger"] == "checkpoint_saved"]
     assert saved == [10, 20]
     assert room.rows()["pretrain"]["iteration"] == 20
+
+
+# Batches of checkpoints
+
+TRAINER = """
+import sys, time
+from pathlib import Path
+save, home = Path(sys.argv[sys.argv.index("--save") + 1]), Path(__file__).parent
+end = int(sys.argv[sys.argv.index("--train-iters") + 1])
+for iteration in range(10, end + 1, 10):
+    rank = save / f"iter_{iteration:07d}" / "mp_rank_00"
+    rank.mkdir(parents=True, exist_ok=True)
+    (rank / "model_optim_rng.pt").write_bytes((home / "shard").read_bytes())
+    (save / "latest_checkpointed_iteration.txt").write_text(str(iteration))
+    print(f" iteration {iteration}/ {end} | lm loss: 2.0E+00 | number of nan iterations: 0 |", flush=True)
+    while (home / f"wait{iteration}").exists():
+        time.sleep(0.01)
+print("[after training is done]")
+"""
+BATCHED = """
+train: {{backend: megatron, params: {{program: {home}/train.py}}, args: {{train-iters: 50}}}}
+convert:
+  each: {{checkpoint: train, batch: 2}}
+  params: {{label: 'step ${{iteration}}'}}
+  env: {{STEP: '${{iteration}}'}}
+  command: |
+    echo ${{label}} $STEP ${{checkpoint}} > ${{output}}/made
+    echo ${{iteration}} >> {home}/ran
+    test ! -e {home}/bad$STEP
+score:
+  each: {{job: convert}}
+  command: |
+    cp ${{sibling.convert.output}}/made here
+    echo ${{iteration}} >> {home}/scored
+"""
+
+
+def plan_batches(room: "Room", shard: Path, wait_at: int = 0) -> None:
+    room.write("train.py", TRAINER)
+    (room.home / f"wait{wait_at}").touch()
+    shutil.copy(shard, room.home / "shard")
+    room.plan(BATCHED.format(home=room.home))
+
+
+def lines(room: "Room", name: str) -> list[str]:
+    return (room.home / name).read_text().split()
+
+
+def log_of(room: "Room", job: str, attempt: int = 1) -> list[str]:
+    return [
+        line.removeprefix("autoexp: ")
+        for line in (room.attempt_dir(job, attempt) / "output.log").read_text().splitlines()
+    ]
+
+
+def test_checkpoints_are_converted_in_batches_and_the_rest_when_their_training_is_over(
+    room: "Room", whole_shard: Path
+) -> None:
+    plan_batches(room, whole_shard, wait_at=50)
+    room.watch()
+    full = {"convert-train@0000020": "succeeded", "convert-train@0000040": "succeeded"}
+    room.wait_for({"train": "running", **full, "score-convert-train@0000040": "succeeded"})
+    assert "convert-train@0000050" not in room.states()
+
+    (room.home / "wait50").unlink()
+
+    room.wait_for({"train": "succeeded", "score-convert-train@0000050": "succeeded"})
+    assert sorted(lines(room, "ran")) == sorted(lines(room, "scored")) == ["10", "20", "30", "40", "50"]
+    made = room.job_dir("convert-train@0000020") / "iter_0000010" / "made"
+    checkpoint = room.job_dir("train") / "checkpoints" / "iter_0000010"
+    assert made.read_text() == f"step 10 10 {checkpoint}\n"
+    assert (room.job_dir("score-convert-train@0000020") / "iter_0000010" / "here").read_text() == made.read_text()
+    appeared = [r["evidence"] for r in room.journal() if r["trigger"] == "appeared" and r["job"].startswith("convert")]
+    assert [found["iterations"] for found in appeared] == [[10, 20], [30, 40], [50]]
+    assert "iterations: [10, 20]\n" in (room.job_dir("convert-train@0000020") / "job.yaml").read_text()
+    assert room.rows()["convert-train@0000040"]["iteration"] == 40
+    assert "2 iterations, 30 to 40" in room.run("status", room.root).stdout
+    assert room.inside("replay", room.root, "--check", "--json")["differences"] == []
+
+
+def test_one_iteration_that_fails_keeps_no_other_from_running_and_a_retry_runs_only_that_one(
+    room: "Room", whole_shard: Path
+) -> None:
+    plan_batches(room, whole_shard)
+    (room.home / "bad10").touch()
+    assert room.run("watch", room.root, "--until-done").returncode == 1
+
+    job = "convert-train@0000020"
+    assert room.states() | {job: "failed", f"score-{job}": "skipped"} == room.states()
+    assert log_of(room, job) == [
+        "iteration 10 begins",
+        "iteration 10 ended with exit code 1",
+        "iteration 20 begins",
+        "iteration 20 ended with exit code 0",
+        "not done: iteration 10",
+    ]
+    assert room.rows()[job]["reason"] == "exit code 1: autoexp: not done: iteration 10"
+    assert room.inside("why", f"demo/{job}", "--root", room.root, "--json")["done"] == [20]
+    assert "iteration 10 is not done" in room.run("why", f"demo/{job}", "--root", room.root).stdout
+
+    (room.home / "bad10").unlink()
+    room.run("mark", f"demo/{job}", "retry")
+    room.run("mark", f"demo/score-{job}", "retry")
+    assert room.run("watch", room.root, "--until-done").returncode == 0
+    assert log_of(room, job, 2) == [
+        "iteration 10 begins",
+        "iteration 10 ended with exit code 0",
+        "iteration 20 was done by an earlier attempt",
+    ]
+    assert Counter(lines(room, "ran")) == {"10": 2, "20": 1, "30": 1, "40": 1, "50": 1}
+
+    room.run("mark", f"demo/{job}", "restart")
+    assert room.run("watch", room.root, "--until-done").returncode == 0
+    assert Counter(lines(room, "ran")) == {"10": 3, "20": 2, "30": 1, "40": 1, "50": 1}
+
+
+def test_an_older_copy_of_var_of_any_age_makes_the_very_same_batches(room: "Room", whole_shard: Path) -> None:
+    plan_batches(room, whole_shard)
+    with engine_of(room) as engine:
+        engine.run(until_done())
+    states, written = room.states(), (room.root / "demo" / "appeared.jsonl").read_bytes()
+    ages = (room.var / "journal" / "1.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(ages) > 30
+    for age in (0, *range(1, len(ages), 3)):
+        shutil.rmtree(room.var)
+        (room.var / "journal").mkdir(parents=True)
+        if age:
+            (room.var / "journal" / "1.jsonl").write_bytes(b"".join(ages[:age]))
+
+        with engine_of(room) as engine:
+            engine.run(until_done())
+
+        assert room.states() == states, f"{age} lines"
+        assert (room.root / "demo" / "appeared.jsonl").read_bytes() == written, f"{age} lines"
+        assert len(lines(room, "ran")) == len(lines(room, "scored")) == 5, f"{age} lines"
+
+
+def test_another_size_of_batches_is_for_what_has_no_job_yet(room: "Room", whole_shard: Path) -> None:
+    plan_batches(room, whole_shard, wait_at=20)
+    room.plan(BATCHED.format(home=room.home), "stages.convert.each={checkpoint: train}")
+    room.watch()
+    room.wait_for({"convert-train@0000010": "succeeded", "convert-train@0000020": "succeeded"})
+
+    room.plan(BATCHED.format(home=room.home), "stages.convert.each.batch=3")
+    (room.home / "wait20").unlink()
+
+    room.wait_for({"score-convert-train@0000050": "succeeded"})
+    assert room.rows()["convert-train@0000050"]["iterations"] == [30, 40, 50]
+    assert sorted(lines(room, "ran")) == sorted(lines(room, "scored")) == ["10", "20", "30", "40", "50"]

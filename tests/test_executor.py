@@ -1,6 +1,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from autoexp.errors import AutoexpError
 from autoexp.events import Appeared, Ended, Event, SubmitRefused, Submitted
 from autoexp.executor import Executors, Outcome, carry_out, order_of
 from autoexp.executors.local import Local
-from autoexp.model import EndingClass, HookCall, Job, JobSpec, Machine, State
+from autoexp.model import EndingClass, HookCall, Job, JobSpec, Machine, Run, State
 from autoexp.registry import Ledger, Registry
 
 if TYPE_CHECKING:
@@ -205,6 +206,25 @@ def test_a_broken_hook_is_one_jobs_mishap(
     assert what in refused.reason
     path = ledger.jobs["one"].spec.prepare[0].path
     assert f"broke: {path}:{line}: " in refused.reason if line else f"broke: {path}: " in refused.reason
+
+
+def done(ledger: Ledger) -> list[str]:
+    return sorted(path.name for path in (ledger.dir_of("one") / "done").iterdir())
+
+
+@pytest.mark.parametrize(("afresh", "left"), [(0, ["iter_0000010", "iter_0000020"]), (1, ["iter_0000020"])])
+def test_a_restart_forgets_what_a_batch_had_done_before_it_and_nothing_else(
+    submitting: Callable[..., Ledger], bench: Local, afresh: int, left: list[str]
+) -> None:
+    ledger = submitting(iterations=(10, 20), runs=(Run(), Run()))
+    ledger.put(replace(ledger.jobs["one"], afresh=afresh))
+    (ledger.dir_of("one") / "done").mkdir()
+    (ledger.dir_of("one") / "done" / "iter_0000010").write_text("0\n")
+    (ledger.dir_of("one") / "done" / "iter_0000020").write_text("1\n")
+
+    for _ in range(2):  # a crash may come at any time, and each effect is safe to repeat
+        act(SUBMIT, ledger, bench)
+        assert done(ledger) == left
 
 
 # The other actions

@@ -53,6 +53,7 @@ def test_what_stays_in_its_state_keeps_the_time_it_came_into_it(job: Job, move: 
         ("pending", None, None),
         ("ending", "crashed", EndingClass.CRASHED),
         ("checkpoints", [10, 20], (10, 20)),
+        ("batches", {"convert": [[10, 20], [30]]}, {"convert": ((10, 20), (30,))}),
     ],
 )
 def test_what_json_spells_as_text_and_lists_is_read_as_what_it_is(

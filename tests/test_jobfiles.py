@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from autoexp.codec import encode
 from autoexp.jobfiles import flow, job_yaml, run_script
-from autoexp.model import JobSpec, Resources
+from autoexp.model import JobSpec, Resources, Run
 from autoexp.world import job_dir
 
 SPEC = JobSpec(id="train-lr0.1", study="demo", stage="train", argv=("true",))
@@ -61,6 +61,14 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} never came"
         time.sleep(0.01)
+
+
+def wait_for_text(path: Path) -> str:
+    deadline = time.monotonic() + 20
+    while not (text := path.read_text()).endswith("\n"):
+        assert time.monotonic() < deadline, f"{path} says nothing"
+        time.sleep(0.01)
+    return text
 
 
 # run.sh, by hand
@@ -292,6 +300,126 @@ def test_how_it_ended_is_said_even_if_what_says_it_is_killed_once(tmp_path: Path
     assert code == 3
     assert said(folder, "exit.json")["code"] == 3
     assert (tools / "mv.hit").exists()
+
+
+# run.sh, for a batch
+
+
+def batch(*scripts: str, **fields: Any) -> JobSpec:
+    """A job that runs one script for each of the iterations 10, 20, ..."""
+    iterations = tuple(range(10, 10 * len(scripts) + 1, 10))
+    runs = tuple(Run(argv=("bash", "-c", script)) for script in scripts)
+    return replace(SPEC, **{"argv": (), "iterations": iterations, "runs": runs, **fields})
+
+
+def done(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted((folder / "done").glob("*"))}
+
+
+def test_a_batch_runs_once_for_each_iteration_in_its_folder_and_ends_with_the_first_failure(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, batch("pwd", "exit 4", "exit 3", "echo last > made"))
+
+    code, out, err = run(folder, token="t.1.k")
+
+    assert (code, err, said(folder, "exit.json")["code"]) == (4, "", 4)
+    assert out.splitlines() == [
+        "autoexp: iteration 10 begins",
+        f"{folder}/iter_0000010",
+        "autoexp: iteration 10 ended with exit code 0",
+        "autoexp: iteration 20 begins",
+        "autoexp: iteration 20 ended with exit code 4",
+        "autoexp: iteration 30 begins",
+        "autoexp: iteration 30 ended with exit code 3",
+        "autoexp: iteration 40 begins",
+        "autoexp: iteration 40 ended with exit code 0",
+        "autoexp: not done: iteration 20 30",
+    ]
+    assert (folder / "iter_0000040" / "made").read_text() == "last\n"
+    assert done(folder) == {"iter_0000010": "1\n", "iter_0000040": "1\n"}
+
+
+def test_the_next_attempt_of_a_batch_runs_what_is_not_done(tmp_path: Path) -> None:
+    spec = batch("echo first >> ../ran", "echo second >> ../ran; test -e again || { touch again; exit 1; }")
+
+    assert [run(prepare(tmp_path, spec, n), token=f"t.{n}.k", attempt=n)[0] for n in (1, 2)] == [1, 0]
+    folder = prepare(tmp_path, spec, 2)
+
+    assert (folder / "ran").read_text().split() == ["first", "second", "second"]
+    assert done(folder) == {"iter_0000010": "1\n", "iter_0000020": "2\n"}
+
+
+@pytest.mark.parametrize("how", ["to all of its group", "to run.sh alone", "to the program alone"])
+def test_who_ends_a_batch_ends_what_runs_and_what_was_to_come(tmp_path: Path, how: str) -> None:
+    folder = prepare(tmp_path, batch("true", "echo $$ > pid; exec sleep 60", "touch ../never"))
+    child = start(folder, token="t.1.k")
+    wait_for(folder / "iter_0000020" / "pid")
+    wait_for(folder / "attempts/001/started.json")
+
+    pid = int(wait_for_text(folder / "iter_0000020" / "pid"))
+    if how == "to all of its group":
+        os.killpg(child.pid, signal.SIGTERM)
+    else:
+        os.kill(child.pid if how == "to run.sh alone" else pid, signal.SIGTERM)
+    out, _ = child.communicate(timeout=30)
+
+    assert child.returncode == said(folder, "exit.json")["code"] == 143
+    assert out.splitlines()[-2:] == [
+        "autoexp: iteration 20 ended with exit code 143",
+        "autoexp: not done: iteration 20 30",
+    ]
+    assert not (folder / "never").exists()
+    assert done(folder).keys() == {"iter_0000010"}
+
+
+def test_a_batch_whose_program_obeys_by_ending_well_has_not_done_what_was_to_come(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, batch("trap 'exit 0' TERM; touch begun; while :; do sleep 0.01; done", "touch ../never"))
+    child = start(folder, token="t.1.k")
+    wait_for(folder / "iter_0000010" / "begun")
+
+    os.kill(child.pid, signal.SIGTERM)
+    child.communicate(timeout=30)
+
+    exited = said(folder, "exit.json")
+    assert (exited["code"], exited["signal"], exited["asked"]) == (143, 15, "TERM")
+    assert done(folder).keys() == {"iter_0000010"}
+    assert not (folder / "never").exists()
+
+
+def test_by_hand_a_batch_runs_everything_and_marks_nothing(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, batch("echo one", "exit 3", "echo three"))
+    (folder / "done").mkdir()
+    (folder / "done" / "iter_0000010").touch()
+
+    code, out, _ = run(folder)
+
+    assert (code, [word for word in out.split() if word in {"one", "three"}]) == (3, ["one", "three"])
+    assert done(folder) == {"iter_0000010": ""}
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(words=st.lists(WORDS, max_size=2), usual=WORDS, value=WORDS)
+def test_each_program_of_a_batch_receives_its_own_words_unchanged(
+    tmp_path: Path, words: list[str], usual: str, value: str
+) -> None:
+    runs = (Run(argv=(*PRINT, *words), env={"VALUE": value}), Run(argv=(*PRINT, value)))
+    spec = replace(SPEC, argv=(), env={"VALUE": usual}, iterations=(10, 20), runs=runs)
+
+    code, out, err = run(prepare(tmp_path, spec))
+    first, second = (json.loads(line) for line in out.splitlines() if not line.startswith("autoexp: "))
+
+    assert (code, err) == (0, "")
+    assert (first[0], first[1]["VALUE"]) == (words, value)
+    assert (second[0], second[1]["VALUE"]) == ([value], usual)
+
+
+def test_job_yaml_says_what_a_batch_does_for_each_of_its_iterations() -> None:
+    said = OmegaConf.create(job_yaml(batch("true", "false"), "/root"))
+
+    assert said.iterations == [10, 20]
+    assert said.runs == {
+        "iter_0000010": {"argv": ["bash", "-c", "true"]},
+        "iter_0000020": {"argv": ["bash", "-c", "false"]},
+    }
 
 
 # job.yaml

@@ -18,6 +18,7 @@ from autoexp.events import (
     Appeared,
     BackoffElapsed,
     CheckpointSaved,
+    CheckpointsGathered,
     ConditionsDied,
     ConditionsMet,
     Ended,
@@ -105,6 +106,7 @@ SAMPLES: dict[str, Event] = {
     "started": STARTED,
     "progressed": Progressed(at=NOW, iteration=10),
     "checkpoint_saved": CheckpointSaved(at=NOW, path="checkpoints/iter_0000100", iteration=100),
+    "checkpoints_gathered": CheckpointsGathered(at=NOW, template="batch-train", iterations=(100,)),
     "stalled": Stalled(at=NOW, idle_s=99.0),
     "went_astray": WentAstray(at=NOW, reason="it trains from random weights"),
     "ended": ended(),
@@ -327,6 +329,22 @@ def test_a_retry_begins_with_a_fresh_budget_and_keeps_the_outputs(verb: Verb) ->
     assert (again.state, again.spent, again.refusals, again.ending) == (W, 0, 0, None)
     assert (again.checkpoints, again.attempt) == ((100,), 3)
     assert after(again, MET).attempt == 4
+
+
+@pytest.mark.parametrize(("state", "attempt"), [(OK, 3), (BAD, 3), (R, 3)])
+def test_a_restart_of_a_batch_does_everything_again_and_a_retry_only_the_rest(state: State, attempt: int) -> None:
+    several = replace(SPEC, iterations=(100, 200))
+    events = (ended(),) if state is R else (MET,)
+
+    again = after(job(state, several, attempt=2), ask(Verb.RESTART), *events)
+    retried = after(again, STARTED, ended(), BackoffElapsed(at=NOW))
+
+    assert (again.attempt, again.afresh) == (attempt, attempt)
+    assert (retried.attempt, retried.afresh) == (attempt + 1, attempt)
+    assert after(job(BAD, several, attempt=2), ask(Verb.RETRY), MET).afresh == 0
+    assert after(job(OK, attempt=2), ask(Verb.RESTART)).afresh == 0, (
+        "a job that stands for one thing has nothing to say"
+    )
 
 
 # The table as a whole.

@@ -200,6 +200,82 @@ def test_a_conversion_appears_for_a_checkpoint_and_an_evaluation_for_it(planner:
     assert evaluation.start == Condition(name="job_succeeded", params={"stage": "convert"}, jobs=(conversion.id,))
 
 
+def test_a_batch_is_one_job_in_which_each_iteration_has_its_own_values(planner: Plans) -> None:
+    made = planner(LADDER, "stages.convert.each.batch=3")
+    parent = by_id(made.plan())["pretrain-model10M-lr0.01-micro_batch_size4"]
+    pretrain, home = f"/root/wsd-ladder/jobs/{parent.id}", f"/root/wsd-ladder/jobs/convert-{parent.id}@0004000"
+    (convert,) = parent.children
+
+    conversion = made.appear(convert, parent, 4000, (2000, 4000))
+    evaluation = made.appear(conversion.children[0], conversion, None)
+
+    assert (convert.batch, conversion.id, conversion.output) == (3, f"convert-{parent.id}@0004000", "hf")
+    assert (conversion.iteration, conversion.iterations, conversion.argv) == (4000, (2000, 4000), ())
+    assert [run.argv[2:] for run in conversion.runs] == [
+        ("--checkpoint", f"{pretrain}/checkpoints/{name}", "--output", f"{home}/{name}/hf")
+        for name in ("iter_0002000", "iter_0004000")
+    ]
+    assert (evaluation.id, evaluation.iterations) == (f"evaluate-{conversion.id}", (2000, 4000))
+    assert [run.argv[-1] for run in evaluation.runs] == [
+        f"pretrained={home}/{name}/hf" for name in ("iter_0002000", "iter_0004000")
+    ]
+    assert evaluation.start == Condition(name="job_succeeded", params={"stage": "convert"}, jobs=(conversion.id,))
+
+
+NAMED = """
+study: s
+stages:
+  train: {command: [train]}
+  convert:
+    each: {checkpoint: train, batch: 2}
+    params: {label: "step ${iteration}", kept: 7}
+    env: {STEP: "${iteration}", KEPT: "${kept}"}
+    command: [convert, "${label}", "${dir}"]
+  score:
+    each: {job: convert}
+    command: [score, "${sibling.convert.params.label}", "${sibling.convert.dir}", "${output}"]
+"""
+
+
+def test_names_variables_and_folders_of_a_batch_are_those_of_each_iteration(planner: Plans) -> None:
+    made = planner(NAMED)
+    parent = made.plan().jobs[0]
+
+    convert = made.appear(parent.children[0], parent, 20, (10, 20))
+    score = made.appear(convert.children[0], convert, None)
+
+    home = "/root/s/jobs/convert-train@0000020"
+    assert [run.argv for run in convert.runs] == [
+        ("convert", "step 10", f"{home}/iter_0000010"),
+        ("convert", "step 20", f"{home}/iter_0000020"),
+    ]
+    assert (convert.params, convert.runs[0].params) == ({"label": "step 20", "kept": 7}, {"label": "step 10"})
+    assert (convert.env, convert.runs[0].env) == ({"STEP": "20", "KEPT": "7"}, {"STEP": "10"})
+    assert score.runs[0].argv == (
+        *("score", "step 10", f"{home}/iter_0000010"),
+        "/root/s/jobs/score-convert-train@0000020/iter_0000010",
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "value"),
+    [
+        ("convert", "resources", "{cpus: '${iteration}'}"),
+        ("convert", "start", "{file_exists: {path: '${checkpoint}/ready'}}"),
+        ("convert", "prepare", "{cooldown_symlink: {from: '${checkpoint}'}}"),
+        ("score", "start", "{file_exists: {path: '${sibling.convert.output}/ready'}}"),
+    ],
+)
+def test_what_a_batch_has_once_must_not_depend_on_the_iteration(
+    planner: Plans, stage: str, key: str, value: str
+) -> None:
+    with pytest.raises(RecipeError) as told:
+        planner(NAMED, f"stages.{stage}.{key}={value}").plan()
+
+    assert f"stages.{stage}.{key}: {key} differs from one iteration of a batch to the next" in told.value.what
+    assert told.value.why.endswith(f"is one job for all of them, and has one {key}")
+
+
 EACH_SWEEP = """
 study: s
 sweep: {params: {lr: [1, 2]}}

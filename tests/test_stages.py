@@ -40,6 +40,7 @@ def test_a_recipe_without_a_machine_asks_for_the_one_it_is_on() -> None:
             Each(kind="checkpoint", stages=("a",), first=10, every=5),
             id="some checkpoints",
         ),
+        pytest.param({"checkpoint": "a", "batch": 8}, Each(kind="checkpoint", stages=("a",), batch=8), id="batches"),
     ],
 )
 def test_an_each_stage_stands_for_checkpoints_or_jobs(each: dict[str, Any], expected: Each) -> None:
@@ -81,6 +82,7 @@ def test_a_recipe_that_is_none_says_what_is_missing(top: dict[str, Any], what: s
     assert caught.value.fix.startswith(fix)
 
 
+OF_TRAIN = {"checkpoint": "train"}
 STAGES = {
     "an unknown key": ({"comand": ["x"]}, "stages.train.comand: unknown key 'comand'", "did you mean command?"),
     "no program": ({}, "a stage has one program, not 0", "add backend:, hook: or command:"),
@@ -116,6 +118,28 @@ STAGES = {
     "each of an unknown stage": ({"command": ["a"], "each": {"job": "pre"}}, "there is no stage 'pre'", "correct"),
     "each from zero": ({"command": ["a"], "each": {"checkpoint": "train", "from": 0}}, "each.from: 0 is no", "write a"),
     "each every half": ({"command": ["a"], "each": {"checkpoint": "train", "every": 0.5}}, "0.5 is no", "write a"),
+    "batches of none": ({"command": ["a"], "each": {**OF_TRAIN, "batch": 0}}, "0 is no batch", "write a"),
+    "batches of half": (
+        {"command": ["a"], "each": {"checkpoint": "train", "batch": 2.5}},
+        "2.5 is no batch",
+        "write a",
+    ),
+    "batches of yes": (
+        {"command": ["a"], "each": {"checkpoint": "train", "batch": True}},
+        "True is no batch",
+        "write a",
+    ),
+    "batches of null": (
+        {"command": ["a"], "each": {"checkpoint": "train", "batch": None}},
+        "None is no batch",
+        "write a",
+    ),
+    "batches of jobs": ({"command": ["a"], "each": {"job": "train", "batch": 2}}, "batch goes with", "remove it"),
+    "a training for a batch": (
+        {"backend": "megatron", "each": {"checkpoint": "train", "batch": 2}},
+        "stages.train.backend: a batch cannot train",
+        "remove batch:",
+    ),
     "each second job": ({"command": ["a"], "each": {"job": "train", "every": 2}}, "every goes with", "remove it"),
 }
 
@@ -128,6 +152,21 @@ def test_a_stage_that_cannot_be_read_names_the_key(stage: dict[str, Any], what: 
     assert what in caught.value.what
     assert caught.value.why
     assert caught.value.fix.startswith(fix)
+
+
+def test_a_training_for_jobs_that_stand_for_batches_is_refused_too() -> None:
+    stages = {
+        "train": {"command": ["a"]},
+        "convert": {"command": ["b"], "each": {"checkpoint": "train", "batch": 2}},
+        "tune": {"backend": "megatron", "each": {"job": "convert"}},
+        "one": {"backend": "megatron", "each": {"job": "train"}},
+        "round": {"backend": "megatron", "each": {"job": "round"}},
+    }
+
+    with pytest.raises(RecipeError, match=r"stages\.tune\.backend: a batch cannot train"):
+        read_recipe({"study": "s", "stages": stages}, PLACES, "text")
+    del stages["tune"]
+    assert read_recipe({"study": "s", "stages": stages}, PLACES, "text").stages.keys() == stages.keys()
 
 
 @pytest.mark.parametrize("key", KEYS_TO_COME)

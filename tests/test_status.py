@@ -74,6 +74,16 @@ def test_progress_is_the_iteration_or_the_newest_checkpoint(
 
 
 @pytest.mark.parametrize(
+    ("iterations", "progress"), [((100,), "iteration 100"), ((100, 300, 500), "3 iterations, 100 to 500")]
+)
+def test_of_a_batch_its_iterations_are_shown(iterations: tuple[int, ...], progress: str) -> None:
+    job = Job(spec=JobSpec(id="c@0000500", study="s", stage="c", iteration=500, iterations=iterations))
+
+    assert progress_of(job, {}) == progress
+    assert as_json(row(job, {}, "", 0.0, None))["iterations"] == list(iterations)
+
+
+@pytest.mark.parametrize(
     ("seconds", "spelled"),
     [
         (None, ""),

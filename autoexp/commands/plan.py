@@ -17,7 +17,7 @@ from typing import Any
 
 from autoexp import folders, studies, study_files, targets
 from autoexp.errors import AutoexpError, RecipeError
-from autoexp.model import JobSpec
+from autoexp.model import JobSpec, Template
 from autoexp.outline import Plan
 from autoexp.studies import Study
 from autoexp.study_files import Difference
@@ -120,12 +120,16 @@ def _job_json(job: JobSpec, each: str | None) -> dict[str, Any]:
     }
 
 
+def _occasion(template: Template) -> str:
+    return template.kind if template.batch in (None, 1) else f"{template.batch} checkpoints"
+
+
 def describe(study: Study, difference: Difference, *, dry_run: bool) -> list[str]:
     """Say what a study comes to, and what planning changed."""
     plan = study.plan
     jobs = Counter(job.stage for job in plan.jobs)
     each = Counter(template.stage for template in plan.templates)
-    kinds = {template.stage: template.kind for template in plan.templates}
+    kinds = {template.stage: _occasion(template) for template in plan.templates}
     lines = [f"{study.name}: {_jobs(len(plan.jobs))} on machine {study.machine.name}, in {study.dir}"]
     lines += [f"  {stage}: {_jobs(count)}" for stage, count in jobs.items()]
     lines += [f"  {stage}: one for each {kinds[stage]} of {_jobs(count)}" for stage, count in each.items()]

@@ -9,17 +9,20 @@ import json
 import shlex
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from autoexp import answers, conditions, probe, targets
 from autoexp.commands.events import line
 from autoexp.errors import AutoexpError
+from autoexp.jobfiles import DONE
 from autoexp.lifecycle import accepted
 from autoexp.model import Condition, Job, State
 from autoexp.registry import Ledger
 from autoexp.rows import reason
 from autoexp.status import progress_of
 from autoexp.view import View, view
+from autoexp.world import checkpoint_name
 
 LAST_MOVES = 8
 HINTS = {
@@ -74,6 +77,7 @@ def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
         "pending": job.pending,
         "progress": progress_of(job, training),
         "unsettled": training.get("unsettled") or [],
+        **_batch(folder, job),
         "conditions": list(_conditions(seen, ledger, job, job.spec.start)),
         "moves": list(moves),
         "verbs": list(accepted(state)),
@@ -83,6 +87,13 @@ def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
         "watched": seen.watcher is not None,
         "problems": [what for about, what in seen.problems.items() if about == f"{name}/{job.id}"],
     }
+
+
+def _batch(folder: Path, job: Job) -> dict[str, list[int]]:
+    """List the iterations of a batch, and which of them are done."""
+    iterations = list(job.spec.iterations)
+    done = [iteration for iteration in iterations if (folder / DONE / checkpoint_name(iteration)).exists()]
+    return {"iterations": iterations, "done": done} if iterations else {}
 
 
 def _conditions(seen: View, ledger: Ledger, job: Job, condition: Condition) -> Iterator[dict[str, Any]]:
@@ -99,6 +110,8 @@ def _text(said: dict[str, Any]) -> Iterator[str]:
     if said["progress"]:
         yield f"  progress: {said['progress']}"
     yield from (f"  problem: {problem}" for problem in said["problems"])
+    for iteration in said.get("iterations", ()):
+        yield f"  iteration {iteration} is {'done' if iteration in said['done'] else 'not done'}"
     if said["unsettled"]:
         yield f"  checkpoints {said['unsettled']} are whole, but the tracker does not name them yet"
     if said["attempt"]:

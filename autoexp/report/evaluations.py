@@ -12,13 +12,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoexp.model import JobSpec, State
 from autoexp.naming import label
 from autoexp.report.numbers import finite, whole
 from autoexp.status import Row
 from autoexp.studies import Study
+from autoexp.world import checkpoint_name
 
 RESULTS = Path("eval", "results.json")
 
@@ -50,15 +51,29 @@ def read_evaluations(
     """Read the evaluations by the training job whose checkpoint they measured."""
     found: dict[str, list[Evaluation]] = {}
     lost = 0
-    for spec in specs.values():
-        if is_training(spec) or not (spec.output == RESULTS.parent.name or _is_there(study.job_dir(spec.id) / RESULTS)):
+    for spec, place in [(each, place) for each in specs.values() for place in _places(study, each)]:
+        if is_training(spec) or not (spec.output == RESULTS.parent.name or _is_there(place.path)):
             continue
         trained = _training_of(spec, specs)
         if trained is None:
             lost += 1
         else:
-            found.setdefault(trained.id, []).append(_read_evaluation(study, spec, trained, states.get(spec.id)))
+            found.setdefault(trained.id, []).append(_read_evaluation(place, spec, trained, states.get(spec.id)))
     return found, f"{lost} evaluations belong to no training job of the study" if lost else ""
+
+
+class _Place(NamedTuple):
+    """Where an evaluation's results stand, and of which iteration's checkpoint they are."""
+
+    iteration: int | None
+    path: Path
+
+
+def _places(study: Study, spec: JobSpec) -> list[_Place]:
+    """List where a job leaves results; for a batch, in a folder for each iteration."""
+    home = study.job_dir(spec.id)
+    batch = [_Place(iteration, home / checkpoint_name(iteration) / RESULTS) for iteration in spec.iterations]
+    return batch or [_Place(spec.iteration, home / RESULTS)]
 
 
 def _is_there(path: Path) -> bool:
@@ -78,11 +93,11 @@ def _training_of(spec: JobSpec, specs: Mapping[str, JobSpec]) -> JobSpec | None:
     return None
 
 
-def _read_evaluation(study: Study, spec: JobSpec, trained: JobSpec, row: Row | None) -> Evaluation:
+def _read_evaluation(place: _Place, spec: JobSpec, trained: JobSpec, row: Row | None) -> Evaluation:
     own = [f"{axis} {label(value)}" for axis, value in spec.values.items() if axis not in trained.values]
-    blank = Evaluation(job=spec.id, measure=", ".join((spec.stage, *own)), iteration=spec.iteration)
+    blank = Evaluation(job=spec.id, measure=", ".join((spec.stage, *own)), iteration=place.iteration)
     try:
-        data = json.loads((study.job_dir(spec.id) / RESULTS).read_bytes())
+        data = json.loads(place.path.read_bytes())
     except FileNotFoundError:
         return replace(blank, problem=_why_missing(row))
     except (OSError, ValueError, RecursionError) as error:

@@ -218,6 +218,8 @@ def test_a_stage_for_each_checkpoint_or_job_counts_once_for_its_parent(here: "Ro
     assert len(told["jobs"]) == 3
     assert shown[0] == f"each: 1 job on machine bench, in {here.root}/each"
     assert "  convert: one for each checkpoint of 1 job" in shown
+    shown = say("plan", "each.yaml", "stages.convert.each.batch=8").out.splitlines()
+    assert "  convert: one for each 8 checkpoints of 1 job" in shown
 
 
 def test_planning_again_says_what_it_changes(here: "Room", say: "Say") -> None:

@@ -40,6 +40,10 @@ stages:
   evaluate:
     each: {{job: convert}}
     command: [bash, {home}/step.sh, writes, eval/results]
+  archive:
+    each: {{checkpoint: pretrain, batch: 2}}
+    env: {{PART: "${{iteration}}"}}
+    command: [bash, {home}/step.sh, writes, packed/model]
   publish: {{needs: tokenize, command: [bash, {home}/step.sh]}}
 """
 
@@ -47,7 +51,7 @@ MACHINE = {"executor": "local", "cpus": 1, "gpus": 0, "visibility": "1s", "stop_
 
 SAY = r"""
 home=${AUTOEXP_ROOT%/*}
-echo "$AUTOEXP_TOKEN" >> "$home/runs.log"
+echo "$AUTOEXP_TOKEN${PART:+.$PART}" >> "$home/runs.log"
 exec 9<> "$home/never"
 meet() { until [[ -e $home/free || -e $home/gates/$1 ]]; do read -rt 0.003 -u 9; done; }
 """
@@ -160,7 +164,7 @@ class Stage:
         (self.home / "gates").mkdir()
 
     def ran(self) -> list[str]:
-        """List the tokens of the attempts whose programs ran, once for each time."""
+        """List the tokens of the attempts whose programs ran, once for each time and part of a batch."""
         log = self.home / "runs.log"
         return log.read_text().split() if log.exists() else []
 

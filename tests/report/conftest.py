@@ -3,13 +3,14 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autoexp import studies, study_files
-from autoexp.model import HookCall, JobSpec, Machine
+from autoexp.model import HookCall, JobSpec, Machine, Run
 from autoexp.outline import Plan
 from autoexp.studies import Study
 
@@ -104,6 +105,19 @@ class Maker:
         if results is not None:
             path.write_bytes(results if isinstance(results, bytes) else json.dumps(results).encode())
         return path
+
+    def evaluate_batch(self, job: str, losses: Mapping[int, float | None]) -> None:
+        """Add the chain of a conversion and an evaluation of several checkpoints; None leaves no results."""
+        last = max(losses)
+        kin: dict[str, Any] = {"study": "ladder", "iteration": last, "iterations": tuple(losses), "backend": "command"}
+        convert = JobSpec(id=f"convert-{job}@{last:07d}", stage="convert", parent=job, **kin)
+        spec = JobSpec(id=f"evaluate-{convert.id}", stage="evaluate", parent=convert.id, output="eval", **kin)
+        self._appeared += [replace(each, runs=tuple(Run() for _ in losses)) for each in (convert, spec)]
+        for iteration, loss in losses.items():
+            path = self.dir / "jobs" / spec.id / f"iter_{iteration:07d}" / "eval" / "results.json"
+            path.parent.mkdir(parents=True)
+            if loss is not None:
+                path.write_text(json.dumps({"loss": loss}))
 
     def study(self) -> Study:
         made = Study(

@@ -24,6 +24,18 @@ def test_an_evaluation_belongs_to_the_training_job_at_the_end_of_its_parents(mak
     assert evaluation.perplexity == pytest.approx(math.exp(2.5))
 
 
+def test_each_iteration_of_a_batch_is_an_evaluation_of_its_own(maker: Any) -> None:
+    maker.evaluate_batch(maker.train("pretrain"), {100: 2.5, 200: 2.25, 300: None})
+    (run,) = read(maker.study()).runs
+
+    assert [(e.iteration, e.loss, e.problem) for e in run.evaluations] == [
+        (100, 2.5, ""),
+        (200, 2.25, ""),
+        (300, None, "there is no eval/results.json"),
+    ]
+    assert {(e.job, e.measure) for e in run.evaluations} == {("evaluate-convert-pretrain@0000300", "evaluate")}
+
+
 def test_a_missing_perplexity_is_that_of_the_loss(maker: Any) -> None:
     maker.evaluate(maker.train("pretrain"), 200, {"loss": 2.0})
     assert only(maker).perplexity == pytest.approx(math.e**2)

@@ -15,8 +15,8 @@ Equal inputs give equal numbers: the windows are spread evenly over the text, an
 Rule 1: a number that means nothing is never a result. A loss that is not finite, a weight that the model's
 folder lacks (transformers would draw it at random), a vocabulary that does not fit the text: each is exit 1.
 Rule 2: losses compare over the same text only, so its hash stands beside them.
-Rule 3: the harness is not left alone with a model that tells it nothing: one whose logits are no numbers is scored as
-one that always gives the first answer, and one whose tokenizer knows no token as well.
+Rule 3: the harness is not left alone with a model that tells it nothing: it scores one whose logits are no numbers like
+one that always gives the first answer, and ends well.
 """
 
 import argparse

@@ -36,8 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
         hooks.run("verify_hf", "verify", arguments.checkpoint, arguments.output)
     uploaded = asking.upload(arguments, made)
     names = ("source", "target", "format", "architecture", "parameters", "seconds", "peak_rss_bytes")
+    where = {"uploaded": uploaded} if uploaded else {}
     if arguments.json:
-        print(json.dumps({**{name: made[name] for name in names}, "verified": arguments.verify, "uploaded": uploaded}))
+        print(json.dumps({**{name: made[name] for name in names}, "verified": arguments.verify, **where}))
     else:
         print(f"{made['target']}: {made['architecture']}, {made['parameters']:,} parameters, {made['seconds']:.2f} s")
         if uploaded:

@@ -1,19 +1,22 @@
-"""Measures the loss of a Hugging Face model on text held out from training, with transformers.
+"""Measures the loss of a Hugging Face model on text held out from training, or has lm-evaluation-harness score tasks.
 
 Try it by hand:
 
     python hooks/evaluate.py --model RUN/hf/0000200 --output RUN/eval/0000200
+    python hooks/evaluate.py --model RUN/hf/0000200 --output RUN/eval/0000200 --tasks arc_easy,piqa --few-shot 5
 
 In a recipe, one job a converted checkpoint:
 
     evaluate: {each: {job: convert}, hook: evaluate, with: {model: "${sibling.convert.output}"}}
 
-It writes results.json: the loss in nats a token, its perplexity, and what was measured on what. Equal inputs
-give equal numbers: the windows are spread evenly over the text, and none is drawn at random.
+It writes results.json: the loss in nats a token, its perplexity, and what was measured on what; or each task's scores.
+Equal inputs give equal numbers: the windows are spread evenly over the text, and none is drawn at random.
 
 Rule 1: a number that means nothing is never a result. A loss that is not finite, a weight that the model's
 folder lacks (transformers would draw it at random), a vocabulary that does not fit the text: each is exit 1.
 Rule 2: losses compare over the same text only, so its hash stands beside them.
+Rule 3: the harness is not left alone with a model that tells it nothing: it scores one whose logits are no numbers like
+one that always gives the first answer, and ends well.
 """
 
 import argparse
@@ -28,7 +31,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoexp import files
+from autoexp import files, harness
 from autoexp.checkpoints import iteration_of
 from autoexp.errors import AutoexpError, HookRefused
 
@@ -48,18 +51,19 @@ MOST_WORKERS = 4
 LONGEST_DEFAULT = 512
 """Models are trained on longer windows; an evaluation after every checkpoint need not be that long."""
 
+OF_A_TEXT = ("text", "windows", "seq_length")
+NO_TASKS = (("task_folder", "few_shot", "limit", "dtype"), "no tasks are named", "name tasks, or leave it out")
+PROBE = 8
+"""Tokens computed to see whether a model gives numbers at all."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run as a job; 0 when results.json is written."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
     try:
-        results = evaluate(
-            args.model,
-            text=args.text,
-            windows=args.windows,
-            seq_length=args.seq_length,
-            batch_size=args.batch_size,
-        )
+        _check_used(args, parser)
+        results = score(args) if args.tasks else measure(args)
         if args.checkpoint:
             results = {"iteration": iteration_of(args.checkpoint.name), **results}
         args.output.mkdir(parents=True, exist_ok=True)
@@ -78,9 +82,66 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=Path, help="the iter_ folder it was made of, for the record")
     parser.add_argument("--text", type=Path, help="a file or folder, of which the held-out part is read")
     parser.add_argument("--windows", type=int, default=64, help="how many windows to measure at most")
-    parser.add_argument("--seq-length", type=int, help=f"tokens a window (the model's, {LONGEST_DEFAULT} at most)")
-    parser.add_argument("--batch-size", type=int, default=8, help="windows at once")
+    parser.add_argument(
+        *_spelled("seq-length"), type=int, help=f"tokens a window (the model's, {LONGEST_DEFAULT} at most)"
+    )
+    parser.add_argument(*_spelled("batch-size"), type=int, default=8, help="windows, or samples, at once")
+    parser.add_argument(
+        "--tasks", nargs="+", help="have lm-evaluation-harness score these instead, with commas or spaces"
+    )
+    parser.add_argument(*_spelled("task-folder"), type=Path, help="where tasks of your own are")
+    parser.add_argument(*_spelled("few-shot"), type=int, help="examples before each question (as the task says)")
+    parser.add_argument("--limit", type=int, help="samples of each task, to try it out (all)")
+    parser.add_argument("--dtype", choices=harness.DTYPES, default=harness.DTYPES[0], help="what tasks are scored in")
     return parser
+
+
+def _spelled(name: str) -> tuple[str, str]:
+    """Spell a flag in both ways: recipes tend to write few_shot."""
+    return f"--{name}", f"--{name.replace('-', '_')}"
+
+
+def _check_used(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuse what would be passed over in silence."""
+    unused, why, fix = (OF_A_TEXT, "tasks bring their own texts", "leave it out") if args.tasks else NO_TASKS
+    for name in unused:
+        if getattr(args, name) != parser.get_default(name):
+            raise HookRefused(f"{name} would have no effect", why=why, fix=fix)
+
+
+def measure(args: argparse.Namespace) -> dict[str, object]:
+    """Measure the loss on a text."""
+    return evaluate(
+        args.model, text=args.text, windows=args.windows, seq_length=args.seq_length, batch_size=args.batch_size
+    )
+
+
+def score(args: argparse.Namespace) -> dict[str, object]:
+    """Have tasks scored; scores of an earlier run are removed first, lest they stand for this one's.
+
+    Raises:
+        HookRefused: The model, the tasks or their scores are worth nothing.
+    """
+    started = time.monotonic()
+    (args.output / RESULTS).unlink(missing_ok=True)
+    request = asked(args)
+    harness.check(request)
+    check_model(args.model)
+    scored = harness.evaluate(request, args.output / harness.PROGRAM)
+    return {**scored, "seconds": round(time.monotonic() - started, 3)}
+
+
+def asked(args: argparse.Namespace) -> harness.Request:
+    """Read what is asked of the harness; tasks come with commas by hand, as words from a recipe."""
+    return harness.Request(
+        model=args.model,
+        tasks=tuple(task for word in args.tasks for task in word.split(",")),
+        task_folder=args.task_folder,
+        few_shot=args.few_shot,
+        limit=args.limit,
+        batch_size=args.batch_size,
+        dtype=args.dtype,
+    )
 
 
 def _explained(error: Exception, output: Path) -> AutoexpError:
@@ -119,7 +180,7 @@ def evaluate(
     data = _held_out(text)
     tokens = _tokens(model, config, data, transformers)
     starts = spread(len(tokens), length, windows)
-    loss = _mean_loss(_load(model, transformers), torch.tensor(tokens), starts, length, batch_size)
+    loss = _mean_loss(_load(model, transformers).float(), torch.tensor(tokens), starts, length, batch_size)
     return {
         "loss": loss,
         "perplexity": _perplexity(loss, model),
@@ -201,7 +262,7 @@ def _held_out(text: Path | None) -> bytes:
 
 def _tokens(model: Path, config: Mapping[str, Any], data: bytes, transformers: Any) -> list[int]:
     """Return the text's tokens: the tokenizer's if the folder has one, else its bytes."""
-    if any((model / name).exists() for name in TOKENIZER_FILES):
+    if _has_tokenizer(model):
         tokenizer = transformers.AutoTokenizer.from_pretrained(model, local_files_only=True)
         return list(tokenizer(data.decode(errors="replace"), add_special_tokens=False)["input_ids"])
     if config["vocab_size"] != BYTES:
@@ -213,8 +274,12 @@ def _tokens(model: Path, config: Mapping[str, Any], data: bytes, transformers: A
     return list(data)
 
 
+def _has_tokenizer(model: Path) -> bool:
+    return any((model / name).exists() for name in TOKENIZER_FILES)
+
+
 def _load(model: Path, transformers: Any) -> Any:
-    """Load the model in fp32; refuse one of which a weight is missing, left over, or of another shape.
+    """Load the model; refuse one of which a weight is missing, left over, or of another shape.
 
     The last would be an exception that does not name the weight, were it not asked to be ignored.
     """
@@ -235,7 +300,47 @@ def _load(model: Path, transformers: Any) -> Any:
             why=", ".join(f"{what}: {names[0]}" for what, names in wrong.items()),
             fix="convert the checkpoint again",
         )
-    return loaded.float().eval()
+    return loaded.eval()
+
+
+# What the harness would score, whatever it is worth.
+
+
+def check_model(model: Path) -> None:
+    """See that a model is whole, gives numbers, and has a tokenizer that knows its tokens.
+
+    Raises:
+        HookRefused: it is not so.
+    """
+    config = _read_config(model)
+    torch, transformers = _libraries()
+    _check_tokenizer(model, transformers)
+    loaded = _load(model, transformers)
+    with torch.inference_mode():
+        logits = loaded(torch.arange(min(PROBE, config["vocab_size"]))[None], use_cache=False).logits
+    if not all(bool(each.isfinite().all()) for each in (logits, *loaded.parameters())):
+        raise HookRefused(
+            f"{model} gives no numbers",
+            why="a weight, or what it computes, is not finite: it diverged, or was converted wrongly",
+            fix="look at the training's loss up to this iteration",
+        )
+
+
+def _check_tokenizer(model: Path, transformers: Any) -> None:
+    why = f"it has none of {', '.join(TOKENIZER_FILES)}"
+    if _has_tokenizer(model):
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(model, local_files_only=True)
+            if tokenizer("a").input_ids:
+                return
+            why = "it has one that knows no tokens"
+        except Exception as error:  # noqa: BLE001 - a folder can be wrong in ways of which transformers has no list
+            why = f"{type(error).__name__}: {error}"
+    raise HookRefused(
+        f"{model} has no tokenizer",
+        why=why,
+        fix="convert the checkpoint with a tokenizer: autoexp convert ... --tokenizer DIR, or with: {tokenizer: DIR}",
+    )
 
 
 # The measurement.

@@ -37,10 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         made = asking.convert(arguments.checkpoint, arguments.output, asking.wishes_of(arguments))
+        uploaded = asking.upload(arguments, made)
     except AutoexpError as error:
         print(f"megatron_to_hf: {error}", file=sys.stderr)
         return 1
     print(f"{made['target']}: iteration {made['iteration']}, {made['architecture']}, {made['parameters']} parameters")
+    if uploaded:
+        print(f"uploaded: {uploaded}")
     return 0
 
 

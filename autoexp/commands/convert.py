@@ -34,9 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
     made = asking.convert(arguments.checkpoint, arguments.output, wishes)
     if arguments.verify:
         hooks.run("verify_hf", "verify", arguments.checkpoint, arguments.output)
+    uploaded = asking.upload(arguments, made)
     names = ("source", "target", "format", "architecture", "parameters", "seconds", "peak_rss_bytes")
+    where = {"uploaded": uploaded} if uploaded else {}
     if arguments.json:
-        print(json.dumps({**{name: made[name] for name in names}, "verified": arguments.verify}))
+        print(json.dumps({**{name: made[name] for name in names}, "verified": arguments.verify, **where}))
     else:
         print(f"{made['target']}: {made['architecture']}, {made['parameters']:,} parameters, {made['seconds']:.2f} s")
+        if uploaded:
+            print(f"uploaded: {uploaded}")
     return 0

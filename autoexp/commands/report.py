@@ -23,6 +23,8 @@ from autoexp.studies import Study
 
 WIDTH = 100
 """Columns to fit into, unless the terminal has more."""
+LONG = ("checkpoints", "scores")
+"""Tables with rows for every checkpoint are left to the files."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +66,7 @@ def _write_page(path: Path, page: str) -> None:
 def _text(made: Report, page: Path | None) -> Iterator[str]:
     width = max(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
     for table in made.tables:
-        if table.name != "checkpoints" and table.rows:
+        if table.name not in LONG and table.rows:
             yield from (f"{table.title}:", *as_lines(table, width), *_notes(table), "")
     yield from made.headlines
     yield f"page: {_short(made.folder / report.PAGE)}" + (f", and {page}" if page else "")

@@ -2,12 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autoexp.conversion import job
+from autoexp.conversion import hub, job
 from autoexp.conversion.job import Plan, Wishes
 from autoexp.conversion.weights import ITEM_BYTES
 from autoexp.conversion.writing import Told
@@ -20,6 +20,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocab-size", type=int, metavar="N", help="cut the vocabulary to so many tokens")
     parser.add_argument("--dtype", choices=tuple(ITEM_BYTES), help="the numbers' type, if not the checkpoint's")
     parser.add_argument("--names", metavar="SCHEME", help="how the tensors are named, where there are several ways")
+    parser.add_argument(
+        "--upload", metavar="OWNER/NAME", help="then upload it to the hub, to a branch of its iteration"
+    )
+    parser.add_argument("--private", action="store_true", help="make that repository private")
 
 
 def wishes_of(arguments: argparse.Namespace) -> Wishes:
@@ -43,6 +47,19 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any]:
         return job.convert(checkpoint, output, wishes)
     with _bar(job.plan(checkpoint, wishes).total_bytes) as told:
         return job.convert(checkpoint, output, wishes, told)
+
+
+def upload(arguments: argparse.Namespace, made: Mapping[str, Any]) -> str | None:
+    """Upload what was converted, if that is asked for; return where it is.
+
+    Raises:
+        AutoexpError: as `hub.upload` does.
+    """
+    return (
+        hub.upload(Path(made["target"]), made, arguments.upload, private=arguments.private)
+        if arguments.upload
+        else None
+    )
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
 `save` leaves this in the study's report/ folder, each file whole or as it was:
 
-    runs.md runs.csv checkpoints.md checkpoints.csv cooldowns.md cooldowns.csv   the tables
-    report.json                                                                  all of them, for programs
-    loss.png loss.svg throughput.png throughput.svg                              the plots, where matplotlib is
-    report.html                                                                  everything on one page
+    {runs,checkpoints,cooldowns,scores}.{md,csv}   the tables
+    report.json                                    all of them, for programs
+    {loss,throughput}.{png,svg}                    the plots, where matplotlib is
+    report.html                                    everything on one page
 """
 
 import json
@@ -133,14 +133,15 @@ def _json(study: Study, at: str, said: list[str], made: tuple[Table, ...]) -> di
 
 
 def _sections(made: tuple[Table, ...], drawn: tuple[Plot, ...]) -> list[html.Figure | Table]:
-    """Order the page: losses, what cooldowns came to, all runs, their speed, every checkpoint."""
+    """Order the page: losses, what cooldowns came to, all runs, their speed, every checkpoint, every score."""
     by_name: Mapping[str, Table] = {table.name: table for table in made if table.rows}
     figures = {
         plot.name: html.Figure(title=PLOT_TITLES[plot.name], wide=plot.inline, narrow=plot.narrow, caption=plot.caption)
         for plot in drawn
     }
     parts: Mapping[str, html.Figure | Table] = {**by_name, **figures}
-    return [parts[name] for name in ("loss", "cooldowns", "runs", "throughput", "checkpoints") if name in parts]
+    order = ("loss", "cooldowns", "runs", "throughput", "checkpoints", "scores")
+    return [parts[name] for name in order if name in parts]
 
 
 def _swatches(results: Results) -> dict[str, tuple[str, bool]]:

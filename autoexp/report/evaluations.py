@@ -1,15 +1,15 @@
-"""What a study's evaluations say: the held-out loss of checkpoints.
+"""What a study's evaluations say: the held-out loss of checkpoints, and how they score tasks.
 
 An evaluation is a job that leaves eval/results.json; whose checkpoint it measured is told by its chain of parents,
 which ends at a training job.
 
-Rule 1: a loss that is no number is none, and the evaluation says so.
+Rule 1: a loss or a score that is no number is none, and the evaluation says so.
 Rule 2: losses compare only where the same measure was taken on the same sample.
 """
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +22,34 @@ from autoexp.studies import Study
 from autoexp.world import checkpoint_name
 
 RESULTS = Path("eval", "results.json")
+FOR_TASKS = "--tasks"
+"""The flag of the hook `evaluate` that has tasks scored instead of a loss measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What one metric says of one task."""
+
+    task: str
+    metric: str
+    value: float | None = None
+    stderr: float | None = None
+    """Its standard error; None where the metric has none."""
+    few_shot: int | None = None
+    """Examples shown before each question."""
+    samples: int | None = None
+    samples_in_all: int | None = None
+    """More than `samples` where it was tried on some of them only."""
+
+    @property
+    def is_cut(self) -> bool:
+        """It compares with no other."""
+        return None not in (self.samples, self.samples_in_all) and self.samples != self.samples_in_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """One checkpoint's held-out loss, or why there is none."""
+    """One checkpoint's held-out loss, or scores, or why there is none."""
 
     job: str
     measure: str
@@ -37,6 +60,9 @@ class Evaluation:
     perplexity: float | None = None
     sample: str = ""
     """What it was measured on, as far as it says."""
+    of_tasks: bool = False
+    """It has scores, or will have, and no loss."""
+    scores: tuple[Score, ...] = ()
     problem: str = ""
 
 
@@ -95,7 +121,13 @@ def _training_of(spec: JobSpec, specs: Mapping[str, JobSpec]) -> JobSpec | None:
 
 def _read_evaluation(place: _Place, spec: JobSpec, trained: JobSpec, row: Row | None) -> Evaluation:
     own = [f"{axis} {label(value)}" for axis, value in spec.values.items() if axis not in trained.values]
-    blank = Evaluation(job=spec.id, measure=", ".join((spec.stage, *own)), iteration=place.iteration)
+    argvs = (spec.argv, *(run.argv for run in spec.runs))
+    blank = Evaluation(
+        job=spec.id,
+        measure=", ".join((spec.stage, *own)),
+        iteration=place.iteration,
+        of_tasks=any(FOR_TASKS in argv for argv in argvs),
+    )
     try:
         data = json.loads(place.path.read_bytes())
     except FileNotFoundError:
@@ -112,14 +144,43 @@ def _why_missing(row: Row | None) -> str:
 
 
 def _judged(blank: Evaluation, data: Mapping[str, Any]) -> Evaluation:
+    iteration = blank.iteration if blank.iteration is not None else whole(data.get("iteration"))
+    told = replace(blank, iteration=iteration, scores=tuple(_scores(data.get("scores"))))
+    if told.scores and "loss" not in data:
+        return replace(told, of_tasks=True)
+    if told.of_tasks and not told.scores:
+        return replace(told, problem=f"{RESULTS} is of no use: it has no scores")
+    return _with_loss(told, data)
+
+
+def _scores(listed: object) -> Iterator[Score]:
+    """Read the scores that the hook listed, or another program in its way."""
+    for each in listed if isinstance(listed, list) else ():
+        if isinstance(each, Mapping) and {"task", "metric", "value"} <= each.keys():
+            yield Score(
+                task=str(each["task"]),
+                metric=str(each["metric"]),
+                value=finite(each["value"]),
+                stderr=finite(each.get("stderr")),
+                few_shot=_count(each.get("few_shot")),
+                samples=_count(each.get("samples")),
+                samples_in_all=_count(each.get("samples_in_all")),
+            )
+
+
+def _count(value: object) -> int | None:
+    return 0 if value == 0 else whole(value)
+
+
+def _with_loss(told: Evaluation, data: Mapping[str, Any]) -> Evaluation:
     loss = finite(data.get("loss"))
     if loss is None:
         said = f"its loss is {data['loss']!r}" if "loss" in data else "it has no loss"
-        return replace(blank, problem=f"{RESULTS} is of no use: {said[:80]}")
+        return replace(told, problem=f"{RESULTS} is of no use: {said[:80]}")
     text = "text_sha256" if "text_sha256" in data else "text"
     return replace(
-        blank,
-        iteration=blank.iteration if blank.iteration is not None else whole(data.get("iteration")),
+        told,
+        of_tasks=False,
         loss=loss,
         perplexity=finite(data.get("perplexity")) or _perplexity(loss),
         sample=json.dumps([data.get(name) for name in (text, "tokens", "seq_length")]),

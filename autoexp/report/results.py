@@ -106,7 +106,7 @@ class Results:
     study: Study
     runs: tuple[Run, ...] = ()
     measures: tuple[str, ...] = ()
-    """The kinds of evaluation it has; the first stands in the tables of runs and cooldowns."""
+    """The kinds of loss that were measured; the first stands in the tables of runs and cooldowns."""
     problems: tuple[str, ...] = ()
     """What could not be read of the study as a whole."""
 
@@ -134,7 +134,7 @@ def read(study: Study, var: str | None = None) -> Results:
     return Results(
         study=study,
         runs=tuple(_settle(run, runs) for run in runs.values()),
-        measures=tuple(dict.fromkeys(e.measure for listed in found.values() for e in listed)),
+        measures=tuple(dict.fromkeys(e.measure for listed in found.values() for e in listed if not e.of_tasks)),
         problems=tuple(filter(None, (torn, unknown, lost))),
     )
 

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     LOSS = auto()
     DIFFERENCE = auto()
     PERPLEXITY = auto()
+    SCORE = auto()
     FLAG = auto()
     NOTES = auto()
 
@@ -132,6 +133,7 @@ _SPELL: Mapping[Kind, Callable[[Any], str]] = {
     Kind.LOSS: "{:.4f}".format,
     Kind.DIFFERENCE: "{:+.4f}".format,
     Kind.PERPLEXITY: _perplexity,
+    Kind.SCORE: "{:.4f}".format,
     Kind.FLAG: lambda value: "yes" if value else "no",
     Kind.NOTES: _notes,
 }

@@ -1,14 +1,15 @@
-"""The report's three tables: training jobs, evaluated checkpoints, cooldowns. Pure.
+"""The report's tables: training jobs, evaluated checkpoints, cooldowns, scores of tasks. Pure.
 
 Rule 1: a cell is a number that was measured, or nothing; the notes say why it is nothing.
 Rule 2: a cooldown is judged by the same measure on the same text, at its own end against its parent at the branch.
+Rule 3: a score stands beside its standard error and what it is of; one of some of a task's samples says so.
 """
 
 from collections.abc import Iterable, Iterator
 from statistics import mean, median
 
 from autoexp.model import JSON, State
-from autoexp.report.evaluations import Evaluation
+from autoexp.report.evaluations import Evaluation, Score
 from autoexp.report.results import Results, Run
 from autoexp.report.series import ENOUGH, WARM_UP
 from autoexp.report.spelling import AXIS_PREFIX, Column, Kind, Table, count
@@ -17,9 +18,9 @@ QUIET = (State.SUCCEEDED, State.RUNNING)
 """States that need no note."""
 
 
-def make(results: Results) -> tuple[Table, Table, Table]:
-    """Make the tables of runs, checkpoints and cooldowns."""
-    return runs(results), checkpoints(results), cooldowns(results)
+def make(results: Results) -> tuple[Table, ...]:
+    """Make the tables of runs, checkpoints, cooldowns and scores."""
+    return runs(results), checkpoints(results), cooldowns(results), scores(results)
 
 
 # Training jobs.
@@ -108,7 +109,9 @@ def checkpoints(results: Results) -> Table:
             Column(key="evaluation_job", title="evaluation job", files_only=True),
             Column(key="notes", title="notes", kind=Kind.NOTES),
         ),
-        rows=tuple(_checkpoint_row(run, each) for run in results.runs for each in _by_iteration(run)),
+        rows=tuple(
+            _checkpoint_row(run, each) for run in results.runs for each in _by_iteration(run) if not each.of_tasks
+        ),
         caption="Losses are in nats per token, on text held out from training.",
     )
 
@@ -209,6 +212,65 @@ def _lack(evaluation: Evaluation | None, otherwise: str) -> Iterator[str]:
         yield f"{evaluation.job}: {evaluation.problem}"
 
 
+# Scores.
+
+
+def scores(results: Results) -> Table:
+    """One row a score: a checkpoint, a task, a metric."""
+    rows = [row for run in results.runs for each in _by_iteration(run) for row in _score_rows(run, each)]
+    return Table(
+        name="scores",
+        title="Scores of tasks",
+        columns=(
+            Column(key="job", title="job"),
+            Column(key="iteration", title="iteration", kind=Kind.WHOLE),
+            Column(key="tokens", title="tokens", kind=Kind.COUNT),
+            Column(key="measure", title="evaluation", files_only=len({row["measure"] for row in rows}) <= 1),
+            Column(key="task", title="task"),
+            Column(key="metric", title="metric"),
+            Column(key="score", title="score", kind=Kind.SCORE),
+            Column(key="stderr", title="standard error", kind=Kind.SCORE),
+            Column(key="few_shot", title="examples shown", kind=Kind.WHOLE),
+            Column(key="samples", title="samples", kind=Kind.WHOLE),
+            Column(key="evaluation_job", title="evaluation job", files_only=True),
+            Column(key="notes", title="notes", kind=Kind.NOTES),
+        ),
+        rows=tuple(rows),
+        caption="Scores compare where as many examples were shown before each question, and all samples asked.",
+    )
+
+
+def _score_rows(run: Run, evaluation: Evaluation) -> Iterator[dict[str, JSON]]:
+    said: dict[str, JSON] = {
+        "job": run.job,
+        "iteration": evaluation.iteration,
+        "tokens": run.tokens(evaluation.iteration),
+        "measure": evaluation.measure,
+        "evaluation_job": evaluation.job,
+        "notes": [evaluation.problem] if evaluation.problem else [],
+    }
+    if evaluation.of_tasks and not evaluation.scores:
+        yield said
+    for score in evaluation.scores:
+        yield {
+            **said,
+            "task": score.task,
+            "metric": score.metric,
+            "score": score.value,
+            "stderr": score.stderr,
+            "few_shot": score.few_shot,
+            "samples": score.samples,
+            "notes": list(_score_notes(score)),
+        }
+
+
+def _score_notes(score: Score) -> Iterator[str]:
+    if score.value is None:
+        yield "it is no number"
+    if score.is_cut:
+        yield f"of {score.samples} of {score.samples_in_all} samples only: it compares with no other"
+
+
 # In a few words.
 
 
@@ -219,6 +281,7 @@ def headlines(results: Results, tables: Iterable[Table]) -> list[str]:
         _headline_of_runs(results),
         *_headline_of_losses(by_name["runs"]),
         *_headline_of_cooldowns(by_name["cooldowns"]),
+        *_headline_of_scores(by_name["scores"]),
         *results.problems,
     ]
 
@@ -249,6 +312,14 @@ def _headline_of_cooldowns(table: Table) -> Iterator[str]:
         )
     if left := len(table.rows) - len(differences):
         yield f"{_some(left, 'cooldown')} cannot be judged so far; the notes say why."
+
+
+def _headline_of_scores(table: Table) -> Iterator[str]:
+    rows = [row for row in table.rows if row.get("score") is not None]
+    if rows:
+        tasks = {row["task"] for row in rows}
+        checkpoints = {(row["job"], row["iteration"]) for row in rows}
+        yield f"{_some(len(tasks), 'task')} scored at {_some(len(checkpoints), 'checkpoint')}; see the scores."
 
 
 def _some(number: int, what: str) -> str:

@@ -2,7 +2,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from autoexp.conversion.job import Wishes, convert
 from autoexp.errors import AutoexpError, HookRefused
+from tests import majority
 from tests.conversion.megatron import Model, save_torch
 
 TEXT = bytes(range(256)) * 8
@@ -252,6 +253,148 @@ def test_a_vocabulary_that_is_not_of_bytes_needs_a_tokenizer(
 
     with pytest.raises(HookRefused, match="no tokenizer"):
         hook.evaluate(tmp_path / "words")
+
+
+# Tasks, scored by the harness.
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with tasks."""
+    folder = tmp_path_factory.mktemp("home")
+    majority.save_tasks(folder / "tasks")
+    with majority.offline(folder):
+        yield folder
+
+
+@pytest.fixture
+def scored(home: Path, tmp_path: Path) -> list[str]:
+    """The flags of a job that has tasks scored; an earlier one has left a result."""
+    model = majority.save_model(tmp_path / "model")
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "results.json").write_text('{"loss": 2.0}')
+    flags = {"--model": model, "--output": tmp_path / "eval", "--task-folder": home / "tasks"}
+    return [str(word) for flag in flags.items() for word in flag]
+
+
+def test_a_part_of_each_task_is_scored_and_says_that_it_compares_with_no_other(
+    hook: ModuleType, scored: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--tasks", "most,half", "--limit", "3", "--dtype", "bfloat16", "--checkpoint", "checkpoints/iter_0000006"]
+
+    assert hook.main([*scored, *flags]) == 0
+
+    results = json.loads((tmp_path / "eval" / "results.json").read_text())
+    expected = {task: sum(majority.hits(task, few_shot=0, limit=3)) / 3 for task in ("most", "half")}
+    assert {score["task"]: score["value"] for score in results["scores"]} == pytest.approx(expected)
+    assert [(score["samples"], score["samples_in_all"], score["few_shot"]) for score in results["scores"]] == [
+        (3, 4, 0),
+        (3, 4, 0),
+    ]
+    assert (results["limit"], "compare with no others" in results["note"]) == (3, True)
+    assert (results["iteration"], results["model"]) == (6, str(tmp_path / "model"))
+    (raw,) = (tmp_path / "eval" / "lm_eval").iterdir()
+    assert json.loads(raw.read_text())["config"]["model_dtype"] == "torch.bfloat16"
+    printed = capsys.readouterr()
+    assert json.loads(printed.out.splitlines()[-1]) == results
+    assert "Saving results" in printed.err
+
+
+def failed(hook: ModuleType, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Run it, see that it fails and leaves no result, and return its last three lines."""
+    assert hook.main(flags) == 1
+    assert not (tmp_path / "eval" / "results.json").exists()
+    return capsys.readouterr().err.splitlines()[-3:]
+
+
+def test_a_task_that_nobody_knows_is_a_failure_that_names_it(
+    hook: ModuleType, scored: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    what, why, fix = failed(hook, [*scored, "--tasks", "most", "nosuch"], tmp_path, capsys)
+
+    assert what == "evaluate: lm_eval ended with 1"
+    assert why == "  why: ValueError: Tasks not found: nosuch"
+    assert fix.startswith("  fix: ")
+
+
+def spoil(name: str, value: float) -> Callable[[Path], None]:
+    def edit(model: Path) -> None:
+        change(model, lambda weights: weights[name].fill_(value))
+
+    return edit
+
+
+def without_vocabulary(model: Path) -> None:
+    """Leave a tokenizer that transformers makes from nothing: every text has no tokens."""
+    (model / "tokenizer.json").unlink()
+    (model / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
+
+
+def without_tokenizer(model: Path) -> None:
+    for path in model.glob("tokenizer*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        pytest.param(spoil("model.norm.weight", math.nan), "gives no numbers", id="a weight that is no number"),
+        pytest.param(spoil("model.norm.weight", 3e38), "gives no numbers", id="finite weights that overflow"),
+        pytest.param(
+            lambda model: change(model, lambda w: w.pop("model.norm.weight")), "is not the model", id="a weight missing"
+        ),
+        pytest.param(without_tokenizer, "has no tokenizer", id="no tokenizer"),
+        pytest.param(without_vocabulary, "has no tokenizer", id="an empty tokenizer"),
+        pytest.param(
+            lambda model: (model / "tokenizer.json").write_text("{"), "has no tokenizer", id="a torn tokenizer"
+        ),
+        pytest.param(lambda model: (model / "config.json").unlink(), "holds no model", id="no model"),
+    ],
+)
+def test_a_model_that_tells_nothing_is_not_scored(
+    hook: ModuleType,
+    scored: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    edit: Callable[[Path], object],
+    what: str,
+) -> None:
+    edit(tmp_path / "model")
+
+    lines = failed(hook, [*scored, "--tasks", "most"], tmp_path, capsys)
+
+    assert what in lines[0]
+    assert not (tmp_path / "eval" / "lm_eval").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--limit", "3"],
+        ["--few_shot", "0"],
+        ["--task_folder", "tasks"],
+        ["--dtype", "bfloat16"],
+        ["--tasks", "most", "--windows", "3"],
+        ["--tasks", "most", "--seq_length", "3"],
+        ["--tasks", "most", "--text", "text"],
+    ],
+)
+def test_what_would_have_no_effect_is_refused(
+    hook: ModuleType, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hook.main(["--model", str(tmp_path), "--output", str(tmp_path / "eval"), *flags]) == 1
+
+    assert "would have no effect" in capsys.readouterr().err
+
+
+def test_what_a_recipe_says_reaches_it(hook: ModuleType, planner: Callable[..., Any]) -> None:
+    stage = "evaluate: {hook: evaluate, with: {model: m, tasks: [most, 'half,all'], few_shot: 2, task_folder: t}}"
+    (job,) = planner(f"study: s\nstages:\n  {stage}\n").plan().jobs
+
+    args = hook._parser().parse_args(list(job.argv[2:]))
+
+    assert (hook.asked(args).tasks, args.few_shot, args.task_folder) == (("most", "half", "all"), 2, Path("t"))
 
 
 def test_importing_it_or_a_hook_that_the_watcher_loads_imports_nothing_heavy(environment: dict[str, str]) -> None:

@@ -80,6 +80,7 @@ class Maker:
         *,
         stage: str = "evaluate",
         values: Mapping[str, Any] | None = None,
+        argv: tuple[str, ...] = (),
     ) -> Path:
         """Add the chain of a conversion and an evaluation; results may be a loss, JSON, bytes, or None for none."""
         at = f"@{iteration:07d}" if iteration is not None else ""
@@ -95,6 +96,7 @@ class Maker:
             iteration=iteration,
             backend="command",
             output="eval",
+            argv=argv,
             values={**self._planned[job].values, **(values or {})},
         )
         self._appeared += [convert, spec]
@@ -170,4 +172,6 @@ def made_ladder(maker: Maker) -> Study:
     for iteration in (200, 400, 600, 800, 1000):
         maker.evaluate("pretrain-lr0.01", iteration, falling(iteration)[iteration] + 0.05)
     maker.evaluate("cooldown-lr0.01-tokens400k", 800, 1.85)
+    score = {"task": "piqa", "metric": "acc", "value": 0.7512345, "stderr": 0.125, "few_shot": 5, "samples": 12}
+    maker.evaluate("pretrain-lr0.01", 1000, {"scores": [score]}, stage="benchmark")
     return maker.study()

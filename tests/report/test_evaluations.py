@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoexp.report.evaluations import Evaluation
+from autoexp.report.evaluations import Evaluation, Score
 from autoexp.report.results import read
 
 
@@ -90,21 +90,69 @@ def test_evaluations_of_jobs_that_the_plan_has_no_more_are_counted(maker: Any) -
     assert read(maker.study()).problems == ("1 evaluations belong to no training job of the study",)
 
 
+def score(task: str = "piqa", **fields: Any) -> dict[str, Any]:
+    return {"task": task, "metric": "acc", "value": 0.75, "stderr": 0.125, "few_shot": 0, "samples": 12, **fields}
+
+
+def test_scores_are_no_loss_and_lack_none(maker: Any) -> None:
+    maker.evaluate(maker.train("pretrain"), 200, {"scores": [score(), score("half", value=1, stderr=None)]})
+    evaluation = only(maker)
+    assert (evaluation.of_tasks, evaluation.loss, evaluation.problem) == (True, None, "")
+    assert evaluation.scores == (
+        Score(task="piqa", metric="acc", value=0.75, stderr=0.125, few_shot=0, samples=12),
+        Score(task="half", metric="acc", value=1.0, few_shot=0, samples=12),
+    )
+    assert read(maker.study()).measures == ()
+
+
+def test_a_loss_beside_scores_counts_too(maker: Any) -> None:
+    maker.evaluate(maker.train("pretrain"), 200, {"loss": 2.0, "scores": [score()]})
+    evaluation = only(maker)
+    assert (evaluation.of_tasks, evaluation.loss, len(evaluation.scores)) == (False, 2.0, 1)
+    assert read(maker.study()).measures == ("evaluate",)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None, "0.5", True])
+def test_a_score_that_is_no_number_is_none(maker: Any, value: object) -> None:
+    maker.evaluate(maker.train("pretrain"), 200, {"scores": [score(value=value)]})
+    assert [found.value for found in only(maker).scores] == [None]
+
+
+def test_scores_that_are_not_there_yet_are_no_kind_of_loss(maker: Any) -> None:
+    argv = ("python", "evaluate.py", "--tasks", "piqa")
+    maker.evaluate(maker.train("pretrain"), 200, None, stage="benchmark", argv=argv)
+    maker.evaluate("pretrain", 400, b"{}", stage="benchmark", argv=argv)
+    maker.evaluate("pretrain", 200, 2.0)
+    (run,) = read(maker.study()).runs
+    said = {(each.measure, each.iteration): each.problem for each in run.evaluations}
+    assert said == {
+        ("benchmark", 200): "there is no eval/results.json",
+        ("benchmark", 400): "eval/results.json is of no use: it has no scores",
+        ("evaluate", 200): "",
+    }
+    assert read(maker.study()).measures == ("evaluate",)
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
 )
 RESULTS = VALUES | st.fixed_dictionaries(
-    {}, optional=dict.fromkeys(("loss", "perplexity", "iteration", "text"), VALUES)
+    {},
+    optional={
+        **dict.fromkeys(("loss", "perplexity", "iteration", "text"), VALUES),
+        "scores": VALUES | st.lists(st.fixed_dictionaries(dict.fromkeys(score(), VALUES)), max_size=2),
+    },
 )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(results=RESULTS)
-def test_whatever_json_stands_there_a_loss_is_finite_or_has_a_reason(maker: Any, results: Any) -> None:
+def test_whatever_json_stands_there_a_number_is_finite_or_has_a_reason(maker: Any, results: Any) -> None:
     maker._planned.clear()
     maker._appeared.clear()
     maker.evaluate(maker.train("pretrain"), 200, json.dumps(results).encode())
     evaluation = only(maker)
-    assert (evaluation.loss is None) == bool(evaluation.problem)
+    assert (evaluation.loss is None and not evaluation.of_tasks) == bool(evaluation.problem)
     assert evaluation.loss is None or math.isfinite(evaluation.loss)
+    assert all(found.value is None or math.isfinite(found.value) for found in evaluation.scores)

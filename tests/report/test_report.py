@@ -13,7 +13,7 @@ from autoexp import report
 from autoexp.errors import AutoexpError
 from autoexp.studies import Study
 
-TABLES = ["runs", "checkpoints", "cooldowns"]
+TABLES = ["runs", "checkpoints", "cooldowns", "scores"]
 PLOTS = {"loss.png", "loss.svg", "throughput.png", "throughput.svg"}
 TEXTS = {"report.html", "report.json", *(f"{table}.{kind}" for table in TABLES for kind in ("md", "csv"))}
 
@@ -44,7 +44,10 @@ def test_the_report_is_all_its_files_and_nothing_else(shared_ladder: Any, page: 
 
 def test_the_page_has_the_plots_the_tables_and_where_they_come_from(shared_ladder: Any, page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    titles = ("Loss against training tokens", "Cooldowns", "Training runs", "Speed", "Evaluated checkpoints")
+    titles = (
+        *("Loss against training tokens", "Cooldowns", "Training runs", "Speed"),
+        *("Evaluated checkpoints", "Scores of tasks"),
+    )
     places = [text.index(f"<h2>{title}</h2>") for title in titles]
     assert places == sorted(places)
     assert text.count("<svg ") == 4
@@ -59,7 +62,7 @@ def test_json_has_all_tables_and_only_numbers_that_json_knows(page: Path) -> Non
     told = json.loads((page.parent / "report.json").read_text(), parse_constant=refuse)
     assert (told["v"], told["study"], told["machine"]) == (1, "ladder", "local")
     assert told["provenance"]["revision"] == "c0ffee"
-    assert [len(told[name]) for name in TABLES] == [3, 6, 2]
+    assert [len(told[name]) for name in TABLES] == [3, 6, 2, 1]
 
 
 def test_csv_and_json_tell_the_same(page: Path) -> None:
@@ -69,7 +72,7 @@ def test_csv_and_json_tell_the_same(page: Path) -> None:
         with (folder / f"{name}.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert [row["job"] for row in rows] == [row["job"] for row in told[name]]
-    assert rows[0]["difference"] == str(told["cooldowns"][0]["difference"])
+    assert (rows[0]["score"], rows[0]["stderr"]) == (str(told["scores"][0]["score"]), "0.125")
 
 
 def test_without_matplotlib_there_are_tables_and_the_way_to_plots(ladder: Any, without_matplotlib: None) -> None:

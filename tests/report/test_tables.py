@@ -1,10 +1,11 @@
+import math
 from typing import Any
 
 import pytest
 
 from autoexp.report import tables
 from autoexp.report.results import read
-from autoexp.report.spelling import as_csv, as_json
+from autoexp.report.spelling import as_csv, as_json, as_markdown
 
 
 def rows(study: Any, name: str) -> list[dict[str, Any]]:
@@ -130,9 +131,39 @@ def test_of_several_measures_the_first_compares_runs_and_all_stand_in_the_checkp
     study = maker.study()
     assert row(study, "runs", "pretrain")["held_out_loss"] == 2.0
     assert [told["measure"] for told in rows(study, "checkpoints")] == ["evaluate, text wiki", "evaluate, text code"]
-    runs, checkpoints, _ = tables.make(read(study))
+    runs, checkpoints, *_ = tables.make(read(study))
     assert "the held-out loss is that of evaluate, text wiki" in runs.caption
     assert "evaluation" in [column.title for column in checkpoints.shown]
+
+
+def test_a_score_is_a_row_with_its_error_and_what_it_is_of(ladder: Any) -> None:
+    (told,) = rows(ladder, "scores")
+    assert (told["job"], told["iteration"], told["tokens"]) == ("pretrain-lr0.01", 1000, 1000 * 4 * 128)
+    assert (told["task"], told["metric"], told["score"], told["stderr"]) == ("piqa", "acc", 0.7512345, 0.125)
+    assert (told["few_shot"], told["samples"], told["notes"]) == (5, 12, [])
+    assert told["evaluation_job"] == "benchmark-convert-pretrain-lr0.01@0001000"
+    assert "| 0.7512 | 0.1250 | 5 | 12 |  |" in as_markdown(tables.scores(read(ladder)))
+
+
+def test_a_checkpoint_whose_tasks_were_scored_has_no_row_for_a_loss(ladder: Any) -> None:
+    assert {row["measure"] for row in rows(ladder, "checkpoints")} == {"evaluate"}
+
+
+def test_scores_of_some_samples_and_scores_that_are_none_say_so(maker: Any) -> None:
+    common = {"task": "piqa", "metric": "acc"}
+    cut, none = {**common, "value": 0.5, "samples": 8, "samples_in_all": 100}, {**common, "value": math.nan}
+    maker.evaluate(maker.train("pretrain"), 200, {"scores": [cut, none]})
+    assert [row["notes"] for row in rows(maker.study(), "scores")] == [
+        ["of 8 of 100 samples only: it compares with no other"],
+        ["it is no number"],
+    ]
+
+
+def test_an_evaluation_of_tasks_that_failed_is_a_row_with_its_reason(maker: Any) -> None:
+    maker.evaluate(maker.train("pretrain"), 200, None, argv=("evaluate.py", "--tasks", "piqa"))
+    (told,) = rows(maker.study(), "scores")
+    assert (told["task"], told["score"], told["notes"]) == (None, None, ["there is no eval/results.json"])
+    assert not any("task" in line for line in headlines(maker.study()))
 
 
 def test_headlines_say_what_it_comes_to(ladder: Any) -> None:
@@ -142,6 +173,7 @@ def test_headlines_say_what_it_comes_to(ladder: Any) -> None:
         f"Lowest held-out loss: 1.8500 nats per token, perplexity 6.36, by {best} after 410k tokens.",
         "1 of 1 judged cooldown ended below the loss of the branch point: -0.2661 nats per token on average.",
         "1 cooldown cannot be judged so far; the notes say why.",
+        "1 task scored at 1 checkpoint; see the scores.",
     ]
 
 

@@ -23,9 +23,9 @@ from autoexp.world import checkpoint_name, job_dir
 _SCRIPT = Template("""\
 #!/usr/bin/env bash
 $directives# $job of study $study, written by autoexp; every value stands in job.yaml. By hand: bash run.sh
-[[ -n $${AUTOEXP_ROOT:-} ]] || AUTOEXP_ROOT=$root
-[[ -n $${AUTOEXP_DIR:-} ]] || AUTOEXP_DIR=$dir
-export AUTOEXP_ROOT AUTOEXP_DIR AUTOEXP_STUDY=$study AUTOEXP_JOB=$job AUTOEXP_ATTEMPT="$${AUTOEXP_ATTEMPT:-0}"
+[[ -n $${AUTOEXP_ROOT:-} ]] || export AUTOEXP_ROOT=$root
+[[ -n $${AUTOEXP_DIR:-} ]] || export AUTOEXP_DIR=$dir
+export AUTOEXP_STUDY=$study AUTOEXP_JOB=$job AUTOEXP_ATTEMPT="$${AUTOEXP_ATTEMPT:-0}"
 cd -- "$$AUTOEXP_DIR" || exit 1
 setup() {
   $setup
@@ -41,7 +41,7 @@ if ! { printf '%s\\n' "$$me" > "$$attempt/run.$$AUTOEXP_TOKEN"; } 2>/dev/null; t
   [[ ! -e $$attempt/exit.json ]] || exit 0  # it said how it ended: that is final, whoever queues it again
 fi
 set +o noclobber
-read -r stat < /proc/$$$$/stat; stat=($${stat##*) }); read -r boot < /proc/sys/kernel/random/boot_id
+read -r line < /proc/$$$$/stat; read -r -a stat <<< "$${line##*) }"; read -r boot < /proc/sys/kernel/random/boot_id
 read -r host < /proc/sys/kernel/hostname
 now=$${EPOCHREALTIME/,/.}  # some locales write a comma
 printf '{"v":1,"token":"%s","id":"%s","pid":%d,"start_time":%d,"boot_id":"%s","pid_namespace":"%s",' \\
@@ -55,7 +55,7 @@ finish() {
   local said
   printf -v said '{"v":1,"token":"%s","code":%d,"signal":%s,"asked":"%s","at":%s}' \\
     "$$AUTOEXP_TOKEN" "$$code" "$$((code > 128 ? code - 128 : 0))" "$$asked" "$${EPOCHREALTIME/,/.}"
-  for try in {1..300}; do  # a full disk may get room, and whoever ends what the program left behind may hit our mv
+  for _ in {1..300}; do  # a full disk may get room, and whoever ends what the program left behind may hit our mv
     printf '%s\\n' "$$said" > "$$attempt/exit.json.tmp" &&
       mv -f -- "$$attempt/exit.json.tmp" "$$attempt/exit.json" && break
     [[ -d $$attempt ]] || break
@@ -69,7 +69,8 @@ pass_on() {
   [[ -z $${child:-} ]] || $kill
 }
 asked=
-for name in TERM INT HUP USR1 USR2; do trap "pass_on $$name" "$$name"; done
+trap 'pass_on TERM' TERM; trap 'pass_on INT' INT; trap 'pass_on HUP' HUP; trap 'pass_on USR1' USR1
+trap 'pass_on USR2' USR2
 trap 'finish $$?' EXIT
 setup
 await() {

@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import gmtime, strftime
 
 from autoexp import hosts, slurmtext
@@ -58,7 +59,7 @@ class Slurm:
 
     def submit(self, order: Order, at: float) -> Submitted | SubmitRefused | SubmitLost:
         """Give run.sh to sbatch."""
-        log = order.attempt_dir.relative_to(order.job_dir) / "output.log"
+        log = _plain(order.attempt_dir.relative_to(order.job_dir) / "output.log", order.job_dir)
         options = (f"--job-name={order.token}", f"--output={log}", "--open-mode=append", "--export=ALL")
         excluded = (f"--exclude={','.join(order.excluded)}",) if order.excluded else ()
         command = ("sbatch", "--parsable", *options, *excluded, "run.sh")
@@ -173,6 +174,11 @@ def open_executor(machine: Machine) -> Scheduled:
 
 def _text(printed: bytes | None) -> str:
     return (printed or b"").decode(errors="replace")
+
+
+def _plain(path: Path, folder: Path) -> str:
+    r"""Keep Slurm from replacing %j and the like in the folder of a path; a backslash anywhere tells it not to."""
+    return f"{path.parent}/\\{path.name}" if "%" in str(folder) else str(path)
 
 
 def _history_command(vanished: Sequence[Question]) -> tuple[str, ...]:

@@ -117,6 +117,20 @@ def record_ending(job: Job, event: Ended) -> Iterator[Effect]:
         yield {"reason": f"it got no further, and was stopped: {event.reason}"}
 
 
+AVOIDED_S = 86400.0
+"""How long a node is avoided that an ending was blamed on."""
+MOST_AT_ONCE = 4
+"""Where more nodes than these are blamed at once, the blame is to be doubted."""
+
+
+def avoid_suspects(job: Job, event: Ended) -> Iterator[Effect]:
+    """Keep away from nodes that the gate found slow, or that the recipe wants to leave after such an ending."""
+    blamed = remedy(job, event) is Remedy.EXCLUDE_NODE or event.ending is EndingClass.NETWORK
+    if blamed and 0 < len(event.suspects) <= MOST_AT_ONCE:
+        known = {node: until for node, until in job.avoided.items() if until > event.at}
+        yield {"avoided": {**known, **dict.fromkeys(event.suspects, event.at + AVOIDED_S)}}
+
+
 def settle(job: Job, event: Event) -> Iterator[Effect]:
     """What was asked is done, and is the reason for the job's state."""
     if job.pending is not None:

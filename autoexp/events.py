@@ -221,6 +221,8 @@ class Ended(Event):
     reason: str
     code: int | None = None
     signal: int | None = None
+    suspects: tuple[str, ...] = ()
+    """Nodes that it is to be blamed on."""
 
 
 EVENTS: Mapping[str, type[Event]] = {

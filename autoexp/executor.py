@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autoexp import executors, hooks, study_files
+from autoexp import clock, executors, hooks, study_files
 from autoexp.actions import Action, AppearJob, StopJob, SubmitJob, WithdrawJob
 from autoexp.errors import AutoexpError, HookRefused
 from autoexp.events import Appeared, Ended, Event, SubmitRefused
@@ -66,6 +66,7 @@ def order_of(job: Job, ledger: Ledger) -> Order:
         resources=job.spec.resources,
         environment=names,
         scheduler_id=job.scheduler_id,
+        excluded=ledger.avoided(clock.now()),
     )
 
 

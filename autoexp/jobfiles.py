@@ -46,7 +46,8 @@ read -r host < /proc/sys/kernel/hostname
 now=$${EPOCHREALTIME/,/.}  # some locales write a comma
 printf '{"v":1,"token":"%s","id":"%s","pid":%d,"start_time":%d,"boot_id":"%s","pid_namespace":"%s",' \\
   "$$AUTOEXP_TOKEN" "$$me" $$$$ "$${stat[19]}" "$$boot" "$$(readlink /proc/$$$$/ns/pid)" > "$$attempt/started.json.tmp"
-printf '"host":"%s","gpus":"%s","at":%s}\\n' "$$host" "$${CUDA_VISIBLE_DEVICES:-}" "$$now" \\
+printf '"host":"%s","nodes":"%s","gpus":"%s","at":%s}\\n' \\
+  "$$host" "$${SLURM_JOB_NODELIST:-}" "$${CUDA_VISIBLE_DEVICES:-}" "$$now" \\
   >> "$$attempt/started.json.tmp" && mv -f -- "$$attempt/started.json.tmp" "$$attempt/started.json"
 
 finish() {

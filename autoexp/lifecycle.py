@@ -206,8 +206,8 @@ TABLE: tuple[Row, ...] = (
     Row("ended", (P,), H, (pends(Verb.HOLD, Verb.SAVE),), (do.record_ending, do.settle)),
     Row("ended", ATTEMPTED, H, (remedy_is(Remedy.HOLD),), (do.record_ending,)),
     Row("ended", ATTEMPTED, CUT, (remedy_is(Remedy.CANCEL),), (do.record_ending,)),
-    Row("ended", ATTEMPTED, B, (may_retry,), (do.back_off, do.record_ending)),
-    Row("ended", ATTEMPTED, BAD, (), (do.record_ending,)),
+    Row("ended", ATTEMPTED, B, (may_retry,), (do.back_off, do.avoid_suspects, do.record_ending)),
+    Row("ended", ATTEMPTED, BAD, (), (do.avoid_suspects, do.record_ending)),
     # What people ask by dropping a marker. A verb without a row for a state is refused there.
     _ask(Verb.HOLD, IDLE, H),
     _ask(Verb.HOLD, (S, *LIVE, P), None, do.pend),

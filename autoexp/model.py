@@ -303,6 +303,8 @@ class Job:
     """What was asked and waits for the attempt to end."""
     hung: bool = False
     """It was stopped because it stalled."""
+    avoided: Mapping[str, float] = field(default_factory=dict)
+    """Nodes that its endings were blamed on, and until when nothing of its study is to run there."""
     astray: str = ""
     """It was stopped because it did not continue from where it was to, as this says."""
     spent: int = 0

@@ -52,6 +52,7 @@ def look(
         attempt=job.attempt,
         scheduler_id=claim(folder, job.token),
         host=begun.get("host"),
+        nodes=str(begun.get("nodes") or ""),
         gate=read_json(folder / "gate.json"),
         exit=ended,
         alive=alive,

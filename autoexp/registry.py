@@ -27,6 +27,10 @@ class Key(NamedTuple):
     job: str
 
 
+MOST_AVOIDED = 8
+"""However many nodes are blamed: a program that is broken everywhere must not exclude a whole cluster."""
+
+
 @dataclass(slots=True)
 class Ledger:
     """One study and its jobs."""
@@ -48,6 +52,8 @@ class Ledger:
     """The jobs that appeared, as they were written down, by parent."""
     _templates: dict[str, list[Template]] = field(default_factory=lambda: defaultdict(list))
     """What stands for each job or template."""
+    _avoided: dict[str, float] = field(default_factory=dict)
+    """Nodes that endings were blamed on, and until when they are avoided."""
     _planner: "Planner | None" = None
     root: str = field(init=False)
     """The experiments folder."""
@@ -80,6 +86,12 @@ class Ledger:
         self.jobs[job.id] = job
         if known is None:
             self._index(job.spec)
+        self._avoided.update(job.avoided)
+
+    def avoided(self, now: float) -> tuple[str, ...]:
+        """List the nodes that nothing of this study is to run on; of many, the ones that were blamed last."""
+        self._avoided = {node: until for node, until in self._avoided.items() if until > now}
+        return tuple(sorted(sorted(self._avoided, key=self._avoided.__getitem__)[-MOST_AVOIDED:]))
 
     def replay(self, course: Course) -> None:
         """Take over what the journal says of this study.

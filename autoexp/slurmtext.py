@@ -7,9 +7,10 @@ nothing.
 import re
 from calendar import timegm
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from time import strptime
 
+from autoexp import nodelists
 from autoexp.endings import BEFORE_THE_LIMIT, Said
 from autoexp.model import EndingClass, Machine, Resources
 from autoexp.submissions import Entry
@@ -34,9 +35,6 @@ _OVER: Mapping[str, EndingClass | None] = {
     "RECONFIG_FAIL": EndingClass.LAUNCH,
     "REVOKED": EndingClass.UNKNOWN,
 }
-_NO_NODES = ("", "(null)", "None assigned", "None")
-_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_GROUP = re.compile(r"([^,\[]*)(?:\[([^\]]*)\])?([^,]*)(?:,|$)")
 
 
 def queue(text: str) -> dict[str, list[Entry]]:
@@ -70,7 +68,7 @@ def _entry(number: str, state: str, submitted_at: float, nodes: str, why: str) -
     word = state.split(" ", maxsplit=1)[0].rstrip("+")
     ending = _OVER.get(word)
     words = f"Slurm says {state}{f' ({why})' if why else ''}"
-    said = Said(ending=ending, words=words, hosts=tuple(hosts(nodes)))
+    said = Said(ending=ending, words=words, hosts=tuple(nodelists.spelled_out(nodes)))
     return Entry(id=number, submitted_at=submitted_at, live=word not in _OVER, said=said)
 
 
@@ -85,25 +83,6 @@ def seconds(text: str) -> float | None:
         return float(timegm(strptime(text, "%Y-%m-%dT%H:%M:%S")))
     except ValueError:
         return None
-
-
-def hosts(text: str) -> Iterator[str]:
-    """List the hosts of a node list such as `jwb[0034-0035,0041],login1`; none where there are none."""
-    if text in _NO_NODES:
-        return
-    for head, ranges, tail in (found.groups() for found in _GROUP.finditer(text) if found[0]):
-        for number in _numbers(ranges) if ranges else [""]:
-            name = f"{head}{number}{tail}"
-            if _NODE.fullmatch(name):
-                yield name
-
-
-def _numbers(ranges: str) -> Iterator[str]:
-    for part in ranges.split(","):
-        first, _, last = part.partition("-")
-        if first.isdecimal() and (last.isdecimal() or not last):
-            for number in range(int(first), int(last or first) + 1):
-                yield f"{number:0{len(first)}d}"
 
 
 # The batch script

@@ -1,5 +1,6 @@
 """What stands on disk for a job's open attempt, and what its difference from the last look means. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from autoexp.events import (
 )
 from autoexp.logs import OF_THE_SCHEDULER, LogFacts, Seen
 from autoexp.model import JSON, EndingClass, JobSpec
+from autoexp.nodelists import spelled_out
 from autoexp.world import checkpoint_name
 
 
@@ -30,6 +32,8 @@ class Snapshot:
     scheduler_id: str | None = None
     """What the claim says; None while nothing has claimed the attempt."""
     host: str | None = None
+    nodes: str = ""
+    """The nodes it has, as the batch scheduler lists them."""
     gate: Mapping[str, JSON] | None = None
     exit: Exit | None = None
     alive: bool | None = None
@@ -111,10 +115,29 @@ def _ending(new: Snapshot, spec: JobSpec, visibility_s: float) -> Iterator[Event
             return
         ending, reason = classify(new.exit, _seen(new), spec, new.gate, new.said)
         code, signal = new.exit.code, new.exit.signal
-        yield Ended(at=new.at, attempt=new.attempt, ending=ending, reason=reason, code=code, signal=signal)
+        suspects = _suspects(new, ending)
+        yield Ended(
+            at=new.at, attempt=new.attempt, ending=ending, reason=reason, code=code, signal=signal, suspects=suspects
+        )
     elif new.gone_since is not None and new.at - new.gone_since >= visibility_s:
         ending, reason = _vanished(new)
-        yield Ended(at=new.at, attempt=new.attempt, ending=ending, reason=reason)
+        suspects = _suspects(new, ending)
+        yield Ended(at=new.at, attempt=new.attempt, ending=ending, reason=reason, suspects=suspects)
+
+
+_FAILED_NODE = re.compile(r"Node failure on (\S+)|ON (\S+) CANCELLED AT \S+ DUE TO NODE FAILURE")
+
+
+def _suspects(new: Snapshot, ending: EndingClass) -> tuple[str, ...]:
+    """Name the nodes that an ending is to be blamed on, if on any: never a guess among several."""
+    nodes = tuple(spelled_out(new.nodes)) or (new.said.hosts if new.said else ())
+    if ending is EndingClass.NETWORK and new.gate is not None and new.gate.get("code"):
+        said = new.gate.get("suspects")
+        return tuple(node for node in said if node in nodes) if isinstance(said, list) else ()
+    if ending is EndingClass.SUCCESS or len(nodes) == 1:
+        return () if ending is EndingClass.SUCCESS else nodes
+    named = _FAILED_NODE.search(new.log.symptom_line) if ending is EndingClass.NODE_FAIL else None
+    return tuple(node for node in nodes if named and node in named.groups())
 
 
 def awaits_word(new: Snapshot, spec: JobSpec) -> bool:

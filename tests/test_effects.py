@@ -1,3 +1,6 @@
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +82,40 @@ def test_children_are_those_of_the_job_itself_or_of_the_checkpoint() -> None:
     ]
     assert list(effects.children_of(job, 15)) == []
     assert list(effects.appear_for_checkpoint(job, CheckpointSaved(at=0.0, path="c", iteration=10))) == []
+
+
+# Nodes that endings are blamed on
+
+
+def blamed(*nodes: str, ending: EndingClass = EndingClass.NODE_FAIL, at: float = 100.0) -> Ended:
+    return Ended(at=at, attempt=1, ending=ending, reason="", suspects=nodes)
+
+
+def job_that(remedy: Remedy, **fields: Any) -> Job:
+    policy = RetryPolicy(when={EndingClass.NODE_FAIL: remedy})
+    return Job(spec=JobSpec(id="one", study="demo", stage="one", retry=policy), attempt=1, **fields)
+
+
+def test_a_node_is_avoided_for_a_day_where_the_recipe_says_so() -> None:
+    (change,) = effects.avoid_suspects(job_that(Remedy.EXCLUDE_NODE), blamed("n1"))
+
+    assert change == {"avoided": {"n1": 100.0 + 86400}}
+    assert list(effects.avoid_suspects(job_that(Remedy.RETRY), blamed("n1"))) == []
+
+
+def test_what_the_gate_found_slow_is_avoided_whatever_the_recipe_says() -> None:
+    assert list(effects.avoid_suspects(job_that(Remedy.RETRY), blamed("n1", ending=EndingClass.NETWORK)))
+
+
+@pytest.mark.parametrize("nodes", [(), ("n1", "n2", "n3", "n4", "n5")], ids=["none", "many"])
+def test_no_node_and_many_nodes_are_no_blame(nodes: tuple[str, ...]) -> None:
+    assert list(effects.avoid_suspects(job_that(Remedy.EXCLUDE_NODE), blamed(*nodes))) == []
+
+
+def test_what_was_blamed_long_ago_is_forgotten() -> None:
+    job = job_that(Remedy.EXCLUDE_NODE, avoided={"n8": 50.0, "n9": 150.0})
+
+    (change,) = effects.avoid_suspects(job, blamed("n1"))
+
+    assert isinstance(change, Mapping)
+    assert set(change["avoided"]) == {"n1", "n9"}

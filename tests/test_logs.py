@@ -64,6 +64,7 @@ def test_however_a_log_grows_its_lines_are_the_same(log: bytes, steps: list[int]
         ("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0", EndingClass.HOST_OOM),
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=7.0.", EndingClass.HOST_OOM),
         ("srun: error: n1: task 0: Out Of Memory", EndingClass.HOST_OOM),
+        ("slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-03-01T10:00:00 ***", EndingClass.CANCELLED),
         ("OSError: [Errno 12] Cannot allocate memory", EndingClass.HOST_OOM),
         ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried", EndingClass.HOST_OOM),
         (
@@ -99,7 +100,7 @@ def test_an_error_line_points_at_a_class_of_ending(line: str, kind: EndingClass)
         " iteration 100/3052 | lm loss: 6.5E+00 |",
         "NCCL INFO Bootstrap : Using eth0",
         "NCCL version 2.21.5+cuda12.4",
-        "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-03-01T10:00:00 ***",
+        "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-03-01T10:00:00 ***",
         "WARNING: memory usage 90 %",
         "Traceback (most recent call last):",
         "node7:1:1 [0] NCCL WARN Call to bind failed: Address already in use",

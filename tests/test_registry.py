@@ -277,3 +277,17 @@ def test_who_waits_for_a_job_is_asked_in_the_order_of_the_plan(
     ledger = make_ledger(one, *(Job(spec=make_spec(name, start=start)) for name in names))
 
     assert list(ledger.touched_by(one)) == names
+
+
+def test_nodes_are_avoided_for_as_long_as_they_are_blamed_and_never_too_many(
+    make_ledger: Callable[..., Ledger], make_spec: Specs
+) -> None:
+    spec = make_spec("a")
+    ledger = make_ledger(Job(spec=spec))
+    ledger.put(Job(spec=spec, avoided={"n1": 50.0, "n2": 150.0}))
+    ledger.put(Job(spec=spec, avoided={"n2": 150.0, "n3": 200.0}))
+
+    assert ledger.avoided(40.0) == ("n1", "n2", "n3")
+    assert ledger.avoided(100.0) == ("n2", "n3")
+    ledger.put(Job(spec=spec, avoided={f"m{number}": 1000.0 + number for number in range(20)}))
+    assert set(ledger.avoided(100.0)) == {f"m{number}" for number in range(12, 20)}

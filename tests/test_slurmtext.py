@@ -135,28 +135,7 @@ def test_no_text_at_all_is_more_than_left_out(one: str, other: str) -> None:
     for text in (one, other):
         slurmtext.queue(text)
         slurmtext.history(text)
-        list(slurmtext.hosts(text))
         slurmtext.submitted(text)
-
-
-# Hosts
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("n1", ["n1"]),
-        ("jwb[0034-0036,0041],login1", ["jwb0034", "jwb0035", "jwb0036", "jwb0041", "login1"]),
-        ("rack[1-2]node", ["rack1node", "rack2node"]),
-        ("n[09-11]", ["n09", "n10", "n11"]),
-        ("None assigned", []),
-        ("(null)", []),
-        ("", []),
-        ("a b; rm", []),
-    ],
-)
-def test_a_node_list_is_spelled_out_and_what_names_no_node_is_none(text: str, names: list[str]) -> None:
-    assert list(slurmtext.hosts(text)) == names
 
 
 # sbatch

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from autoexp.endings import Exit
+from autoexp.endings import Exit, Said
 from autoexp.events import (
     CheckpointSaved,
     Ended,
@@ -195,3 +195,79 @@ def test_what_went_astray_is_told_before_how_it_ended() -> None:
     over = replace(RUNS, log=LogFacts(lost="Invalid metadata file"), exit=Exit(code=0))
 
     assert [type(event) for event in between(None, over, COOLDOWN)] == [Started, WentAstray, Ended]
+
+
+# What a batch scheduler says
+
+BEGUN = later(QUEUED, 10.0, scheduler_id="7", nodes="n[1-2]")
+ASKED = Exit(code=143, signal=15, asked="TERM")
+
+
+def endings_of(snapshot: Snapshot, visibility_s: float = 60.0) -> list[tuple[str, tuple[str, ...]]]:
+    found = [event for event in between(BEGUN, snapshot, visibility_s=visibility_s) if isinstance(event, Ended)]
+    return [(str(event.ending), event.suspects) for event in found]
+
+
+def test_who_ended_a_program_by_a_signal_is_asked_for_a_while() -> None:
+    unknown = later(BEGUN, 5.0, exit=ASKED, exit_since=115.0, said=Said(words="Slurm says COMPLETING"))
+
+    assert endings_of(unknown) == []
+    assert endings_of(later(unknown, 61.0)) == [("cancelled", ())]
+    assert endings_of(later(unknown, 1.0, said=Said(ending=EndingClass.PREEMPTED))) == [("preempted", ())]
+
+
+def test_nobody_is_asked_where_there_is_no_scheduler_or_the_log_tells() -> None:
+    assert endings_of(later(BEGUN, 5.0, exit=ASKED, exit_since=115.0)) == [("cancelled", ())]
+    line = "*** JOB 7 ON n1 CANCELLED AT 2026-03-01T10:00:00 ***"
+    told = LogFacts(symptom=EndingClass.CANCELLED, symptom_line=line)
+    assert endings_of(later(BEGUN, 5.0, exit=ASKED, exit_since=115.0, said=Said(), log=told)) == [("cancelled", ())]
+
+
+def test_a_program_that_was_killed_for_want_of_memory_is_told_from_one_that_crashed() -> None:
+    killed = later(BEGUN, 5.0, exit=Exit(code=137, signal=9), exit_since=115.0, said=Said())
+
+    assert endings_of(killed) == []
+    assert endings_of(later(killed, 1.0, said=Said(ending=EndingClass.HOST_OOM))) == [("host_oom", ())]
+    assert endings_of(later(killed, 1.0, said=Said(ending=EndingClass.CRASHED))) == [("crashed", ())]
+
+
+def test_the_signal_ahead_of_the_time_limit_is_the_time_limit() -> None:
+    assert endings_of(later(BEGUN, 5.0, exit=Exit(code=0, asked="USR2"), said=Said())) == [("time_limit", ())]
+
+
+def test_an_attempt_that_left_no_exit_file_ended_as_the_scheduler_says() -> None:
+    gone = later(BEGUN, 5.0, alive=False, gone_since=50.0, said=Said(ending=EndingClass.TIME_LIMIT))
+
+    assert endings_of(gone) == [("time_limit", ())]
+
+
+@pytest.mark.parametrize(
+    ("fields", "suspects"),
+    [
+        ({"nodes": "n1", "said": Said(ending=EndingClass.NODE_FAIL)}, ("n1",)),
+        ({"nodes": "", "said": Said(ending=EndingClass.NODE_FAIL, hosts=("n3",))}, ("n3",)),
+        ({"said": Said(ending=EndingClass.NODE_FAIL)}, ()),
+        (
+            {"log": LogFacts(symptom=EndingClass.NODE_FAIL, symptom_line="srun: error: Node failure on n2")},
+            ("n2",),
+        ),
+        (
+            {"log": LogFacts(symptom=EndingClass.NODE_FAIL, symptom_line="srun: error: Node failure on n77")},
+            (),
+        ),
+        ({"nodes": "None assigned", "said": Said(ending=EndingClass.NODE_FAIL)}, ()),
+    ],
+    ids=["its only node", "as Slurm says", "one of two", "the log names it", "a stranger", "none"],
+)
+def test_an_ending_is_blamed_on_a_node_only_where_it_is_sure(fields: dict[str, Any], suspects: tuple[str, ...]) -> None:
+    gone = later(BEGUN, 5.0, alive=False, gone_since=50.0, **fields)
+
+    assert endings_of(gone) == [("node_fail", suspects)]
+
+
+def test_a_slow_network_is_blamed_on_the_nodes_that_the_gate_names() -> None:
+    gate = {"code": 46, "cause": "slow", "suspects": ["n2", "stranger"]}
+
+    assert endings_of(later(BEGUN, 5.0, exit=Exit(code=46), gate=gate)) == [("network", ("n2",))]
+    silent = {**gate, "suspects": []}
+    assert endings_of(later(BEGUN, 5.0, exit=Exit(code=46), gate=silent, nodes="n1")) == [("network", ())]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autoexp import answers, conditions, probe, targets
+from autoexp import answers, clock, conditions, probe, targets
 from autoexp.commands.events import line
 from autoexp.errors import AutoexpError
 from autoexp.jobfiles import DONE
@@ -78,6 +78,7 @@ def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
         "progress": progress_of(job, training),
         "unsettled": training.get("unsettled") or [],
         **_batch(folder, job),
+        **({"avoided": list(avoided)} if (avoided := ledger.avoided(clock.now())) else {}),
         "conditions": list(_conditions(seen, ledger, job, job.spec.start)),
         "moves": list(moves),
         "verbs": list(accepted(state)),
@@ -112,6 +113,8 @@ def _text(said: dict[str, Any]) -> Iterator[str]:
     yield from (f"  problem: {problem}" for problem in said["problems"])
     for iteration in said.get("iterations", ()):
         yield f"  iteration {iteration} is {'done' if iteration in said['done'] else 'not done'}"
+    if said.get("avoided"):
+        yield f"  nodes that its study avoids for now: {', '.join(said['avoided'])}"
     if said["unsettled"]:
         yield f"  checkpoints {said['unsettled']} are whole, but the tracker does not name them yet"
     if said["attempt"]:

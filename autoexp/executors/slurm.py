@@ -61,7 +61,8 @@ class Slurm:
         """Give run.sh to sbatch."""
         log = _plain(order.attempt_dir.relative_to(order.job_dir) / "output.log", order.job_dir)
         options = (f"--job-name={order.token}", f"--output={log}", "--open-mode=append", "--export=ALL")
-        excluded = (f"--exclude={','.join(order.excluded)}",) if order.excluded else ()
+        asked = order.resources.options.get("exclude") or self.machine.options.get("exclude")
+        excluded = (f"--exclude={','.join(filter(None, (asked, *order.excluded)))}",) if order.excluded else ()
         command = ("sbatch", "--parsable", *options, *excluded, "run.sh")
         printed = self._run(*command, folder=str(order.job_dir), variables=self._environment(order))
         words = slurmtext.complaint(printed.errors)

@@ -211,7 +211,7 @@ def test_a_job_killed_with_all_of_its_processes_leaves_what_slurm_says(ward: "Ro
 def test_a_job_over_the_limit_of_submissions_waits_without_using_an_attempt(ward: "Room", slurm: Cluster) -> None:
     slurm.run("sacctmgr", "--immediate", "modify", "account", "lab", "set", "maxsubmitjobs=1")
     try:
-        ward.plan(f"{SLEEPS}{SLEEPS.replace('one', 'two')}")
+        ward.plan(f"{SLEEPS}{SLEEPS.replace('one:', 'two:')}")
         ward.watch()
         ward.wait_until(lambda: "backoff" in ward.states().values(), "a refusal", LONG_S)
         first, second = sorted(ward.states(), key=lambda job: ward.states()[job], reverse=True)
@@ -359,3 +359,22 @@ def test_what_runs_on_slurm_says_so_in_its_files(ward: "Room", slurm: Cluster) -
     assert begun["id"] == number(ward)
     assert slurm.states()[begun["token"]] == "RUNNING"
     let_go(ward)
+
+
+def test_a_node_that_an_ending_is_blamed_on_is_avoided_by_the_whole_study(ward: "Room") -> None:
+    stages = (
+        "one: {command: 'test -e go || exit 3', retry: {backoff: 1s, max_attempts: 9, when: {crashed: exclude_node}}}\n"
+        "two: {start: {file_exists: {path: now}}, command: 'echo ran >> ran'}\n"
+    )
+    ward.plan(stages)
+    ward.watch()
+    ward.wait_until(lambda: ward.rows()["one"]["attempt"] == 3, "two crashes", LONG_S)
+    (ward.job_dir("one") / "go").touch()
+    (ward.job_dir("two") / "now").touch()
+    ward.wait_for({"one": "succeeded", "two": "succeeded"}, within_s=LONG_S)
+
+    ended = [r["evidence"] for r in ward.journal() if r["trigger"] == "ended" and r["job"] == "one"]
+    blamed = [node for evidence in ended[:-1] for node in evidence["suspects"]]
+    assert len(blamed) == len(set(blamed)) == len(ended) - 1, "never the same one again"
+    assert json.loads((ward.attempt_dir("two") / "started.json").read_text())["nodes"] not in blamed
+    assert "avoids" in ward.run("why", ward.job_dir("two")).stdout

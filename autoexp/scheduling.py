@@ -140,9 +140,11 @@ class Scheduled:
             if sending.again and not attempt.denied:
                 attempt.denied = True
                 why = f"it is refused now ({outcome.reason}), and may have been taken before"
-                return _lost(attempt.order, at, why)
+                return _lost(attempt, at, why)
             attempt.order.submission.unlink(missing_ok=True)
             self._attempts.pop(token, None)
+        if isinstance(outcome, SubmitLost):
+            attempt.doubt = outcome.reason
         event: Event = outcome
         return event
 
@@ -154,14 +156,14 @@ class Scheduled:
             attempt.quiet_since = None
             return Submitted(at=at, attempt=order.attempt, scheduler_id=attempt.first.id)
         if not self.scheduler.is_quiet(order.token):
-            return _lost(order, at, "its client is still at work")
+            return _lost(attempt, at, "its client is still at work")
         if attempt.quiet_since is None:
             attempt.quiet_since = at
         settled_at = attempt.quiet_since + self.scheduler.message_timeout_s
         if at < settled_at:
-            return _lost(order, at, "the scheduler may still be taking it")
+            return _lost(attempt, at, "the scheduler may still be taking it")
         if attempt.answer is None or attempt.answer.at < settled_at:
-            return _lost(order, at, "the scheduler does not say whether it has it")
+            return _lost(attempt, at, "the scheduler does not say whether it has it")
         return self._queue(attempt, at, again=True)
 
     def adopt(self, order: Order, *, began: bool) -> None:  # noqa: ARG002 - the claim says it better
@@ -308,5 +310,7 @@ class Scheduled:
                     self._attempts[token].asked = True
 
 
-def _lost(order: Order, at: float, why: str) -> SubmitLost:
-    return SubmitLost(at=at, attempt=order.attempt, reason=f"nobody knows what became of its submission: {why}")
+def _lost(attempt: Attempt, at: float, why: str) -> SubmitLost:
+    said = f" ({attempt.doubt})" if attempt.doubt else ""
+    reason = f"nobody knows what became of its submission{said}: {why}"
+    return SubmitLost(at=at, attempt=attempt.order.attempt, reason=reason)

@@ -135,7 +135,7 @@ _SILENCE = re.compile(
 _REFUSAL = re.compile(
     "Invalid|invalid|Requested|not permitted|not available|denied|violates|xceed|Unspecified error|nrecognized|specif"
     "|satisfied|too long|not configured|Unable to open|must |equire|not allowed|not supported|Unknown|No such|Duplicate"
-    "|AccountNotAllowed|Max[A-Z]|temporarily unable to accept|too many"
+    "|mutually exclusive|sbatch: fatal:|AccountNotAllowed|Max[A-Z]|temporarily unable to accept|too many"
 )
 _TEMPORARY = re.compile(
     r"(?:QOS|Assoc|MaxJob)\w*Submit\w*|temporarily unable to accept|[Jj]ob (?:count )?limit exceeded|[Tt]oo many jobs"

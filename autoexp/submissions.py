@@ -76,6 +76,8 @@ class Attempt:
     """Its grace was over, and it was ended for good."""
     denied: bool = False
     """It was sent again, because the scheduler said that it has no such job, and was refused then."""
+    doubt: str = ""
+    """What the client said that left its submission in doubt."""
     left_at: float | None = None
     """When it was over; what the scheduler still has of it is ended."""
     awaited: bool = False

@@ -13,6 +13,9 @@ It starts all_reduce_perf, or where that is not installed our own measurement wi
 with srun. Another launcher is given with the command, as one string:
 
     --command "mpirun -n 16 --hostfile hosts all_reduce_perf -b 1G -e 8G -f 2 -g 1 -n 20 -w 5"
+
+Where several nodes of a Slurm allocation are too slow together, parts of it are measured until it is known which nodes
+or links are to blame, as far as that can be known. Slow nodes are suspects; the watcher keeps the study away from them.
 """
 
 import argparse
@@ -26,13 +29,16 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
-from autoexp import fabrics, files, gates, nccl
+from autoexp import fabrics, files, gates, localisation, nccl
 from autoexp.model import Network
+from autoexp.nodelists import spelled_out
 
 PLANNED = "ranks hosts threshold"
 """What the planner fills in, unless the recipe does."""
@@ -41,9 +47,14 @@ TIMEOUT_S = 180.0
 """For each try; to be ended costs up to two GRACE_S more."""
 GRACE_S = 10.0
 """How long a program that was asked to end may take, so that a launcher can end its ranks on other hosts."""
+LOCATE_S = 900.0
+"""How long the search for slow nodes may take; what is not measured by then is unclear."""
 LEAST_RANKS = 2
 MAY_PASS = (nccl.Code.UNREADABLE, nccl.Code.SLOW, nccl.Code.TIMEOUT)
 """What a second try may find gone. Wrong data stays wrong, however often a sum is right after all."""
+
+BLAMES = (nccl.Code.SLOW, nccl.Code.WRONG_DATA)
+"""What is looked for in parts of an allocation."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verdict.code in MAY_PASS:
         print(f"nccl_gate: {verdict.cause}; once more", flush=True)
         verdict, tries = measure(command, args.timeout, asked), 2
+    if verdict.code in BLAMES and not args.command and args.hosts:
+        verdict = with_findings(verdict, locate(args.ranks or args.hosts, args.hosts, args.timeout, asked))
     record = {**verdict.as_json(), "tries": tries, "command": shlex.join(command)}
     print(json.dumps(record))
     if args.output and not _written(args.output, record):
@@ -99,20 +112,61 @@ def _written(output: Path, record: Mapping[str, object]) -> bool:
     return True
 
 
-def default_command(ranks: int, hosts: int) -> list[str]:
-    """Return the measurement: sizes as gradients have them, results checked, all GPUs."""
+def locate(ranks: int, hosts: int, timeout_s: float, asked: nccl.Asked) -> localisation.Findings:
+    """Measure parts of the Slurm allocation we run in, many at once, until it is known which are slow."""
+    nodes = sorted(spelled_out(os.environ.get("SLURM_JOB_NODELIST", "")))
+    each, end = -(-ranks // hosts), time.monotonic() + LOCATE_S
+    search = localisation.locate(nodes)
+    try:
+        wave = next(search)
+        while True:
+            with ThreadPoolExecutor(len(wave)) as pool:
+                measured = pool.map(lambda group: is_fast(group, each, timeout_s, asked, end), wave)
+                wave = search.send(dict(zip(wave, measured, strict=True)))
+    except StopIteration as found:
+        return cast("localisation.Findings", found.value)
+
+
+def is_fast(group: localisation.Group, each: int, timeout_s: float, asked: nccl.Asked, end: float) -> bool | None:
+    """Measure some nodes; None where that cannot be judged. One process alone has nobody to talk to."""
+    ranks = each * len(group)
+    if ranks < LEAST_RANKS:
+        return True
+    if time.monotonic() > end:
+        return None
+    command = default_command(ranks, len(group), group)
+    verdict = measure(command, timeout_s, replace(asked, ranks=ranks, hosts=len(group)), quiet=True)
+    print(f"nccl_gate: {' '.join(group)}: {verdict.busbw_gbps} GB/s, {verdict.cause}", flush=True)
+    return {nccl.Code.PASS: True, nccl.Code.SLOW: False, nccl.Code.WRONG_DATA: False}.get(verdict.code)
+
+
+def with_findings(verdict: nccl.Verdict, found: localisation.Findings) -> nccl.Verdict:
+    """Say in a verdict which nodes and links are slow; at most a quarter of them are suspects."""
+    most = max((len(found.good) + len(found.slow)) // 4, 1)
+    said = [f"{node} is slow" for node in found.slow]
+    said += [f"the link between {one} and {other} is slow" for one, other in found.links]
+    said += [f"something among {', '.join(group)} is slow" for group in found.unclear]
+    suspects = tuple(dict.fromkeys((*verdict.suspects, *found.excludable(most))))
+    return replace(verdict, cause="; ".join((verdict.cause, *said)), suspects=suspects)
+
+
+def default_command(ranks: int, hosts: int, nodes: Sequence[str] = ()) -> list[str]:
+    """Return the measurement: sizes as gradients have them, results checked, all GPUs; on `nodes` if that matters."""
     each = -(-ranks // hosts)
+    srun = ["srun", f"--nodes={hosts}", *([f"--nodelist={','.join(nodes)}"] if nodes else [])]
     if shutil.which(TOOL):
         sizes = ["-b", "1G", "-e", "8G", "-f", "2", "-c", "1", "-n", "20", "-w", "5"]
-        if hosts == 1:
+        if hosts == 1 and not nodes:
             return [TOOL, *sizes, "-g", str(ranks)]
-        return ["srun", f"--nodes={hosts}", f"--ntasks={ranks}", f"--ntasks-per-node={each}", TOOL, *sizes, "-g", "1"]
+        cores = int(os.environ.get("SLURM_CPUS_ON_NODE", each)) // each
+        shape = [f"--ntasks={ranks}", f"--ntasks-per-node={each}", f"--cpus-per-task={max(cores, 1)}"]
+        return [*srun, *shape, TOOL, *sizes, "-g", "1"]
     own = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={each}"]
     program = ["-m", "autoexp.trainers.allreduce"]
     if hosts == 1:
-        return [*own, "--standalone", *program]
-    meet = ["--rdzv-backend=c10d", f"--rdzv-endpoint={os.uname().nodename}:{_free_port()}"]
-    return ["srun", f"--nodes={hosts}", "--ntasks-per-node=1", *own, f"--nnodes={hosts}", *meet, *program]
+        return [*(srun if nodes else []), *own, "--standalone", *program]
+    meet = ["--rdzv-backend=c10d", f"--rdzv-endpoint={nodes[0] if nodes else os.uname().nodename}:{_free_port()}"]
+    return [*srun, "--ntasks-per-node=1", *own, f"--nnodes={hosts}", *meet, *program]
 
 
 def _free_port() -> int:
@@ -122,13 +176,14 @@ def _free_port() -> int:
     return port
 
 
-def measure(command: Sequence[str], timeout_s: float, asked: nccl.Asked) -> nccl.Verdict:
-    """Run the measurement and judge it; its output is passed on, for the log of the job."""
+def measure(command: Sequence[str], timeout_s: float, asked: nccl.Asked, *, quiet: bool = False) -> nccl.Verdict:
+    """Run the measurement and judge it; its output is passed on, for the log of the job, unless that is too much."""
     try:
         text, status, timed_out = _run(command, timeout_s)
     except OSError as error:
         return gates.unreadable(f"{command[0]} cannot be run: {error.strerror}", asked)
-    print(text, end="" if text.endswith("\n") else "\n", flush=True)
+    if not quiet:
+        print(text, end="" if text.endswith("\n") else "\n", flush=True)
     return gates.judge(text, Network(), replace(asked, status=status, timed_out=timed_out))
 
 

@@ -203,6 +203,7 @@ def test_some_refusals_pass_by_themselves(words: str) -> None:
         (f"sbatch: error: QOSMaxWallDurationPerJobLimit\n{FAILED}Job violates accounting/QOS policy", "walltime"),
         (f"sbatch: error: you must name a project\n{FAILED}Unspecified error", "autoexp mark"),
         ("sbatch: unrecognized option '--frobnicate=1'", "autoexp mark"),
+        ("sbatch: fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.", "autoexp mark"),
     ],
 )
 def test_others_never_pass_and_come_with_a_fix(words: str, fix: str) -> None:

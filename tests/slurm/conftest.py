@@ -38,7 +38,13 @@ def on(slurm: Cluster, room: "Room", monkeypatch: pytest.MonkeyPatch, **settings
     room.variables |= slurm.env
     for name, value in slurm.env.items():
         monkeypatch.setenv(name, value)
-    usual = {"executor": "slurm", "query_interval": "1s", "visibility": "5s", "options": "{mem: 100M}"}
+    usual = {
+        "executor": "slurm",
+        "query_interval": "1s",
+        "visibility": "5s",
+        "options": "{mem: 100M}",
+        "environment": "[PYTHONPATH]",
+    }
     room.machine(**{**usual, **settings})
     return room
 

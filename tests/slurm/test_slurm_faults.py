@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.slurm.cluster import Cluster, cluster
 from tests.slurm.conftest import Shim, on
 
@@ -378,3 +380,55 @@ def test_a_node_that_an_ending_is_blamed_on_is_avoided_by_the_whole_study(ward: 
     assert len(blamed) == len(set(blamed)) == len(ended) - 1, "never the same one again"
     assert json.loads((ward.attempt_dir("two") / "started.json").read_text())["nodes"] not in blamed
     assert "avoids" in ward.run("why", ward.job_dir("two")).stdout
+
+
+# The gate
+
+PERF = """\
+#!/bin/bash
+# Stands in for all_reduce_perf, for there are no GPUs here: as fast as the slowest node it runs on.
+[[ $SLURM_PROCID == 0 ]] || exit 0
+speed=200.00
+[[ ,$(scontrol show hostnames "$SLURM_STEP_NODELIST" | paste -sd,), != *,n2,* ]] || speed=20.00
+echo "# nThread 1 nGpus 1 minBytes 1073741824 maxBytes 1073741824 step: 2(factor) warmup iters: 5 iters: 20"
+echo "# Using devices"
+rank=0
+for node in $(scontrol show hostnames "$SLURM_STEP_NODELIST"); do
+  for _ in 1 2; do
+    echo "#  Rank  $rank Group  0 Pid   400$rank on $node device  0 [0x07] GPU"
+    rank=$((rank + 1))
+  done
+done
+times=$(awk -v bus="$speed" -v n="$rank" 'BEGIN { alg = bus * n / (2 * (n - 1))
+  printf "%.1f  %.2f  %.2f      0", 1073741824 / alg / 1000, alg, bus }')
+names="time   algbw   busbw #wrong"
+echo "#       size         count      type   redop    root     $names     $names"
+echo "  1073741824     268435456     float     sum      -1  $times  $times"
+echo "# Out of bounds values : 0 OK"
+echo "# Avg bus bandwidth    : $speed"
+"""
+
+
+def test_a_slow_node_is_found_by_the_gate_and_avoided_by_the_next_attempt(
+    ward: "Room", shim: Shim, slurm: Cluster
+) -> None:
+    perf = shim.folder / "all_reduce_perf"
+    perf.write_text(PERF)
+    perf.chmod(0o755)
+    shutil.copytree(REPOSITORY / "hooks", ward.home / "hooks", dirs_exist_ok=True)
+    ward.plan("""\
+        one:
+          gate: {nccl_gate: {threshold: 100}}
+          command: 'echo ran >> ran'
+          resources: {nodes: 3, processes_per_node: 2, cpus: 2, options: {mem: 200M}}
+          retry: {backoff: 1s}
+        """)
+    ward.watch()
+
+    ward.wait_for({"one": "succeeded"}, within_s=2 * LONG_S)
+
+    first, second = (json.loads((ward.attempt_dir("one", n) / "gate.json").read_text()) for n in (1, 2))
+    assert (first["code"], first["suspects"], second["code"]) == (46, ["n2"], 0)
+    assert "n2 is slow" in first["cause"]
+    assert (endings(ward), ran(ward)) == (["network", "success"], 1)
+    assert slurm.run("squeue", "--noheader", "--states=all", "--format=%N", "--sort=i").splitlines()[-1] == "n[1,3-4]"

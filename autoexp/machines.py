@@ -44,8 +44,8 @@ class Known:
         return read(self.path.stem, self.raw, self.places)
 
 
-def load(name: str) -> Machine:
-    """Read a machine file; `auto` is the one whose identify rule fits this host, else `local`.
+def find(name: str) -> Known:
+    """Find a machine file; `auto` is the one whose identify rule fits this host, else `local`.
 
     Raises:
         AutoexpError: there is no such machine.
@@ -53,7 +53,17 @@ def load(name: str) -> Machine:
     """
     if name == "auto":
         name = here(everything()) or "local"
-    return _know(folders.find("machines", name, ".yaml")).read()
+    return _know(folders.find("machines", name, ".yaml"))
+
+
+def load(name: str) -> Machine:
+    """Read a machine file, as `find` finds it.
+
+    Raises:
+        AutoexpError: there is no such machine.
+        RecipeError: its file cannot be read, or is wrong.
+    """
+    return find(name).read()
 
 
 def everything() -> dict[str, Known]:

@@ -29,7 +29,14 @@ def run(*command: str, script: str = "") -> Printed:
     environment = {"PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC", **passed}
     try:
         ran = subprocess.run(  # noqa: S603 - Slurm's own clients, no shell
-            command, input=script, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            command,
+            input=script,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return Printed(None, "", f"no answer within {PATIENCE_S:g} s")

@@ -326,6 +326,7 @@ HOSTS = {
     "jpbo-024-02": "jupiter",
     "int6.local.snellius.surf.nl": "snellius",
     "gpu213-10.ibex.kaust.edu.sa": "ibex",
+    "uan01.elsewhere.org": "local",
     "nid001234": "local",
     "login1": "local",
 }

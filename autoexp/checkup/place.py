@@ -151,7 +151,7 @@ def cron(patient: Patient) -> Iterator[Finding]:
     except AutoexpError as error:
         yield warn("cron", f"{error.what}: {error.why}", error.fix)
         return
-    if crontab.has_line(table, patient.root):
+    if crontab.has_line(table, patient.root.resolve()):
         yield ok("cron", "it keeps this root watched")
     else:
         fix = f"autoexp cron {patient.root} --install"

@@ -136,7 +136,8 @@ def account(patient: Patient) -> Iterator[Finding]:
     )
     if output is None:
         why = f"nobody can say which accounts are yours: {complaint}"
-        yield warn("account", why, "see what the submission below comes to")
+        unsure = warn("account", why, "see what the submission below comes to")
+        yield unsure if wanted else ok("account", f"none is named; {why}")
         return
     rows = [line.split("|") for line in output.splitlines() if "|" in line]
     yours = {"account": {row[0] for row in rows}, "qos": {name for row in rows for name in row[1].split(",") if name}}

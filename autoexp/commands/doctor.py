@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check, and print each finding as it is made."""
     known = machines.find(arguments.machine)
     machine = known.read()
-    patient = Patient(machine=machine, root=targets.default_root(arguments.root).resolve())
+    patient = Patient(machine=machine, root=targets.default_root(arguments.root).absolute())
     found: list[Finding] = []
     for finding in _findings(patient, _who(machine, arguments.machine, known)):
         found.append(finding)

@@ -66,6 +66,7 @@ def test_a_cluster_without_accounting_is_told(ask: "Ask", monkeypatch: pytest.Mo
 
         assert ask(checks.accounting)["accounting"].why.startswith("off: ")
         assert ask(checks.account, options={"account": "lab"})["account"].grade is Grade.WARN
+        assert ask(checks.account)["account"].grade is Grade.OK
 
 
 @pytest.mark.usefixtures("there")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from autoexp import backends, fabrics, policies
+from autoexp import backends, fabrics, partitions, policies
 from autoexp.backends import Launch
 from autoexp.blame import Blame
 from autoexp.calculation import ExpressionError
@@ -91,7 +91,7 @@ class Builder:
             RecipeError: something has no value, or a wrong one; it names file, line, key and job.
         """
         self._check_id()
-        resources = self._policy("resources", policies.read_resources) or Resources()
+        resources = self._resources()
         args = self._mapping("args")
         return JobSpec(
             id=self.id,
@@ -217,6 +217,16 @@ class Builder:
         values = self._mapping(key)
         with self.blame.at((*self.stage.path, key), self.scope):
             return read(values) if values else None
+
+    def _resources(self) -> Resources:
+        """Read what the job asks for, and refuse what its machine's file says no partition would give it."""
+        resources: Resources = self._policy("resources", policies.read_resources) or Resources()
+        excess = partitions.excess(self.world.machine, resources)
+        if excess is not None:
+            path = (*self.stage.path, "resources", excess.key)
+            what = f"the job {self.id} asks for {excess.asked}"
+            raise self.recipe.places.error(path, what, why=excess.why, fix=excess.fix)
+        return resources
 
     def _argv(self, args: Mapping[str, Any], resources: Resources) -> tuple[str, ...]:
         if self.stage.program == "backend":

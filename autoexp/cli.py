@@ -31,6 +31,8 @@ COMMANDS = {
     "replay": "what the journal says of any moment, and whether it still adds up",
     "gate": "judge a network: measure it, or read what all_reduce_perf printed",
     "cron": "keep a folder watched: a line for cron that starts a watcher whenever there is none",
+    "machines": "list the machines there are files for, and say which one this is",
+    "doctor": "check this installation and machine: what is wrong, and the fix",
     "convert": "make a Megatron-LM checkpoint a Hugging Face model, without Megatron or torch",
     "report": "tables and plots of a study",
     "demo": "a whole study on this computer in a few minutes",

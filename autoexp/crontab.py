@@ -61,6 +61,11 @@ def without_line(table: bytes, root: Path) -> bytes:
     return b"".join(known for known in table.splitlines(keepends=True) if not _is_of(known, root))
 
 
+def has_line(table: bytes, root: Path) -> bool:
+    """Say whether a root has its line."""
+    return any(_is_of(known, root) for known in table.splitlines(keepends=True))
+
+
 def _is_of(known: bytes, root: Path) -> bool:
     comment = os.fsencode(_escape(_name(root)))
     return known.rstrip().endswith(b" " + comment) and not known.lstrip().startswith(b"#")

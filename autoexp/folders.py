@@ -47,6 +47,11 @@ def find(kind: str, name: str, suffix: str) -> Path:
     return known[name]
 
 
+def versions(kind: str, name: str, suffix: str) -> list[Path]:
+    """List every file of this name, the one that hides the others first."""
+    return [path for path in _files(kind, suffix) if path.stem == name]
+
+
 def _files(kind: str, suffix: str) -> Iterator[Path]:
     for folder in search_path(kind):
         yield from (path for path in sorted(folder.glob(f"*{suffix}")) if not path.name.startswith(("_", ".")))

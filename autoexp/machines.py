@@ -5,36 +5,138 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoexp import fabrics, folders, hosts, policies, quantities
-from autoexp.model import Machine, Network
-from autoexp.places import Places
+from autoexp.model import Machine, Network, Partition
+from autoexp.places import KeyPath, Places
 from autoexp.recipes import load_yaml
 
 DURATIONS = ("sweep", "poll", "visibility", "stop_grace", "save_grace", "query_interval")
 KEYS = (
     *("description", "identify", "executor", "cpus", "gpus", "python", "environment", "programs", "observer"),
-    *("network", "setup", *policies.BATCH_KEYS, "options"),
+    *("network", "setup", *policies.BATCH_KEYS, "options", "partitions", "all_partitions"),
     *DURATIONS,
 )
+PARTITION_KEYS = ("walltime", "nodes", "gpus_per_node", "cpus", "memory", "gpu", "peak_tflops", "default")
 OBSERVERS = ("auto", "inotify", "poll")
 RULES = ("environment", "hostname")
 
 
-def load(name: str) -> Machine:
-    """Read a machine file; `auto` is the one whose identify rule fits this host, else `local`.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A machine file, with what it extends merged into it."""
+
+    path: Path
+    raw: Mapping[str, Any]
+    places: Places
+    bases: tuple[Path, ...]
+    """The files it extends, the nearest first."""
+
+    def read(self) -> Machine:
+        """Make the machine of it.
+
+        Raises:
+            RecipeError: a key is unknown, or a value is not what it should be.
+        """
+        return read(self.path.stem, self.raw, self.places)
+
+
+def find(name: str) -> Known:
+    """Find a machine file; `auto` is the one whose identify rule fits this host, else `local`.
 
     Raises:
         AutoexpError: there is no such machine.
         RecipeError: its file cannot be read.
     """
     if name == "auto":
-        name = next((known for known in folders.files("machines", ".yaml") if _is_here(known)), "local")
-    path = folders.find("machines", name, ".yaml")
+        name = here(everything()) or "local"
+    return _know(folders.find("machines", name, ".yaml"))
+
+
+def load(name: str) -> Machine:
+    """Read a machine file, as `find` finds it.
+
+    Raises:
+        AutoexpError: there is no such machine.
+        RecipeError: its file cannot be read, or is wrong.
+    """
+    return find(name).read()
+
+
+def everything() -> dict[str, Known]:
+    """Read all machine files, by name.
+
+    Raises:
+        RecipeError: one of them is no YAML, or extends what is not there.
+    """
+    return {name: _know(path) for name, path in folders.files("machines", ".yaml").items()}
+
+
+def here(known: Mapping[str, Known]) -> str | None:
+    """Name the machine whose identify rule fits this host; of two, the one that extends the other.
+
+    Raises:
+        RecipeError: a machine file is wrong, and it might be the one.
+    """
+    fitting = {name: one for name, one in known.items() if rule_here(one) is not None}
+    bases = {base for one in fitting.values() for base in one.bases}
+    return next((name for name, one in fitting.items() if one.path not in bases), None)
+
+
+def rule_here(known: Known) -> str | None:
+    """Say what of a machine's identify rule holds here; None if it has none, or not all of it holds.
+
+    Raises:
+        RecipeError: the machine file is wrong.
+    """
+    known.read()
+    rule = known.raw.get("identify") or {}
+    held = []
+    for variable, value in (rule.get("environment") or {}).items():
+        if os.environ.get(variable) != str(value):
+            return None
+        held.append(f"{variable}={value}")
+    if "hostname" in rule:
+        if not re.fullmatch(str(rule["hostname"]), hosts.hostname()):
+            return None
+        held.append(f"the host is {hosts.hostname()}")
+    return " and ".join(held) or None
+
+
+def _know(path: Path, above: tuple[Path, ...] = ()) -> Known:
+    """Read a file, and what it extends under it; `above` are the files that extend this one."""
     raw, places = load_yaml(path)
-    return read(path.stem, raw, places)
+    if "extends" not in raw:
+        return Known(path, raw, places, ())
+    base = _know(_base_of(str(raw.pop("extends")), places, (*above, path)), (*above, path))
+    written = {**base.places.written, **places.written}
+    return Known(path, _merged(base.raw, raw), Places(places.file, written), (base.path, *base.bases))
+
+
+def _base_of(name: str, places: Places, chain: tuple[Path, ...]) -> Path:
+    """Find what a file extends; a name that is its own means the file of that name which it hides."""
+    found = folders.versions("machines", name, ".yaml")
+    free = [path for path in found if path not in chain]
+    if free:
+        return free[0]
+    if found:
+        circle = " -> ".join([*(path.stem for path in chain), name])
+        fix = "extend another machine, or none"
+        raise places.error(("extends",), f"{name!r} extends itself", why=f"they go in a circle: {circle}", fix=fix)
+    why = f"there are {', '.join(folders.files('machines', '.yaml'))}"
+    raise places.error(("extends",), f"unknown machine {name!r}", why=why, fix=f"correct it, or add {name}.yaml")
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a mapping over another, key by key; null takes a key away."""
+    both = {**base, **over}
+    for key in base.keys() & over.keys():
+        if isinstance(base[key], Mapping) and isinstance(over[key], Mapping):
+            both[key] = _merged(base[key], over[key])
+    return {key: value for key, value in both.items() if value is not None}
 
 
 def read(name: str, raw: Mapping[str, Any], places: Places) -> Machine:
@@ -50,9 +152,11 @@ def read(name: str, raw: Mapping[str, Any], places: Places) -> Machine:
         if key not in DURATIONS and not fits(value):
             raise places.error((key,), f"{value!r} is no {key}", why=f"{key} is {shape}", fix=f"write {key}: {shape}")
     _check_rule(raw.get("identify") or {}, places)
-    elsewhere = (*DURATIONS, *policies.BATCH_KEYS, "identify", "network", "options")
+    elsewhere = (*DURATIONS, *policies.BATCH_KEYS, "identify", "network", "options", "partitions")
     values = {key: raw[key] for key in raw if key not in elsewhere}
-    values["options"] = _options(raw, places)
+    partitions = raw.get("partitions") or {}
+    values["options"] = {**_default_of(partitions, places), **_options(raw, places)}
+    values["partitions"] = {str(name): _partition(str(name), limits, places) for name, limits in partitions.items()}
     values["network"] = _network(raw.get("network") or {}, places)
     for key in DURATIONS:
         if key in raw:
@@ -67,6 +171,73 @@ def _options(raw: Mapping[str, Any], places: Places) -> dict[str, str]:
         return policies.read_options(raw)
     except policies.PolicyError as error:
         raise places.error((error.key,), str(error), why="a batch scheduler reads it", fix=error.fix) from error
+
+
+def _default_of(partitions: Mapping[str, Any], places: Places) -> dict[str, str]:
+    """Say which partition jobs get that name none."""
+    names = [str(name) for name, limits in partitions.items() if isinstance(limits, Mapping) and limits.get("default")]
+    if len(names) > 1:
+        path, why = ("partitions", names[1], "default"), f"{names[0]} is the default already"
+        raise places.error(path, "there is one default", why=why, fix=f"write partition: {names[1]} instead")
+    return {"partition": names[0]} if names else {}
+
+
+def _partition(name: str, raw: Any, places: Places) -> Partition:
+    path = ("partitions", name)
+    if not isinstance(raw, Mapping):
+        fix = f"write {{walltime: 2d, nodes: 64, ...}} of {', '.join(PARTITION_KEYS)}, or {{}}"
+        raise places.error(path, f"{raw!r} is no partition", why="its limits are a mapping", fix=fix)
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key not in PARTITION_KEYS:
+            raise places.unknown((*path, key), PARTITION_KEYS)
+        if key == "default" and not isinstance(value, bool):
+            raise places.error(
+                (*path, key), f"{value!r} is no default", why="it is yes or no", fix="write true or false"
+            )
+        if key in LIMITS:
+            field, reader = LIMITS[key]
+            values[field] = _limit((*path, key), value, reader, places)
+    return Partition(**values)
+
+
+def _limit(path: KeyPath, value: object, reader: Callable[[object], Any], places: Places) -> Any:
+    try:
+        return reader(value)
+    except ValueError as error:
+        raise places.error(
+            path, str(error), why="jobs are held against it", fix="correct it, or leave it out"
+        ) from error
+
+
+def _count(value: object) -> int:
+    if not _is_count(value):
+        raise ValueError(f"{value!r} is no count")
+    return int(str(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")  # noqa: TRY004 - bad data, not a bad call
+    return value
+
+
+def _rate(value: object) -> float:
+    if not _is_positive(value):
+        raise ValueError(f"{value!r} is no number above 0")
+    return float(str(value))
+
+
+LIMITS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
+    "walltime": ("walltime_s", lambda value: int(quantities.duration_s(value))),
+    "nodes": ("nodes", _count),
+    "gpus_per_node": ("gpus_per_node", _count),
+    "cpus": ("cpus", _count),
+    "memory": ("memory_bytes", quantities.size_bytes),
+    "gpu": ("gpu", _text),
+    "peak_tflops": ("peak_tflops", _rate),
+}
+"""What is said of a partition: the field of `Partition`, and how it is read."""
 
 
 def _is_text(value: Any) -> bool:
@@ -92,6 +263,8 @@ SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "programs": (_is_texts, "BACKEND: PROGRAM"),
     "observer": (OBSERVERS.__contains__, f"one of {', '.join(OBSERVERS)}"),
     "options": (lambda value: isinstance(value, Mapping), "{NAME: VALUE, ...}"),
+    "partitions": (lambda value: isinstance(value, Mapping), "{NAME: {walltime: 2d, nodes: 64, ...}, ...}"),
+    "all_partitions": (lambda value: isinstance(value, bool), "true or false"),
     "network": (
         lambda value: isinstance(value, Mapping),
         "{node: NAME, link: NAME, ...}; docs/machines.md has the keys",
@@ -156,18 +329,6 @@ def gpus(machine: Machine) -> tuple[str, ...]:
         count = sum(1 for device in Path("/dev").glob("nvidia[0-9]*")) if machine.gpus is None else machine.gpus
         names = [str(number) for number in range(count)]
     return tuple(names[: machine.gpus])
-
-
-def _is_here(name: str) -> bool:
-    """Say whether a machine file's identify rule fits: `environment: {NAME: value}` or `hostname: pattern`."""
-    raw, places = load_yaml(folders.find("machines", name, ".yaml"))
-    read(name, raw, places)
-    rule = raw.get("identify") or {}
-    variables = rule.get("environment") or {}
-    fits = [os.environ.get(variable) == str(value) for variable, value in variables.items()]
-    if "hostname" in rule:
-        fits.append(re.fullmatch(str(rule["hostname"]), hosts.hostname()) is not None)
-    return bool(fits) and all(fits)
 
 
 def _duration_s(value: object, key: str, places: Places) -> float:

@@ -205,6 +205,23 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """The most that a batch scheduler's partition allows one job; None is left to the scheduler."""
+
+    walltime_s: int | None = None
+    nodes: int | None = None
+    gpus_per_node: int | None = None
+    cpus: int | None = None
+    """CPU cores, per node."""
+    memory_bytes: int | None = None
+    """Per node."""
+    gpu: str = ""
+    """The kind of GPU its nodes have."""
+    peak_tflops: float | None = None
+    """What one such GPU could do at most: dense bf16, in 10^12 operations a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """Where jobs run, as machines/<name>.yaml describes it."""
 
@@ -240,6 +257,10 @@ class Machine:
     save_grace_s: float = 300.0
     """The same for an attempt that was asked to save."""
     network: Network = Network()
+    partitions: Mapping[str, Partition] = field(default_factory=dict)
+    """What some of its partitions allow; `options` says which one a job gets that names none."""
+    all_partitions: bool = False
+    """There are no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

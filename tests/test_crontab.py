@@ -111,3 +111,11 @@ def test_without_a_crontab_command_systemd_is_proposed(tmp_path: Path, monkeypat
 
     with pytest.raises(AutoexpError, match=r"no crontab command(.|\n)*docs/operating.md"):
         crontab.read()
+
+
+def test_a_root_has_its_line_or_has_not() -> None:
+    table = crontab.with_line(b"# mine\n", ROOT)
+
+    assert crontab.has_line(table, ROOT)
+    assert not crontab.has_line(table, Path("/data"))
+    assert not crontab.has_line(crontab.without_line(table, ROOT), ROOT)

@@ -68,3 +68,12 @@ def test_without_any_the_error_says_none(here: Path) -> None:
     assert folders.search_path("recipes-of-nobody") == []
     with pytest.raises(AutoexpError, match="why: there are none"):
         folders.find("recipes-of-nobody", here.name, ".yaml")
+
+
+def test_all_files_of_a_name_are_listed_the_one_that_hides_the_others_first(here: Path) -> None:
+    put(here / "machines", "local.yaml", "mine.yaml")
+
+    assert folders.versions("machines", "mine", ".yaml") == [here / "machines" / "mine.yaml"]
+    assert folders.versions("machines", "nobody", ".yaml") == []
+    first, *rest = folders.versions("machines", "local", ".yaml")
+    assert (first, len(rest)) == (here / "machines" / "local.yaml", 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 from autoexp import backends, checkpoints, studies
 from autoexp.errors import AutoexpError
 from autoexp.model import JSON, JobSpec, State
+from autoexp.partitions import peak_tflops
 from autoexp.report.evaluations import Evaluation, is_training, read_evaluations
 from autoexp.report.numbers import whole
 from autoexp.report.series import Attempt, Point, merged, read_attempts
@@ -51,6 +52,8 @@ class Run:
     """The iteration it is to reach."""
     seq_length: int | None = None
     global_batch_size: int | None = None
+    peak_tflops: float | None = None
+    """What one of its GPUs could do at most, as the machine file says."""
     evaluations: tuple[Evaluation, ...] = ()
     branch: Branch | None = None
     family: str = ""
@@ -186,6 +189,7 @@ def _read_run(study: Study, spec: JobSpec, row: Row | None) -> Run:
         asked=whole(spec.args.get("train-iters")) or (told[-1] if told else None),
         seq_length=whole(spec.args.get("seq-length")),
         global_batch_size=whole(spec.args.get("global-batch-size")) or (sizes[-1] if sizes else None),
+        peak_tflops=peak_tflops(study.machine, spec.resources),
         branch=_linked(study, spec) or _planned(spec),
     )
     return replace(run, problems=(*problems, *_lacks(run, sizes)))

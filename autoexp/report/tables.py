@@ -30,6 +30,8 @@ def runs(results: Results) -> Table:
     """One row a training job."""
     axes = dict.fromkeys(name for run in results.runs for name in run.values)
     held_out = f"; the held-out loss is that of {results.measure}" if len(results.measures) > 1 else ""
+    peaks = sorted({run.peak_tflops for run in results.runs if run.peak_tflops})
+    mfu = f"; MFU is TFLOP/s per GPU over the machine's peak of {' or '.join(f'{p:g}' for p in peaks)}" if peaks else ""
     return Table(
         name="runs",
         title="Training runs",
@@ -47,13 +49,14 @@ def runs(results: Results) -> Table:
             Column(key="evaluated_iteration", title="evaluated at", kind=Kind.WHOLE),
             Column(key="tokens_per_s", title="tokens/s (median)", kind=Kind.COUNT, short="tok/s"),
             Column(key="tflops_per_gpu", title="TFLOP/s per GPU (median)", kind=Kind.COUNT, short="TFLOP/s", rank=4),
+            *([Column(key="mfu", title="MFU", kind=Kind.SCORE, short="MFU", rank=5)] if peaks else ()),
             Column(key="attempts", title="attempts", kind=Kind.WHOLE, short="attempts", rank=7),
             Column(key="notes", title="notes", kind=Kind.NOTES),
         ),
         rows=tuple(_run_row(run, results) for run in results.runs),
         caption=(
             f"Losses are in nats per token. Medians are over the log's reports, without the first {WARM_UP} of each "
-            f"attempt that has more than {ENOUGH}; tokens/s is that of the whole job{held_out}."
+            f"attempt that has more than {ENOUGH}; tokens/s is that of the whole job{mfu}{held_out}."
         ),
     )
 
@@ -75,6 +78,7 @@ def _run_row(run: Run, results: Results) -> dict[str, JSON]:
         "evaluated_iteration": evaluation.iteration if evaluation else None,
         "tokens_per_s": median(rates) if rates else None,
         "tflops_per_gpu": median(tflops) if tflops else None,
+        "mfu": median(tflops) / run.peak_tflops if tflops and run.peak_tflops else None,
         "attempts": len(run.attempts),
         "notes": list(_run_notes(run, results)),
     }

@@ -104,7 +104,7 @@ def test_what_cannot_be_planned_says_what_why_and_the_fix_and_writes_nothing(
 @pytest.mark.parametrize(
     ("words", "what", "fix"),
     [
-        pytest.param(["--machine", "lumi"], "unknown machine 'lumi'", "machines/lumi.yaml", id="an unknown machine"),
+        pytest.param(["--machine", "luna"], "unknown machine 'luna'", "machines/luna.yaml", id="an unknown machine"),
         pytest.param(["lerning_rate=1"], "'lerning_rate=1' cannot be", "use one of words", id="an unknown param"),
         pytest.param(["lr"], "'lr' cannot be applied", "lr=1e-3", id="no KEY=VALUE"),
         pytest.param(["model=large"], "'model=large' cannot be", "use one of small", id="an unknown entry"),
@@ -129,9 +129,9 @@ def test_what_the_command_line_gets_wrong_is_refused_and_writes_nothing(
 
 
 def test_a_recipe_that_names_an_unknown_machine_is_told_where(here: "Room", say: "Say") -> None:
-    here.write("broken.yaml", "study: broken\nmachine: lumi\nstages:\n  one: {command: 'true'}\n")
+    here.write("broken.yaml", "study: broken\nmachine: luna\nstages:\n  one: {command: 'true'}\n")
 
-    assert say("plan", "broken.yaml").err.startswith("autoexp: broken.yaml:2: machine: unknown machine 'lumi'\n")
+    assert say("plan", "broken.yaml").err.startswith("autoexp: broken.yaml:2: machine: unknown machine 'luna'\n")
 
 
 @pytest.mark.parametrize("recipe", ["nothing.yaml", "nothing", "machines"])

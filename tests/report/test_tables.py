@@ -1,8 +1,10 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from autoexp.model import Partition
 from autoexp.report import tables
 from autoexp.report.results import read
 from autoexp.report.spelling import as_csv, as_json, as_markdown
@@ -38,6 +40,19 @@ def test_speed_is_the_median_of_the_reports(maker: Any) -> None:
         maker.losses("pretrain", {10 * attempt: 2.0}, attempt=attempt, ms=ms)
     told = row(maker.study(), "runs", "pretrain")
     assert (told["tokens_per_s"], told["tflops_per_gpu"]) == (4 * 128 / 0.25, 48.0)
+
+
+def test_mfu_is_told_where_the_machine_file_has_a_peak(maker: Any) -> None:
+    maker.losses(maker.train("pretrain"), {10: 2.0})
+    study = maker.study()
+    known = replace(study.machine, options={"partition": "gpu"}, partitions={"gpu": Partition(peak_tflops=48.0)})
+
+    (plain, *_), (told, *_) = (tables.make(read(one)) for one in (study, replace(study, machine=known)))
+
+    assert "mfu" not in [column.key for column in plain.columns]
+    assert [column.key for column in told.columns].index("mfu") > 0
+    assert (told.rows[0]["tflops_per_gpu"], told.rows[0]["mfu"]) == (24.0, 0.5)
+    assert "MFU is TFLOP/s per GPU over the machine's peak of 48." in told.caption
 
 
 def test_a_run_that_has_not_begun_has_no_numbers_but_a_reason(ladder: Any) -> None:

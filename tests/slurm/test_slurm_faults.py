@@ -82,6 +82,7 @@ def test_a_queued_job_that_somebody_cancels_is_cancelled_too(ward: "Room", slurm
     ward.plan("one: {command: 'echo ran >> ran', resources: {options: {begin: now+1hour}}}\n")
     ward.watch()
     ward.wait_for({"one": "queued"})
+    ward.wait_until(lambda: ward.rows()["one"]["reason"] == "Slurm says PENDING (BeginTime)", "Slurm's reason", LONG_S)
 
     slurm.run("scancel", number(ward))
     ward.wait_for({"one": "cancelled"}, within_s=LONG_S)

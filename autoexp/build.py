@@ -111,6 +111,7 @@ class Builder:
             resources=resources,
             retry=self._policy("retry", policies.read_retry) or RetryPolicy(),
             no_progress_s=self._policy("stall", policies.read_stall),
+            priority=self._priority(),
             key=self.world.key,
             start=self._start(),  # after all that may refer to siblings
             needs=self._needs(),
@@ -227,6 +228,14 @@ class Builder:
             what = f"the job {self.id} asks for {excess.asked}"
             raise self.recipe.places.error(path, what, why=excess.why, fix=excess.fix)
         return resources
+
+    def _priority(self) -> int:
+        path = (*self.stage.path, "priority")
+        value = self._evaluate(path, self.stage.raw.get("priority", 0))
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        fix = "write a whole number; the highest is submitted first"
+        raise self.recipe.places.error(path, f"{value!r} is no priority", why=f"the job {self.id} gets it", fix=fix)
 
     def _argv(self, args: Mapping[str, Any], resources: Resources) -> tuple[str, ...]:
         if self.stage.program == "backend":

@@ -139,6 +139,14 @@ class SubmitRefused(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitDeferred(Event):
+    """The executor will submit it as soon as it may."""
+
+    trigger_name = "submit_deferred"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitLost(Event):
     """Nobody knows yet whether the executor took the attempt."""
 
@@ -237,6 +245,7 @@ EVENTS: Mapping[str, type[Event]] = {
             BackoffElapsed,
             Submitted,
             SubmitRefused,
+            SubmitDeferred,
             SubmitLost,
             GatePassed,
             GateFailed,

@@ -66,6 +66,7 @@ def order_of(job: Job, ledger: Ledger) -> Order:
         resources=job.spec.resources,
         environment=names,
         scheduler_id=job.scheduler_id,
+        priority=job.spec.priority,
         excluded=ledger.avoided(clock.now()),
     )
 

@@ -141,8 +141,8 @@ def _end_as(verb: Verb, target: State, at_once: tuple[Source, ...]) -> tuple[Row
     """Ask for an end: at once where nothing runs, otherwise when the attempt has ended."""
     return (
         _ask(verb, at_once, target),
-        _ask(verb, (S, P), None, do.pend),
-        _ask(verb, (Q,), None, do.pend, do.withdraw),
+        _ask(verb, (P,), None, do.pend),
+        _ask(verb, SENT, None, do.pend, do.withdraw),
         _ask(verb, LIVE, P, do.pend, do.stop),
     )
 
@@ -164,6 +164,7 @@ TABLE: tuple[Row, ...] = (
     Row("submitted", (S,), Q, (is_pending,), (do.record_id, do.withdraw)),
     Row("submitted", (S,), Q, (), (do.record_id,)),
     Row("submitted", (W, H, B, *DONE), None, then=(do.withdraw,)),
+    Row("submit_deferred", (S,), None, then=(do.say_why,)),
     Row("submit_lost", (S,), None, then=(do.try_again_later, do.say_why)),
     Row("submit_refused", SENT, H, (pends(Verb.HOLD),), (do.settle,)),
     Row("submit_refused", SENT, CUT, (pends(Verb.CANCEL),), (do.settle,)),
@@ -210,8 +211,8 @@ TABLE: tuple[Row, ...] = (
     Row("ended", ATTEMPTED, BAD, (), (do.avoid_suspects, do.record_ending)),
     # What people ask by dropping a marker. A verb without a row for a state is refused there.
     _ask(Verb.HOLD, IDLE, H),
-    _ask(Verb.HOLD, (S, *LIVE, P), None, do.pend),
-    _ask(Verb.HOLD, (Q,), None, do.pend, do.withdraw),
+    _ask(Verb.HOLD, (*LIVE, P), None, do.pend),
+    _ask(Verb.HOLD, SENT, None, do.pend, do.withdraw),
     _ask(Verb.RELEASE, (H,), W),
     _ask(Verb.RELEASE, (*SENT, *LIVE), None, do.take_back_hold),
     _ask(Verb.START, (*IDLE, H), S, do.open_attempt),

@@ -17,10 +17,13 @@ from autoexp.recipes import load_yaml
 DURATIONS = ("sweep", "poll", "visibility", "stop_grace", "save_grace", "query_interval")
 KEYS = (
     *("description", "identify", "executor", "cpus", "gpus", "python", "environment", "programs", "observer"),
-    *("network", "setup", *policies.BATCH_KEYS, "options", "partitions", "all_partitions"),
+    *("network", "setup", *policies.BATCH_KEYS, "options", "partitions", "all_partitions", "max_submitted"),
     *DURATIONS,
 )
-PARTITION_KEYS = ("walltime", "nodes", "gpus_per_node", "cpus", "memory", "gpu", "peak_tflops", "default")
+PARTITION_KEYS = (
+    *("walltime", "nodes", "gpus_per_node", "cpus", "memory", "gpu", "peak_tflops"),
+    *("max_submitted", "default"),
+)
 OBSERVERS = ("auto", "inotify", "poll")
 RULES = ("environment", "hostname")
 
@@ -236,6 +239,7 @@ LIMITS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "memory": ("memory_bytes", quantities.size_bytes),
     "gpu": ("gpu", _text),
     "peak_tflops": ("peak_tflops", _rate),
+    "max_submitted": ("max_submitted", _count),
 }
 """What is said of a partition: the field of `Partition`, and how it is read."""
 
@@ -259,6 +263,7 @@ def _is_texts(value: Any) -> bool:
 SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "cpus": (_is_count, "a count; leave it out to count them"),
     "gpus": (_is_count, "a count; leave it out to count them"),
+    "max_submitted": (_is_count, "a count of jobs"),
     "environment": (_is_names, "a list of names"),
     "programs": (_is_texts, "BACKEND: PROGRAM"),
     "observer": (OBSERVERS.__contains__, f"one of {', '.join(OBSERVERS)}"),

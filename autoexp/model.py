@@ -219,6 +219,8 @@ class Partition:
     """The kind of GPU its nodes have."""
     peak_tflops: float | None = None
     """What one such GPU could do at most: dense bf16, in 10^12 operations a second."""
+    max_submitted: int | None = None
+    """How many of the user's jobs may be queued or run there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +248,8 @@ class Machine:
     """How often active jobs and markers are looked at where nothing tells us to."""
     visibility_s: float = 60.0
     """How long a file written elsewhere may take to be seen here."""
+    max_submitted: int | None = None
+    """How many of the user's jobs a batch scheduler may have, those of other programs and by hand included."""
     query_interval_s: float = 15.0
     """A batch scheduler is never asked more often than this."""
     setup: str = ""
@@ -299,6 +303,8 @@ class JobSpec:
     resources: Resources = field(default_factory=Resources)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     no_progress_s: float | None = None
+    priority: int = 0
+    """What is submitted first where not all may be: the highest."""
     key: str = ""
     """The study's own random mark, part of every token."""
     children: tuple[Template, ...] = ()

@@ -27,6 +27,7 @@ class Order:
     """The AUTOEXP_ variables."""
     scheduler_id: str | None = None
     """What a batch scheduler called it when it took it."""
+    priority: int = 0
     excluded: tuple[str, ...] = ()
     """Hosts that it must not run on."""
 

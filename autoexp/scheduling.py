@@ -23,12 +23,13 @@ from typing import Any, Protocol
 from autoexp import clock
 from autoexp.clients import Call, at_once
 from autoexp.endings import Said
-from autoexp.events import Event, SubmitLost, SubmitRefused, Submitted
+from autoexp.events import Event, SubmitDeferred, SubmitLost, SubmitRefused, Submitted
 from autoexp.files import write_json
 from autoexp.journal import stamp
 from autoexp.orders import Order, take_back
 from autoexp.pace import Pace
 from autoexp.submissions import Attempt, Entry, Question
+from autoexp.throttle import Throttle
 
 CLIENTS = 4
 """How many submissions are under way at once."""
@@ -50,6 +51,9 @@ class Scheduler(Protocol):
 
     def find(self, questions: Sequence[Question]) -> Mapping[str, Sequence[Entry]] | None:
         """Ask for all jobs of these names, also past ones: none of it is known if None, nothing of a missing name."""
+
+    def load(self) -> Mapping[str, int]:
+        """Say how many jobs of the user are not over, by partition and for `throttle.ALL`, by the last answer."""
 
     def end(self, name: str, ids: Collection[str], *, politely: bool) -> bool:
         """End those of these jobs that have this name: by a signal to the program, or for good; say if that worked."""
@@ -80,6 +84,9 @@ class Scheduled:
     scheduler: Scheduler
     call: Call = at_once
     pace: Pace = field(default_factory=Pace)
+    throttle: Throttle = field(default_factory=Throttle)
+    partition: str = ""
+    """Where jobs run that name none."""
     _attempts: dict[str, Attempt] = field(default_factory=dict)
     _backlog: dict[str, bool] = field(default_factory=dict)
     """Attempts to submit as soon as a client is free, and whether that is done again."""
@@ -112,19 +119,36 @@ class Scheduled:
         token = attempt.order.token
         self._backlog[token] = again
         self._send_what_fits(at)
-        return self._heard(token, at)
+        return self._deferral(attempt, at) if token in self._backlog else self._heard(token, at)
+
+    def _deferral(self, attempt: Attempt, at: float) -> SubmitDeferred | None:
+        """Say why an attempt is not submitted yet, once."""
+        silent = "the scheduler does not answer" if self._silent_since is not None else ""
+        why = silent or self.throttle.full(self._partition(attempt.order))
+        if not why or why == attempt.deferred:
+            return None
+        attempt.deferred = why
+        return SubmitDeferred(at=at, attempt=attempt.order.attempt, reason=why)
+
+    def _partition(self, order: Order) -> str:
+        return order.resources.options.get("partition", self.partition)
 
     def _send_what_fits(self, at: float) -> None:
-        """Start clients. A scheduler that does not answer is given nothing new."""
-        while self._backlog and len(self._sending) < CLIENTS and self._silent_since is None:
-            token = next(iter(self._backlog))
-            self._send(self._attempts[token], at, again=self._backlog.pop(token))
+        """Start clients: the highest priority first. A scheduler that does not answer is given nothing new."""
+        if len(self._sending) >= CLIENTS or self._silent_since is not None:
+            return
+        for token in sorted(self._backlog, key=lambda token: -self._attempts[token].order.priority):
+            if len(self._sending) >= CLIENTS:
+                return
+            if not self.throttle.full(self._partition(self._attempts[token].order)):
+                self._send(self._attempts[token], at, again=self._backlog.pop(token))
 
     def _send(self, attempt: Attempt, at: float, *, again: bool) -> None:
         order = attempt.order
         if not again:
             write_json(order.submission, {"v": 1, "token": order.token, "at": stamp(at)})
         attempt.quiet_since = None
+        self.throttle.took(self._partition(order))
         coming = self._call(partial(self.scheduler.submit, order, at))
         self._sending[order.token] = Sending(attempt, coming, again)
 
@@ -141,10 +165,13 @@ class Scheduled:
                 attempt.denied = True
                 why = f"it is refused now ({outcome.reason}), and may have been taken before"
                 return _lost(attempt, at, why)
+            self.throttle.left(self._partition(attempt.order))
             attempt.order.submission.unlink(missing_ok=True)
             self._attempts.pop(token, None)
         if isinstance(outcome, SubmitLost):
             attempt.doubt = outcome.reason
+        elif isinstance(outcome, Submitted) and (attempt.left_at or attempt.kill_at) and outcome.scheduler_id:
+            self._end(token, [outcome.scheduler_id])  # it was taken back meanwhile
         event: Event = outcome
         return event
 
@@ -192,6 +219,7 @@ class Scheduled:
         """An attempt is over: end what the scheduler still has of it, a second acceptance or a requeue."""
         self._backlog.pop(order.token, None)
         if order.token in self._attempts:
+            self.throttle.left(self._partition(order))
             self._attempts[order.token].left_at = clock.now()
 
     # Asking
@@ -232,6 +260,8 @@ class Scheduled:
         if self._attempts and now >= self.pace.due_at():
             changed += self._ask(now)
         self._send_what_fits(now)
+        deferred = ((token, self._deferral(self._attempts[token], now)) for token in self._backlog)
+        found += [(token, event) for token, event in deferred if event is not None]
         return [*found, *((token, None) for token in changed)]
 
     def due_in_s(self) -> float | None:
@@ -254,6 +284,7 @@ class Scheduled:
         """Ask about everything at once, unless that is under way."""
         if self._asking is None:
             self.pace.asked(now)
+            self.throttle.asking(self._partition(sending.attempt.order) for sending in self._sending.values())
             coming = self._backlog.keys() | self._sending.keys()
             questions = [attempt.question() for token, attempt in self._attempts.items() if token not in coming]
             self._asking = Asking(now, self._call(partial(self.scheduler.find, questions)))
@@ -270,6 +301,7 @@ class Scheduled:
             self.pace.despair()
             return
         self._silent_since = None
+        self.throttle.heard(self.scheduler.load())
         for token, said in found.items():
             if (attempt := self._attempts.get(token)) is None:
                 continue

@@ -6,17 +6,18 @@ nothing.
 
 import re
 from calendar import timegm
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from time import strptime
 
 from autoexp import nodelists
 from autoexp.endings import BEFORE_THE_LIMIT, Said
 from autoexp.model import EndingClass, Machine, Resources
 from autoexp.submissions import Entry
+from autoexp.throttle import ALL
 
-QUEUE_FORMAT = "%A|%T|%V|%r|%N|%j"
-"""For squeue: id, state, time of submission, reason, nodes, name; the name last, because anything may stand in it."""
+QUEUE_FORMAT = "%A|%T|%V|%P|%r|%N|%j"
+"""For squeue: id, state, time of submission, partition, reason, nodes, name; in a name may stand anything."""
 MIB = 1 << 20
 HISTORY_FORMAT = "JobIDRaw,State,Submit,ExitCode,NodeList,JobName%255"
 """For sacct, with --parsable2."""
@@ -40,13 +41,26 @@ _OVER: Mapping[str, EndingClass | None] = {
 def queue(text: str) -> dict[str, list[Entry]]:
     """Read squeue's lines, by name; lines that are none of them are left out: absence proves nothing."""
     found = defaultdict(list)
-    for line in text.splitlines():
-        fields = line.split("|", 5)
-        if len(fields) == len(QUEUE_FORMAT.split("|")) and fields[0].isdecimal():
-            number, state, submitted, reason, nodes, name = fields
-            if (at := seconds(submitted)) is not None:
-                found[name].append(_entry(number, state, at, nodes, "" if reason == "None" else reason))
+    for number, state, submitted, _, reason, nodes, name in _queue_lines(text):
+        if (at := seconds(submitted)) is not None:
+            found[name].append(_entry(number, state, at, nodes, "" if reason == "None" else reason))
     return dict(found)
+
+
+def load(text: str) -> Counter[str]:
+    """Count the jobs of squeue's lines that are not over: by partition, and all."""
+    live = [fields[3] for fields in _queue_lines(text) if _word(fields[1]) not in _OVER]
+    return Counter([*live, *(ALL for _ in live)])
+
+
+def _queue_lines(text: str) -> Iterator[list[str]]:
+    count = len(QUEUE_FORMAT.split("|"))
+    lines = (line.split("|", count - 1) for line in text.splitlines())
+    return (fields for fields in lines if len(fields) == count and fields[0].isdecimal())
+
+
+def _word(state: str) -> str:
+    return state.split(" ", maxsplit=1)[0].rstrip("+")
 
 
 def history(text: str) -> dict[str, list[Entry]]:
@@ -65,7 +79,7 @@ def history(text: str) -> dict[str, list[Entry]]:
 
 
 def _entry(number: str, state: str, submitted_at: float, nodes: str, why: str) -> Entry:
-    word = state.split(" ", maxsplit=1)[0].rstrip("+")
+    word = _word(state)
     ending = _OVER.get(word)
     words = f"Slurm says {state}{f' ({why})' if why else ''}"
     said = Said(ending=ending, words=words, hosts=tuple(nodelists.spelled_out(nodes)))

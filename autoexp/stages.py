@@ -11,10 +11,10 @@ from autoexp.places import KeyPath, Places
 RECIPE_KEYS = ("study", "machine", "params", "sweep", "stages")
 STAGE_KEYS = (
     *("backend", "args", "hook", "with", "command"),
-    *("sweep", "params", "each", "needs", "start", "prepare", "gate", "resources", "env", "retry", "stall"),
+    *("sweep", "params", "each", "needs", "start", "prepare", "gate", "resources", "env", "retry", "stall", "priority"),
 )
 RECIPE_KEYS_TO_COME = ("extends", "variants")
-KEYS_TO_COME = ("cancel", "finish", "container", "events", "requires", "priority", "pack", "notify")
+KEYS_TO_COME = ("cancel", "finish", "container", "events", "requires", "pack", "notify")
 EACH_COUNTS = {
     "from": ("iteration", "iterations count from 1"),
     "every": ("iteration", "iterations count from 1"),

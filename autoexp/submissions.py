@@ -78,6 +78,8 @@ class Attempt:
     """It was sent again, because the scheduler said that it has no such job, and was refused then."""
     doubt: str = ""
     """What the client said that left its submission in doubt."""
+    deferred: str = ""
+    """Why it is not submitted yet, as far as that was told."""
     left_at: float | None = None
     """When it was over; what the scheduler still has of it is ended."""
     awaited: bool = False

@@ -31,6 +31,7 @@ from autoexp.events import (
     Retired,
     Stalled,
     Started,
+    SubmitDeferred,
     SubmitLost,
     SubmitRefused,
     Submitted,
@@ -100,6 +101,7 @@ SAMPLES: dict[str, Event] = {
     "backoff_elapsed": BackoffElapsed(at=NOW),
     "submitted": SUBMITTED,
     "submit_refused": REFUSED,
+    "submit_deferred": SubmitDeferred(at=NOW, reason="there are 20 jobs, and 20 may be"),
     "submit_lost": SubmitLost(at=NOW, reason="sbatch timed out"),
     "gate_passed": GatePassed(at=NOW),
     "gate_failed": GateFailed(at=NOW, code=46, cause="slow"),
@@ -117,11 +119,20 @@ SAMPLES: dict[str, Event] = {
 # The marker table: what each verb does in each state, at once, and once the attempt has ended.
 
 NO = "refused"
-ON_ITS_END: dict[tuple[State, ...], Any] = {(S,): (S,), (Q,): (Q, WITHDRAW), LIVE: (P, STOP), (P,): (P,)}
+ON_ITS_END: dict[tuple[State, ...], Any] = {(S,): (S, WITHDRAW), (Q,): (Q, WITHDRAW), LIVE: (P, STOP), (P,): (P,)}
 """A wish that has to wait for the attempt to end."""
 AT_ONCE: dict[Verb, dict[tuple[State, ...], Any]] = {
     # state afterwards, then the actions; where an attempt is open, `LATER` says what it ends in
-    Verb.HOLD: {IDLE: (H,), (H,): NO, (S,): (S,), (Q,): (Q, WITHDRAW), (G,): (G,), (R,): (R,), (L,): (L,), (P,): (P,)},
+    Verb.HOLD: {
+        IDLE: (H,),
+        (H,): NO,
+        (S,): (S, WITHDRAW),
+        (Q,): (Q, WITHDRAW),
+        (G,): (G,),
+        (R,): (R,),
+        (L,): (L,),
+        (P,): (P,),
+    },
     Verb.RELEASE: {IDLE: NO, (H,): (W,), (S,): (S,), (Q,): (Q,), (G,): (G,), (R,): (R,), (L,): (L,), (P,): NO},
     Verb.START: {(W,): (S, SUBMIT), (B, H): (S, NEXT), SENT: NO, LIVE: NO, (P,): NO},
     Verb.SAVE: {IDLE: NO, (H,): NO, SENT: NO, LIVE: (P, SAVE), (P,): NO},

@@ -3,17 +3,18 @@
 import errno
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from autoexp import clock
-from autoexp.events import Event, SubmitLost, SubmitRefused, Submitted
+from autoexp.events import Event, SubmitDeferred, SubmitLost, SubmitRefused, Submitted
 from autoexp.orders import WITHDRAWN, Order
 from autoexp.pace import LONGEST_S, LONGEST_SILENT_S, SHORTEST_S
 from autoexp.scheduling import Scheduled
 from autoexp.submissions import Entry, Question
+from autoexp.throttle import ALL
 
 NOW = 1_700_000_000.0
 TOKEN = "one.1.k3y"
@@ -31,6 +32,7 @@ class Told:
     knows: dict[str, list[Entry]] | None = field(default_factory=dict)
     """What it says; None is no answer, and a name that is missing here is left out of it."""
     quiet: bool = True
+    others: Mapping[str, int] = field(default_factory=dict)
     submitted: list[str] = field(default_factory=list)
     asked: list[float] = field(default_factory=list)
     ended: list[tuple[str, tuple[str, ...], bool]] = field(default_factory=list)
@@ -49,6 +51,9 @@ class Told:
         names = [question.name for question in questions]
         self.asked.append(clock.now())
         return None if self.knows is None else {name: self.knows[name] for name in names if name in self.knows}
+
+    def load(self) -> Mapping[str, int]:
+        return self.others
 
     def end(self, name: str, ids: Collection[str], *, politely: bool) -> bool:
         self.ended.append((name, tuple(ids), politely))
@@ -412,3 +417,47 @@ def test_an_attempt_that_has_begun_is_not_withdrawn_but_ended(bench: Bench) -> N
     bench.tend()
 
     assert set(bench.told.ended) == {(TOKEN, ("7",), False)}
+
+
+# Holding back
+
+
+def crowd(bench: Bench, most: int, *priorities: int) -> list[Order]:
+    """Make a bench with a limit, and orders of these priorities."""
+    bench.scheduled.throttle.limits = {ALL: most}
+    bench.told.replies = [Submitted(at=NOW, attempt=1, scheduler_id=str(n)) for n in range(len(priorities))]
+    return [replace(bench.order, token=f"{n}.1.k3y", priority=p) for n, p in enumerate(priorities)]
+
+
+def test_no_more_than_may_be_is_submitted_other_peoples_jobs_counted(bench: Bench) -> None:
+    bench.told.others = {ALL: 1}
+    orders = crowd(bench, 2, 0, 0)
+    first = [bench.scheduled.submit(order, bench.now) for order in orders]
+
+    assert all(isinstance(event, SubmitDeferred) for event in first)
+    ((waiting, why),) = bench.scheduled.tend()
+    assert (waiting, type(why)) == ("1.1.k3y", SubmitDeferred), "now for another reason"
+    assert bench.scheduled.tend() == [("0.1.k3y", replace(TAKEN, scheduler_id="0"))]
+    assert bench.told.submitted == ["0.1.k3y"]
+    bench.scheduled.forget(orders[0])
+    bench.scheduled.tend()
+    assert bench.scheduled.tend() == [("1.1.k3y", replace(TAKEN, scheduler_id="1"))]
+
+
+def test_the_highest_priority_goes_first(bench: Bench) -> None:
+    for order in crowd(bench, 3, 0, 5, 1, 5):
+        bench.scheduled.submit(order, bench.now)
+
+    bench.scheduled.tend()
+
+    assert bench.told.submitted == ["1.1.k3y", "3.1.k3y", "2.1.k3y"]
+
+
+def test_what_waits_for_room_is_taken_back_at_once(bench: Bench) -> None:
+    (order,) = crowd(bench, 0, 0)
+    assert isinstance(bench.scheduled.submit(order, bench.now), SubmitDeferred)
+
+    assert bench.scheduled.withdraw(order)
+    bench.tend()
+
+    assert (bench.told.submitted, bench.told.ended) == ([], [])

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import gmtime, strftime
 
@@ -20,6 +20,7 @@ from autoexp.orders import Order, environment_of
 from autoexp.pace import Pace
 from autoexp.scheduling import Scheduled
 from autoexp.submissions import CLOCK_SLACK_S, Entry, Question
+from autoexp.throttle import ALL, Throttle
 
 PATIENCE_S = 30.0
 """How long a client may take."""
@@ -54,6 +55,7 @@ class Slurm:
     _is_forgetful: bool = False
     """There is no accounting to ask."""
     _knows_timeout: bool = False
+    _load: Mapping[str, int] = field(default_factory=dict)
 
     # Submitting
 
@@ -99,10 +101,15 @@ class Slurm:
         if printed.code != 0:
             return None
         there = slurmtext.queue(printed.output)
+        self._load = slurmtext.load(printed.output)
         found: dict[str, Sequence[Entry]] = {q.name: there.get(q.name, []) for q in questions if q.over}
         found |= {question.name: there[question.name] for question in questions if question.name in there}
         vanished = [question for question in questions if question.name not in found]
         return {**found, **self._recall(vanished[:NAMES_AT_ONCE])}
+
+    def load(self) -> Mapping[str, int]:
+        """Say how many of the user's jobs squeue listed that are not over, ours or not."""
+        return self._load
 
     def _recall(self, vanished: Sequence[Question]) -> Mapping[str, Sequence[Entry]]:
         """Ask what became of jobs that the queue does not have."""
@@ -170,7 +177,10 @@ def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:
 
 def open_executor(machine: Machine) -> Scheduled:
     """Make the executor of a cluster."""
-    return Scheduled(Slurm(machine), call=in_background, pace=Pace(machine.query_interval_s))
+    limits = {name: said.max_submitted for name, said in machine.partitions.items()} | {ALL: machine.max_submitted}
+    throttle = Throttle({name: most for name, most in limits.items() if most is not None})
+    pace, partition = Pace(machine.query_interval_s), machine.options.get("partition", "")
+    return Scheduled(Slurm(machine), in_background, pace, throttle, partition)
 
 
 def _text(printed: bytes | None) -> str:

@@ -433,3 +433,49 @@ def test_a_slow_node_is_found_by_the_gate_and_avoided_by_the_next_attempt(
     assert "n2 is slow" in first["cause"]
     assert (endings(ward), ran(ward)) == (["network", "success"], 1)
     assert slurm.run("squeue", "--noheader", "--states=all", "--format=%N", "--sort=i").splitlines()[-1] == "n[1,3-4]"
+
+
+# Holding back
+
+FIVE = "work: {sweep: {params: {n: [1, 2, 3, 4, 5]}}, command: 'echo ran >> ran; sleep 1'}\n"
+
+
+def test_no_more_jobs_are_in_the_queue_than_may_be_those_of_people_counted(
+    ward: "Room", slurm: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(slurm, ward, monkeypatch, max_submitted="3")
+    slurm.run("sbatch", "--parsable", "--mem=50M", "--wrap=sleep 600", "--output=/dev/null")
+    ward.plan(FIVE)
+    ward.watch()
+
+    most, jobs = 0, [f"work-n{n}" for n in range(1, 6)]
+    ward.wait_until(
+        lambda: "as many" in str([row["reason"] for row in ward.rows().values()]), "word of the limit", LONG_S
+    )
+    while set(ward.states().values()) != {"succeeded"}:
+        most = max(most, len(slurm.run("squeue", "--noheader", "--states=PD,R").splitlines()))
+
+    assert most == 3
+    assert [ran(ward, job) for job in jobs] == [1] * 5
+
+
+def test_what_waits_for_room_can_be_held_and_what_has_priority_goes_first(
+    ward: "Room", slurm: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(slurm, ward, monkeypatch, max_submitted="1")
+    manual = slurm.run("sbatch", "--parsable", "--mem=50M", "--wrap=sleep 600", "--output=/dev/null").strip()
+    ward.plan(
+        "low: {command: 'date +%s%N > at'}\nheld: {command: 'true'}\nhigh: {priority: 9, command: 'date +%s%N > at'}\n"
+    )
+    ward.watch()
+    ward.wait_until(
+        lambda: all("as many" in row["reason"] for row in ward.rows().values()), "word of the limit", LONG_S
+    )
+
+    ward.touch("held", "hold")
+    ward.wait_for({"held": "held"})
+    slurm.run("scancel", manual)
+    ward.wait_for({"low": "succeeded", "high": "succeeded"}, within_s=LONG_S)
+
+    low, high = ((ward.job_dir(job) / "at").read_text() for job in ("low", "high"))
+    assert int(high) < int(low)

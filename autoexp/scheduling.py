@@ -108,7 +108,9 @@ class Scheduled:
         return self._queue(attempt, at, again=False)
 
     def _know(self, order: Order) -> Attempt:
-        return self._attempts.setdefault(order.token, Attempt(order))
+        attempt = self._attempts.setdefault(order.token, Attempt(order))
+        attempt.order = order  # it may tell the scheduler's id by now
+        return attempt
 
     def _queue(self, attempt: Attempt, at: float, *, again: bool) -> Event | None:
         """Submit it as soon as there is a client for it; return what it came to, if that is known at once."""

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -453,6 +453,14 @@ def test_a_withdrawn_attempt_never_begins_and_is_ended(bench: Bench) -> None:
 
     assert (bench.order.attempt_dir / f"run.{TOKEN}").read_text() == f"{WITHDRAWN}\n"
     assert bench.told.ended == [(TOKEN, ("7",), False)]
+
+
+def test_a_withdrawn_attempt_is_ended_in_the_queue_at_once(bench: Bench) -> None:
+    queued(bench)
+
+    bench.scheduled.withdraw(replace(bench.order, scheduler_id="7"))
+
+    assert bench.told.ended == [(TOKEN, ("7",), False)], "nobody has to be asked first"
 
 
 def test_an_attempt_that_has_begun_is_not_withdrawn_but_ended(bench: Bench) -> None:

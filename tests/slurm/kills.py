@@ -30,8 +30,10 @@ JOBS = 20
 KILLS_A_STUDY = 25
 AIMED = 0.6
 """Which part of the kills waits for a submission."""
-SUBMITTING_S = 0.04
-"""How long a submission may have been under way by then: about as long as one takes."""
+STARTING_S = 0.2
+"""How long we look for its sbatch then: at times not long enough."""
+SUBMITTING_S = 0.06
+"""How long ago that one may have begun by then: at times it has been heard, and nobody wrote down what it said."""
 LONGEST_S = 4.0
 """How long a watcher lives, unless a kill waits for a submission in vain."""
 PATIENCE_S = 600.0
@@ -105,9 +107,10 @@ class Met:
 
 
 def lead(room: "Room", slurm: Cluster) -> None:
-    """Make a room's jobs run on a cluster that is asked often."""
+    """Make a room's jobs run on a cluster that is asked often, two at once: others wait in the queue, unclaimed."""
     room.variables |= slurm.env
-    room.machine(executor="slurm", query_interval="1s", visibility="5s", options="{mem: 100M}")
+    options = "{mem: 100M, exclusive: '', exclude: 'n[3-4]'}"
+    room.machine(executor="slurm", query_interval="1s", visibility="5s", options=options)
     room.write("work.sh", WORK)
     room.plan(STUDY.format(home=room.home))
 
@@ -142,6 +145,7 @@ def await_moment(room: "Room", watcher: "subprocess.Popen[bytes]", dice: random.
     known = submissions(room)
     if dice.random() < AIMED:
         _wait(lambda: watcher.poll() is not None or submissions(room) - known, dice.uniform(1.0, LONGEST_S))
+        _wait(lambda: watcher.poll() is not None or any(members(watcher.pid, "sbatch")), dice.uniform(0.0, STARTING_S))
         _wait(lambda: watcher.poll() is not None, dice.uniform(0.0, SUBMITTING_S))
     else:
         _wait(lambda: watcher.poll() is not None, dice.uniform(0.0, LONGEST_S))

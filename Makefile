@@ -1,6 +1,7 @@
 # make demo    sets up, then runs a whole study on this computer
 # make test    sets up, then runs every check and test
-# make soak    sets up, then kills watchers at every crash point and at 500 pairs, and plays 10,000 simulated months
+# make soak    sets up, then kills watchers at every crash point and at 500 pairs, at every one of another study on a
+#              real cluster of Slurm's and 200 times beside, and plays 10,000 simulated months
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -16,6 +17,8 @@ test: lint tools
 
 soak: $(READY)
 	$(BIN)/python -m tests.crashes --all --pairs 500
+	$(BIN)/python -m tests.crashes --slurm --all
+	$(BIN)/python -m tests.slurm.kills --kills 200
 	$(BIN)/python -m tests.simulation --seeds 10000
 
 lint: $(READY)

@@ -6,6 +6,7 @@ A scheduler is reached through a small port, `Scheduler`; an attempt's token is 
 Rule 1: submission.json is on disk before a client of the scheduler is started. Whoever finds one whose answer nobody
 heard asks for the name: a job that an answer named was taken. That there is none is believed only once no client of
 ours has been at work for as long as the scheduler may take over a message; then it is given the same attempt again.
+Each answer may settle a doubt at once, however long ago or often somebody last tried.
 Rule 2: no answer, and an answer that leaves a name out, is unknown, and so is a name the scheduler does not know any
 more. That an attempt is over is believed when two answers in a row say so.
 Rule 3: the claim says which of several jobs of one name is the attempt. The others are ended once there is a claim,
@@ -14,7 +15,7 @@ Rule 4: ids are used again by schedulers; a job is only ever ended by its id and
 Rule 5: clients take their time, and nobody waits for them: what comes of one is heard in `tend`.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -93,6 +94,8 @@ class Scheduled:
     _sending: dict[str, Sending] = field(default_factory=dict)
     _asking: Asking | None = None
     _ending: dict[tuple[str, bool], "Future[Any]"] = field(default_factory=dict)
+    _news: dict[str, None] = field(default_factory=dict)
+    """Attempts that the last answers say something new about, or that waited for one."""
     _silent_since: float | None = None
     """Since when the scheduler does not answer."""
     _called_at: float = 0.0
@@ -112,7 +115,9 @@ class Scheduled:
         return self._queue(attempt, at, again=False)
 
     def _know(self, order: Order) -> Attempt:
-        return self._attempts.setdefault(order.token, Attempt(order))
+        attempt = self._attempts.setdefault(order.token, Attempt(order))
+        attempt.order = order  # it may tell the scheduler's id by now
+        return attempt
 
     def _queue(self, attempt: Attempt, at: float, *, again: bool) -> Event | None:
         """Submit it as soon as there is a client for it; return what it came to, if that is known at once."""
@@ -147,7 +152,7 @@ class Scheduled:
         order = attempt.order
         if not again:
             write_json(order.submission, {"v": 1, "token": order.token, "at": stamp(at)})
-        attempt.quiet_since = None
+        attempt.quiet_since, attempt.doubted = None, False
         self.throttle.took(self._partition(order))
         coming = self._call(partial(self.scheduler.submit, order, at))
         self._sending[order.token] = Sending(attempt, coming, again)
@@ -160,9 +165,10 @@ class Scheduled:
         del self._sending[token]
         self.pace.hurry()
         attempt, outcome = sending.attempt, sending.coming.result()
+        attempt.doubted = isinstance(outcome, SubmitLost)
         if isinstance(outcome, SubmitRefused):
             if sending.again and not attempt.denied:
-                attempt.denied = True
+                attempt.denied = attempt.doubted = True
                 why = f"it is refused now ({outcome.reason}), and may have been taken before"
                 return _lost(attempt, at, why)
             self.throttle.left(self._partition(attempt.order))
@@ -176,12 +182,18 @@ class Scheduled:
         return event
 
     def _find_out(self, attempt: Attempt, at: float) -> Event | None:
-        order = attempt.order
+        attempt.doubted = True
         if at >= self.pace.soonest_at():
             self._ask(at)
-        if attempt.first is not None:
-            attempt.quiet_since = None
-            return Submitted(at=at, attempt=order.attempt, scheduler_id=attempt.first.id)
+        return self._settle(attempt, at)
+
+    def _settle(self, attempt: Attempt, at: float) -> Event | None:
+        """Say what became of a submission in doubt, as far as that is known; repeat it if it never arrived."""
+        order = attempt.order
+        known = attempt.claimed() or (attempt.first.id if attempt.first else None)
+        if known is not None:
+            attempt.quiet_since, attempt.doubted = None, False
+            return Submitted(at=at, attempt=order.attempt, scheduler_id=known)
         if not self.scheduler.is_quiet(order.token):
             return _lost(attempt, at, "its client is still at work")
         if attempt.quiet_since is None:
@@ -210,6 +222,7 @@ class Scheduled:
     def stop(self, order: Order, grace_s: float) -> None:
         """Ask an attempt to end, if it has begun; `tend` sees to the rest."""
         attempt = self._know(order)
+        attempt.doubted = False
         if attempt.kill_at is None:
             attempt.kill_at = clock.now() + grace_s
             self._end_what_is_due(attempt, clock.now(), attempt.ids())
@@ -220,7 +233,8 @@ class Scheduled:
         self._backlog.pop(order.token, None)
         if order.token in self._attempts:
             self.throttle.left(self._partition(order))
-            self._attempts[order.token].left_at = clock.now()
+            attempt = self._attempts[order.token]
+            attempt.left_at, attempt.doubted = clock.now(), False
 
     # Asking
 
@@ -256,13 +270,23 @@ class Scheduled:
         for attempt in self._attempts.values():
             if attempt.kill_at is not None and attempt.kill_at <= now and not attempt.killed:
                 self._end_what_is_due(attempt, now, attempt.ids())
-        changed = list(self._hear_answer(now))
+        self._hear_answer(now)
         if self._attempts and now >= self.pace.due_at():
-            changed += self._ask(now)
+            self._ask(now)
+        news, self._news = self._news, {}
+        told = [(token, self._news_of(token, now)) for token in news]
         self._send_what_fits(now)
         deferred = ((token, self._deferral(self._attempts[token], now)) for token in self._backlog)
         found += [(token, event) for token, event in deferred if event is not None]
-        return [*found, *((token, None) for token in changed)]
+        return [*found, *told]
+
+    def _news_of(self, token: str, now: float) -> Event | None:
+        """Say what an answer settles; None if it is only worth a look."""
+        attempt = self._attempts.get(token)
+        if attempt is None or not attempt.doubted:
+            return None
+        event = self._settle(attempt, now)
+        return None if isinstance(event, SubmitLost) else event
 
     def due_in_s(self) -> float | None:
         """Say when `tend` is next worth calling."""
@@ -280,7 +304,7 @@ class Scheduled:
         self._called_at = clock.now()
         return self.call(work)
 
-    def _ask(self, now: float) -> list[str]:
+    def _ask(self, now: float) -> None:
         """Ask about everything at once, unless that is under way."""
         if self._asking is None:
             self.pace.asked(now)
@@ -288,10 +312,10 @@ class Scheduled:
             coming = self._backlog.keys() | self._sending.keys()
             questions = [attempt.question() for token, attempt in self._attempts.items() if token not in coming]
             self._asking = Asking(now, self._call(partial(self.scheduler.find, questions)))
-        return list(self._hear_answer(now))
+        self._hear_answer(now)
 
-    def _hear_answer(self, now: float) -> Iterator[str]:
-        """Take an answer, and end what is to end; yield whom it says something new about."""
+    def _hear_answer(self, now: float) -> None:
+        """Take an answer, end what is to end, and note whom it says something new about."""
         if self._asking is None or not self._asking.coming.done():
             return
         asking, self._asking = self._asking, None
@@ -307,8 +331,8 @@ class Scheduled:
                 continue
             before = (attempt.alive, attempt.answer and attempt.answer.said)
             attempt.take(said, asking.at)
-            if before != (attempt.alive, attempt.answer and attempt.answer.said):
-                yield token
+            if attempt.doubted or before != (attempt.alive, attempt.answer and attempt.answer.said):
+                self._news[token] = None
             self._end_what_is_due(attempt, now, attempt.answer.live_ids if attempt.answer else [])
         tense = any(attempt.is_tense for attempt in self._attempts.values())
         (self.pace.hurry if tense else self.pace.relax)()

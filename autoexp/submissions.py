@@ -68,6 +68,8 @@ class Attempt:
     """The first of its jobs that an answer named: so it was taken, whatever later answers leave out."""
     quiet_since: float | None = None
     """Since when no client of ours is at work on its submission, which is in doubt."""
+    doubted: bool = False
+    """Somebody wants it to run, and nobody knows whether the scheduler has it."""
     kill_at: float | None = None
     """When it is to be ended for good."""
     asked: bool = False
@@ -124,7 +126,7 @@ class Attempt:
     def is_tense(self) -> bool:
         """Say whether it waits for an answer."""
         ends = self.answer is not None and self.answer.over_since is not None and self.left_at is None
-        return ends or self.awaited or any(at is not None for at in (self.quiet_since, self.kill_at))
+        return ends or self.awaited or self.doubted or self.kill_at is not None
 
     def take(self, said: Sequence[Entry], now: float) -> None:
         """Keep what the scheduler says; jobs that were over before the submission are none of it."""

@@ -82,10 +82,16 @@ class Bench:
 
     def tend(self, later_s: float = SHORTEST_S) -> list[str]:
         """Let time pass; return who is worth a look."""
+        outcomes = self.hear(later_s)
+        assert all(event is None for event in outcomes)
+        return [TOKEN] * len(outcomes)
+
+    def hear(self, later_s: float = SHORTEST_S) -> list[Event | None]:
+        """Let time pass; return what comes to light."""
         self.now += later_s
         outcomes = self.scheduled.tend()
-        assert all(event is None for _, event in outcomes)
-        return [token for token, _ in outcomes]
+        assert all(token == TOKEN for token, _ in outcomes)
+        return [event for _, event in outcomes]
 
     def say(self, *jobs: tuple[str, bool], submitted_at: float | None = None) -> None:
         """Let the scheduler know these jobs by the attempt's name: id, and whether it lives."""
@@ -156,7 +162,7 @@ def test_what_was_found_once_was_taken_although_a_later_answer_leaves_it_out(ben
     bench.told.replies = [LOST]
     bench.submit()
     bench.say(("9", True))
-    bench.tend(20.0)
+    bench.hear(20.0)
     bench.told.knows = {TOKEN: []}
     bench.tend(20.0)
 
@@ -172,6 +178,50 @@ def test_an_attempt_that_the_scheduler_never_had_is_submitted_again_under_the_sa
 
     assert bench.submit(61.0) == TAKEN
     assert bench.told.submitted == [TOKEN, TOKEN]
+
+
+def test_a_doubt_is_settled_by_the_answer_and_not_by_the_next_try(bench: Bench) -> None:
+    """The next try is further away with each watcher that dies in doubt, up to ten minutes."""
+    bench.told.replies = [LOST]
+    bench.submit()
+    bench.restart()
+    assert isinstance(bench.submit(2.0), SubmitLost)
+    bench.say(("9", True))
+
+    assert bench.hear() == [Submitted(at=bench.now, attempt=1, scheduler_id="9")]
+    assert (bench.hear(), bench.told.submitted) == ([], [TOKEN])
+
+
+def test_what_never_arrived_is_submitted_again_as_soon_as_that_is_sure(bench: Bench) -> None:
+    bench.told.replies, bench.told.knows = [LOST, TAKEN], {TOKEN: []}
+    bench.submit()
+
+    heard = [bench.hear() for _ in range(9)]
+
+    assert [event for events in heard for event in events if event] == [TAKEN]
+    assert bench.told.submitted == [TOKEN, TOKEN]
+
+
+def test_what_has_begun_is_not_submitted_again_although_the_scheduler_forgot_it(bench: Bench) -> None:
+    bench.told.replies, bench.told.knows = [LOST], {TOKEN: []}
+    bench.submit()
+    bench.tend()
+    bench.claim("8")
+
+    assert bench.hear(LONGEST_S) == [Submitted(at=bench.now, attempt=1, scheduler_id="8")]
+    assert bench.told.submitted == [TOKEN]
+
+
+@pytest.mark.parametrize("end", ["withdraw", "forget"])
+def test_a_submission_in_doubt_that_nobody_wants_any_more_is_not_repeated(bench: Bench, end: str) -> None:
+    bench.told.replies, bench.told.knows = [LOST], {TOKEN: []}
+    bench.submit()
+    bench.tend()
+    getattr(bench.scheduled, end)(bench.order)
+
+    for _ in range(10):
+        bench.tend(LONGEST_S)
+    assert bench.told.submitted == [TOKEN]
 
 
 def test_a_refusal_to_take_it_again_is_no_answer_to_the_first_submission_until_it_is_repeated(bench: Bench) -> None:
@@ -408,6 +458,14 @@ def test_a_withdrawn_attempt_never_begins_and_is_ended(bench: Bench) -> None:
 
     assert (bench.order.attempt_dir / f"run.{TOKEN}").read_text() == f"{WITHDRAWN}\n"
     assert bench.told.ended == [(TOKEN, ("7",), False)]
+
+
+def test_a_withdrawn_attempt_is_ended_in_the_queue_at_once(bench: Bench) -> None:
+    queued(bench)
+
+    bench.scheduled.withdraw(replace(bench.order, scheduler_id="7"))
+
+    assert bench.told.ended == [(TOKEN, ("7",), False)], "nobody has to be asked first"
 
 
 def test_an_attempt_that_has_begun_is_not_withdrawn_but_ended(bench: Bench) -> None:

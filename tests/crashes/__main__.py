@@ -5,6 +5,7 @@
     python -m tests.crashes --pairs 500 --seed 7    a second crash while the first one is being mended
     python -m tests.crashes --point NAME [--then NAME]      one point, or a pair, again
     python -m tests.crashes --list
+    python -m tests.crashes --slurm ...             another study, on a real cluster of Slurm's
 
 Prints how many points there are and how many were survived, by kind of effect; exits with 1 if one was not.
 """
@@ -23,13 +24,14 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.crashes import picture
+from tests.crashes.batch import on_slurm
 from tests.crashes.play import Kill, Play, Stuck, Watched, adopt_orphans, end_all, plan, wait_for_silence
-from tests.crashes.stage import Stage
+from tests.crashes.stage import LOCAL, Script, Stage
 
 TRIES = 20
 """How often a point is tried before it counts as one that is not there."""
@@ -96,11 +98,11 @@ def record(stage: Stage) -> list[str]:
 
 
 @contextmanager
-def planned(keep: Path | None) -> Iterator[Stage]:
+def planned(script: Script, keep: Path | None) -> Iterator[Stage]:
     """Plan the study; leave nothing behind unless it is to be kept."""
     memory = Path("/dev/shm")  # noqa: S108 - ours alone, and quicker than a disk
     where = keep or Path(tempfile.mkdtemp(prefix="crashes-", dir=memory if os.access(memory, os.W_OK) else None))
-    stage = Stage(where / "room")
+    stage = Stage(where / "room", script)
     adopt_orphans()
     try:
         plan(stage)
@@ -119,14 +121,15 @@ def harness(stage: Stage) -> Harness:
     return Harness(stage, picture.take(stage), always, sorted(fleeting))
 
 
-def singles(found: Harness, chunk: int, chunks: int) -> int:
+def singles(found: Harness, chunk: int, chunks: int, only: str) -> int:
     """Crash at every point of a chunk: of those found at first, and of those that turn up on the way."""
     asked: dict[str, int] = {}
     todo = [*found.points, *found.fleeting]
     while todo:
         name = todo.pop(0)
         tries = FLEETING_TRIES if name in found.fleeting else TRIES
-        if zlib.crc32(name.encode()) % chunks != chunk or asked.get(name, 0) >= tries or name in found.survived:
+        mine = zlib.crc32(name.encode()) % chunks == chunk and re.search(only, name)
+        if not mine or asked.get(name, 0) >= tries or name in found.survived:
             continue
         asked[name] = asked.get(name, 0) + 1
         first = found.crash(Kill(name=name))[0]
@@ -216,8 +219,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))  # noqa: S311 - printed
     parser.add_argument("--point", metavar="NAME", help="this point")
     parser.add_argument("--then", metavar="NAME", help="and this one, in the watcher after it")
+    parser.add_argument("--slurm", action="store_true", help="on a real cluster")
     parser.add_argument("--list", action="store_true", help="print the points")
     parser.add_argument("--chunk", metavar="N/M", help="only the points of one of M chunks, numbered from 0")
+    parser.add_argument("--only", default="", metavar="REGEX", help="only the points whose names it is found in")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="play there, and leave it")
     return parser.parse_args()
 
@@ -228,7 +233,7 @@ def main() -> int:
     asked = arguments()
     if (asked.all or asked.pairs) and not asked.chunk:
         return on_every_core([*sys.argv[1:], "--seed", str(asked.seed)])
-    with planned(asked.keep) as stage:
+    with on_slurm() if asked.slurm else nullcontext(LOCAL) as script, planned(script, asked.keep) as stage:
         if asked.list:
             print("\n".join(record(stage)))
             return 0
@@ -243,7 +248,7 @@ def crash(found: Harness, asked: argparse.Namespace) -> int:
         found.crash(Kill(name=asked.point), *([Kill(name=asked.then)] if asked.then else []))
         status = report(found, 1, "this one")
     if asked.all:
-        status = report(found, singles(found, chunk, chunks), "single crashes")
+        status = report(found, singles(found, chunk, chunks, asked.only), "single crashes")
     if asked.pairs:
         found.survived.clear()
         found.failed.clear()

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import stat
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -33,6 +34,8 @@ BY_TARGET = {"os.rename": "rename", "os.link": "link", "os.symlink": "symlink"}
 BY_FILE = ("write", "pwrite", "writev", "fsync", "fdatasync")
 UNHEARD = ("sendfile", "copy_file_range", "splice", "mkfifo", "mknod", "posix_spawn", "system")
 """What neither an event nor a wrapper tells of here: whoever begins to use it learns so."""
+QUESTIONS = ("squeue", "sacct", "scontrol")
+"""Programs that only ask: how often they do is a matter of time, and asking again is no other point."""
 
 _TIME = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
 _TOKEN = re.compile(r"(/\.?run\.[^/]*)\.[0-9a-f]{8}(?=$|\.PID)")
@@ -58,6 +61,7 @@ class Effects:
         self._counts: Counter[str] = Counter()
         self._moved: dict[str, str] = {}
         self._line = ""
+        self._started = ""
 
     def listen(self) -> None:
         """Begin; there is no end to it in this process."""
@@ -72,6 +76,20 @@ class Effects:
 
         builtins.open = io.open = open_
         sys.addaudithook(self._audit)
+
+    def listen_to_clients(self) -> None:
+        """Tell of the moment, too, in which a program was started whose answer nobody has heard yet."""
+        real = subprocess.Popen.communicate
+
+        def communicate(client: Any, *words: Any, **options: Any) -> Any:
+            self._deaf = True
+            try:
+                self._tell("await", self._started)
+            finally:
+                self._deaf = False
+            return real(client, *words, **options)
+
+        setattr(subprocess.Popen, "communicate", communicate)  # noqa: B010 - for mypy
 
     def _wrapped(self, kind: str, do: Callable[..., Any]) -> Callable[..., Any]:
         def told(descriptor: int, *words: Any) -> Any:
@@ -117,7 +135,10 @@ class Effects:
             self._tell("kill", signal.Signals(arguments[1]).name)
         elif event == "subprocess.Popen":
             _, words, cwd, _ = arguments
-            self._tell("spawn", f"{cwd or ''}/{Path(os.fsdecode(words[-1])).name}")
+            named = [f"/jobs/{word[7:].rsplit('.', 2)[0]}" for word in words if str(word).startswith("--name=")]
+            folder = named[0] if named else os.fspath(cwd or "").rstrip("/")
+            self._started = f"{folder}/{Path(os.fsdecode(words[0])).name}"
+            self._tell("spawn", self._started)
         elif event in BY_PATH:
             path = _text(arguments[0])
             if _can_be_made(path) if event == "os.mkdir" else os.path.lexists(path):
@@ -142,7 +163,8 @@ class Effects:
         moved = self._moved.get(job, "") if job else self._line
         name = f"{kind}:{place} after {moved or 'nothing'}"
         self._counts[name] += 1
-        self._heed(f"{name} #{self._counts[name]}")
+        if self._counts[name] == 1 or not place.endswith(QUESTIONS):
+            self._heed(f"{name} #{self._counts[name]}")
 
 
 def _unheard(name: str) -> Callable[..., Any]:

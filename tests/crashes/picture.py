@@ -14,16 +14,18 @@ from autoexp import cli
 from autoexp.commands.status import as_json
 from autoexp.view import view
 from tests.crashes.effects import tame
-from tests.crashes.stage import MARKERS, Stage
+from tests.crashes.stage import Stage
 
 KEPT = {
     "intent.json": ("token", "job", "attempt"),
+    "submission.json": ("token",),
     "started.json": ("token",),
     "exit.json": ("token", "code", "signal", "asked"),
     "lease.json": ("held",),
 }
 """What is compared of files that also tell times and process ids."""
-_OF_THE_SHELL = re.compile(r"run\.sh: line \d+: |^mv: ")
+_OF_THE_SHELL = re.compile(r"run\.sh: line \d+: |^mv: |^slurmstepd-")
+_OF_SLURM = re.compile(r"slurmstepd-\S+ error: .*")
 _DRAFT = re.compile(r"\.[^/]*(PID|\.tmp)[^/]*$")
 
 
@@ -51,15 +53,20 @@ def take(stage: Stage) -> Picture:
     rows = as_json(seen)["studies"][0]["jobs"]
     told = ("state", "reason", "attempt", "iteration")
     once = ("appeared", "started", "ended", "planned")
-    files = dict(_files(stage.root))
+    files = {name: text.replace(stage.key, "KEY") for name, text in _files(stage.root)}
     return Picture(
-        jobs={row["job"]: [row[name] for name in told] for row in rows},
+        jobs={row["job"]: [row[name] for name in told] for row in _tamed(rows)},
         files={name: text for name, text in files.items() if not _DRAFT.search(name)},
         drafts=[name for name in files if _DRAFT.search(name)],
-        runs=Counter(stage.ran()),
+        runs=Counter(token.replace(stage.key, "KEY") for token in stage.ran()),
         starts=Counter(f"{r['job']}.{r['attempt']}.{r['trigger']}" for r in seen.records() if r["trigger"] in once),
         breaks=_breaks(stage.root),
     )
+
+
+def _tamed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Take out of the reasons what Slurm wrote into a log: ids and times."""
+    return ({**row, "reason": _OF_SLURM.sub("slurmstepd", row["reason"])} for row in rows)
 
 
 def faults(stage: Stage, reference: Picture, killed: int) -> Iterator[str]:
@@ -91,8 +98,8 @@ def _markers(stage: Stage) -> Iterator[str]:
     """Each marker that was dropped has one answer, and is gone itself."""
     answers = [path for kind in ("taken", "refused") for path in stage.root.rglob(f"markers/{kind}/*.json")]
     left = [path for path in stage.root.rglob("markers/*") if path.is_file()]
-    if len(answers) != MARKERS or left:
-        yield f"{MARKERS} markers were dropped: {len(answers)} answers, unanswered: {left}"
+    if len(answers) != stage.markers or left:
+        yield f"{stage.markers} markers were dropped: {len(answers)} answers, unanswered: {left}"
 
 
 def _files(root: Path) -> Iterator[tuple[str, str]]:

@@ -26,12 +26,19 @@ from autoexp.model import Transition
 from autoexp.view import view
 from autoexp.watching import until_done
 from tests.crashes.effects import Effects
-from tests.crashes.stage import PERSON, UNGATED, Stage, Step
+from tests.crashes.stage import Stage, Step
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 """Far more than a watcher of this study takes."""
 NEVER_S = 3600.0
-LOADED_LATE = ("diagnostics", "replanning", "executors.local", "backends.command", "backends.megatron")
+LOADED_LATE = (
+    "diagnostics",
+    "replanning",
+    "executors.local",
+    "executors.slurm",
+    "backends.command",
+    "backends.megatron",
+)
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -118,10 +125,11 @@ class Play:
             return
         before, self._moved = set(self._seen), True
         self._seen.add(move)
-        for step in PERSON:
+        for step in self.stage.script.person:
             if step.after <= self._seen and not step.after <= before:
                 self._due.append(partial(self._do, step))
-        if (".started." in move or ".checkpoint_saved." in move) and not move.startswith(UNGATED):
+        gate = ".started." in move or ".checkpoint_saved." in move
+        if gate and not move.startswith(self.stage.script.endless):
             self._due.append(partial(self.stage.open, move))
 
     def _do(self, step: Step) -> None:
@@ -145,9 +153,12 @@ class Play:
             self._due.popleft()()
 
     def _wait_for_jobs(self) -> None:
-        """Wait until no job runs, but for the one that runs for ever."""
-        until = time.monotonic() + PATIENCE_S
-        while set(running(self.stage)) - {*carriers("AUTOEXP_JOB", "baseline")}:
+        """Wait until no job runs, or is to run, but for those that do so for ever."""
+        until, script = time.monotonic() + PATIENCE_S, self.stage.script
+        staying = (*script.endless, *script.blocked)
+        while set(running(self.stage)) - {pid for job in staying for pid in carriers("AUTOEXP_JOB", job)} or [
+            name for name in script.queue() if not name.startswith(staying)
+        ]:
             reap()
             _give_up_after(until, "a job goes on and on")
             time.sleep(0.02)
@@ -193,7 +204,9 @@ def become_a_watcher(stage: Stage, pipe: int, kill: Kill | None) -> None:
             if not moves:
                 send("wake", "")
 
-        Effects(stage.home, heed).listen()
+        effects = Effects(stage.home, heed)
+        effects.listen()
+        stage.script.begin(effects)
         watch(stage.root, until_done(), listen, Namespace(debug=False, var=None, observer="inotify"))
         status = 0
     except BaseException:  # noqa: BLE001 - it is told, and ends here: this process is a copy of another
@@ -216,7 +229,7 @@ def running(stage: Stage) -> Iterator[int]:
 def wait_for_silence(stage: Stage) -> None:
     """Wait until the last of the jobs' processes is gone: run.sh ends a moment after its exit file is there."""
     until = time.monotonic() + PATIENCE_S
-    while left := [*running(stage)]:
+    while left := [*running(stage), *stage.script.queue()]:
         reap()
         _give_up_after(until, f"orphans: {left}")
         time.sleep(0.005)
@@ -237,7 +250,8 @@ def reap() -> None:
 
 
 def end_all(stage: Stage) -> None:
-    """Kill what still runs."""
+    """Kill what still runs, or is to run."""
+    stage.script.clear()
     while left := [*running(stage)]:
         for pid in left:
             try:

@@ -6,15 +6,19 @@ gates are open: jobs go on, and end, while nobody watches.
 """
 
 import argparse
+import json
 import os
 import pickle
+import secrets
 import shutil
 import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
 from autoexp import checkpoints
+from tests.crashes.effects import Effects
 
 RECIPE = """
 study: demo
@@ -89,9 +93,6 @@ done
 echo "[after training is done]"
 """
 
-UNGATED = ("baseline.started",)
-"""What no job waits for."""
-
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -104,6 +105,27 @@ class Step:
     """The job's program has to be at work."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """What is played: a recipe, the machine it runs on, and what the person does."""
+
+    recipe: str
+    machine: Mapping[str, object]
+    person: tuple[Step, ...]
+    dropped_first: tuple[tuple[str, str], ...] = ()
+    """Markers that lie there before any watcher."""
+    endless: tuple[str, ...] = ()
+    """Jobs that do not end by themselves; they wait at no gate."""
+    blocked: tuple[str, ...] = ()
+    """Jobs that are queued behind those."""
+    queue: Callable[[], list[str]] = list
+    """Names the jobs that a scheduler has."""
+    clear: Callable[[], None] = lambda: None
+    """Takes from the scheduler what it has."""
+    begin: Callable[[Effects], None] = lambda _: None
+    """Makes a process ready to be the watcher, and to be heard."""
+
+
 PERSON = (
     Step(frozenset({"baseline.started.1", "ablation.submitted.1"}), "ablation", "cancel"),
     Step(frozenset({"baseline.started.1", "ablation.ended.1"}), "baseline", "cancel", begun=True),
@@ -111,7 +133,7 @@ PERSON = (
 )
 DROPPED_FIRST = (("publish", "hold"), ("publish", "dance"), ("pretrain", "retry"))
 """Markers that lie there before any watcher: one is obeyed, two are refused."""
-MARKERS = len(PERSON) + len(DROPPED_FIRST)
+LOCAL = Script(recipe=RECIPE, machine=MACHINE, person=PERSON, dropped_first=DROPPED_FIRST, endless=("baseline",))
 
 
 @dataclass(slots=True)
@@ -119,6 +141,14 @@ class Stage:
     """The folder in which the study is played again and again, each time from its planned beginning."""
 
     home: Path
+    script: Script = LOCAL
+    key: str = ""
+    """The study's own part of its tokens; another one in each run: a scheduler remembers the last run's jobs."""
+
+    @property
+    def markers(self) -> int:
+        """Count the markers that are dropped."""
+        return len(self.script.person) + len(self.script.dropped_first)
 
     @property
     def root(self) -> Path:
@@ -140,8 +170,10 @@ class Stage:
         shutil.rmtree(self.home, ignore_errors=True)
         (self.home / "gates").mkdir(parents=True)
         (self.home / "machines").mkdir()
-        (self.home / "machines" / "bench.yaml").write_text("".join(f"{k}: {v}\n" for k, v in MACHINE.items()))
-        (self.home / "demo.yaml").write_text(RECIPE.format(home=self.home))
+        (self.home / "machines" / "bench.yaml").write_text(
+            "".join(f"{key}: {value}\n" for key, value in self.script.machine.items())
+        )
+        (self.home / "demo.yaml").write_text(self.script.recipe.format(home=self.home))
         (self.home / "step.sh").write_text(dedent(SAY + STEP))
         (self.home / "train.sh").write_text(dedent(SAY + TRAIN))
         os.mkfifo(self.home / "never")
@@ -149,7 +181,7 @@ class Stage:
 
     def keep(self) -> None:
         """Take what was planned for the beginning of every run."""
-        for job, verb in DROPPED_FIRST:
+        for job, verb in self.script.dropped_first:
             self.drop(job, verb)
         shutil.rmtree(self.planned, ignore_errors=True)
         shutil.copytree(self.root, self.planned, symlinks=True)
@@ -162,6 +194,12 @@ class Stage:
             (self.home / name).unlink(missing_ok=True)
         shutil.copytree(self.planned, self.root, symlinks=True)
         (self.home / "gates").mkdir()
+        self._draw_key()
+
+    def _draw_key(self) -> None:
+        plan = self.root / "demo" / "plan.json"
+        text, self.key = plan.read_text(), secrets.token_hex(4)
+        plan.write_text(text.replace(json.loads(text)["key"], self.key))
 
     def ran(self) -> list[str]:
         """List the tokens of the attempts whose programs ran, once for each time and part of a batch."""

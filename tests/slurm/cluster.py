@@ -51,7 +51,7 @@ JobRequeue=1
 EnforcePartLimits=ALL
 SlurmdParameters=config_overrides
 ReturnToService=2
-MessageTimeout=10
+MessageTimeout={message_timeout}
 KillWait=5
 MinJobAge={min_job_age}
 InactiveLimit=0
@@ -108,6 +108,7 @@ class Cluster:
     nodes: int = NODES
     cpus: int = 4
     min_job_age_s: int = 300
+    message_timeout_s: int = 10
     programs: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: list[int] = field(default_factory=list)
 
@@ -172,8 +173,9 @@ class Cluster:
         )
         accounting = ACCOUNTING.format(port=self.ports[1], home=self.home) if self.accounting else ""
         values = {"home": self.home, "user": user, "host": host, "ports": self.ports, "count": self.nodes}
+        times = {"min_job_age": self.min_job_age_s, "message_timeout": self.message_timeout_s}
         (self.home / "slurm.conf").write_text(
-            SLURM_CONF.format(nodes=nodes, accounting=accounting, min_job_age=self.min_job_age_s, **values)
+            SLURM_CONF.format(nodes=nodes, accounting=accounting, **times, **values),
         )
         database = self.home / "slurmdbd.conf"
         database.write_text(SLURMDBD_CONF.format(port=self.ports[1], **values))
@@ -295,11 +297,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(*, accounting: bool = True, min_job_age_s: int = 300) -> Iterator[Cluster]:
+def cluster(*, accounting: bool = True, min_job_age_s: int = 300, message_timeout_s: int = 10) -> Iterator[Cluster]:
     """Have a cluster for a while; with a short `min_job_age_s` its controller soon forgets finished jobs."""
     home = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     home.chmod(0o755)
-    made = Cluster(home, accounting=accounting, min_job_age_s=min_job_age_s)
+    made = Cluster(home, accounting=accounting, min_job_age_s=min_job_age_s, message_timeout_s=message_timeout_s)
     try:
         made.start()
         yield made

@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         _check_used(args, parser)
+        (args.output / RESULTS).unlink(missing_ok=True)  # of another model, perhaps: it must not outlive a failure
         results = score(args) if args.tasks else measure(args)
         if args.checkpoint:
             results = {"iteration": iteration_of(args.checkpoint.name), **results}
@@ -123,7 +124,6 @@ def score(args: argparse.Namespace) -> dict[str, object]:
         HookRefused: The model, the tasks or their scores are worth nothing.
     """
     started = time.monotonic()
-    (args.output / RESULTS).unlink(missing_ok=True)
     request = asked(args)
     harness.check(request)
     check_model(args.model)

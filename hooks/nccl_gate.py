@@ -81,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, help="the file to write the verdict to")
     add("--command", type=_words, help=f"what to run, as one string ({TOOL}, or our own measurement)")
     add("--threshold", type=_positive, default=fabrics.DEFAULT_GBPS, help="GB/s of bus bandwidth to reach")
-    add("--ranks", type=int, help="how many ranks must have run")
-    add("--hosts", type=int, help="on how many hosts")
+    add("--ranks", type=_count, help="how many ranks must have run")
+    add("--hosts", type=_count, help="on how many hosts")
     add("--timeout", type=_positive, default=TIMEOUT_S, help="seconds the measurement may take")
     return parser
 
@@ -92,6 +92,13 @@ def _words(command: str) -> list[str]:
     if not words:
         raise ValueError(command)
     return words
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
 
 
 def _positive(text: str) -> float:

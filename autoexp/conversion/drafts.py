@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from itertools import count
 from pathlib import Path
 
@@ -20,6 +21,8 @@ BEAT_S = 5.0
 EXPIRY_S = 60.0
 """How long the draft of another host, or container, stays as it is until we take its maker for dead, on our clock."""
 POLL_S = 0.2
+PARTS = 6
+"""Of a draft's name: what it is to be, then boot, PID namespace, process, its start, and a number."""
 _numbers = count()
 
 
@@ -63,7 +66,7 @@ def _take(target: Path, is_made: Callable[[], bool]) -> Path | None:
     """Take over a draft whose maker is gone, or begin one; wait while a maker lives."""
     seen: dict[Path, tuple[int, float]] = {}
     while not is_made():
-        left = sorted(target.parent.glob(f".{target.name}.~*.partial"))
+        left = sorted(filter(_is_draft, target.parent.glob(f".{escape(target.name)}.~*.partial")))
         if any(_lives(folder, seen) for folder in left):
             time.sleep(POLL_S)
             continue
@@ -86,6 +89,12 @@ def _beat(folder: Path, ended: threading.Event) -> None:
     while not ended.wait(BEAT_S):
         with suppress(FileNotFoundError):  # it has its name by now
             os.utime(folder)
+
+
+def _is_draft(folder: Path) -> bool:
+    """Say whether a name is one that `_us` has given; others are let alone."""
+    parts = folder.name.removesuffix(".partial").split("~")
+    return len(parts) >= PARTS and all(part.isdecimal() for part in parts[-3:])
 
 
 def _lives(folder: Path, seen: dict[Path, tuple[int, float]]) -> bool:

@@ -106,7 +106,8 @@ def _planned(checkpoint: Path, source: Source, wishes: Wishes) -> Plan:
     told = source.args.get("padded_vocab_size")
     if told not in (None, padded):  # vocab_size itself is often absent, or off by one
         raise refused(f"padded_vocab_size is {told!r}", f"the embedding has {padded} rows")
-    source = _trimmed(_without_copy(source), wishes.vocab_size or (words.size if words else None))
+    asked = wishes.vocab_size if wishes.vocab_size is not None else (words.size if words else None)
+    source = _trimmed(_without_copy(source), asked)
     traits = traits_of(source)
     choice = architectures.choose(traits, wishes.arch)
     schemes = choice.architecture.NAMES
@@ -296,4 +297,4 @@ def _state(path: Path) -> dict[str, int]:
 
 
 def _in_the_way(output: Path, why: str) -> AutoexpError:
-    return AutoexpError(f"{output} is in the way", why=why, fix=f"rm -r {output}, or give another folder")
+    return AutoexpError(f"{output} is in the way", why=why, fix="give another folder, or move this one elsewhere first")

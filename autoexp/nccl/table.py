@@ -34,7 +34,7 @@ _NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?(?:e[+-]?\d{1,3})?|nan|inf)", re.ASCII)
 _SWEEP = re.compile(r"minBytes (\d{1,18}) maxBytes (\d{1,18}) step: (\d{1,18})\((factor|bytes)\)", re.ASCII)
 _PROCESS = re.compile(r"# nThread (\d{1,6}) nGpus (\d{1,6}) ", re.ASCII)
 _REDUCED = re.compile(r"# Reducing maxBytes to (\d{1,18}) ", re.ASCII)
-_BOUNDS = re.compile(r"# Out of bounds values : (\d+) (?:OK|FAILED)", re.ASCII)
+_BOUNDS = re.compile(r"# Out of bounds values : (\d{1,18}) (OK|FAILED)", re.ASCII)
 _AVERAGE = re.compile(r"# Avg bus bandwidth\s+: (\S+)(?: (OK|FAILED))?", re.ASCII)
 _TROUBLE = re.compile(
     r"(?:(\S{1,256}?)(?: pid \d+)?: )?Test (?:(timeout)|(?:NCCL |CUDA )?failure)\b|# error:", re.ASCII
@@ -100,7 +100,8 @@ def _read_comment(log: Log, line: str) -> None:
         run.hosts.add(device[3])
     elif line.startswith("# Out of bounds values"):
         bounds = _BOUNDS.fullmatch(line)
-        _keep(log.broken, line, log.current().out_of_bounds, number(bounds[1]) if bounds else None)
+        agrees = bounds is not None and (int(bounds[1]) == 0) is (bounds[2] == "OK")
+        _keep(log.broken, line, log.current().out_of_bounds, number(bounds[1]) if bounds and agrees else None)
     elif line.startswith("# Avg bus bandwidth"):
         average = _AVERAGE.fullmatch(line)
         _keep(log.broken, line, log.current().averages, number(average[1]) if average else None)

@@ -88,3 +88,24 @@ def test_who_comes_second_after_all_leaves_the_firsts_result(tmp_path: Path) -> 
 
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
     assert (tmp_path / "made" / "file").read_text() == "first"
+
+
+def test_the_draft_of_a_folder_whose_name_looks_like_a_pattern_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drafts, "EXPIRY_S", 0.1)
+    foreign = tmp_path / ".made[1].~another-boot~4026531836~1~1~0.partial"
+    foreign.mkdir()
+
+    make(tmp_path / "made[1]", tmp_path / "begun", None)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "made[1]"]
+
+
+@pytest.mark.parametrize("name", [".made.~x.partial", ".made.~a~b~c~d~e.partial"])
+def test_what_only_looks_like_a_draft_is_let_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+
+    make(tmp_path / "made", tmp_path / "begun", None)
+
+    assert (tmp_path / name).is_dir()

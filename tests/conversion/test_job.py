@@ -133,9 +133,10 @@ def test_a_vocabulary_of_another_size_than_the_training_had_is_refused(tmp_path:
         plan(source, Wishes(vocab_size=20))
 
 
-def test_more_tokens_than_rows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(AutoexpError, match="65 tokens do not fit"):
-        plan(save_torch(Model(), tmp_path / "iter_0000006"), Wishes(vocab_size=65))
+@pytest.mark.parametrize("tokens", [0, 65])
+def test_no_tokens_and_more_tokens_than_rows_are_refused(tmp_path: Path, tokens: int) -> None:
+    with pytest.raises(AutoexpError, match=f"{tokens} tokens do not fit"):
+        plan(save_torch(Model(), tmp_path / "iter_0000006"), Wishes(vocab_size=tokens))
 
 
 def test_another_type_of_numbers_is_rounded_as_torch_does(tmp_path: Path) -> None:

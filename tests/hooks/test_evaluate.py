@@ -186,6 +186,8 @@ def test_a_model_that_cannot_be_measured_gives_no_result(
     why: str,
 ) -> None:
     change(model, edit)
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "results.json").write_text('{"loss": 2.0, "model": "another"}')
 
     assert hook.main(["--model", str(model), "--output", str(tmp_path / "eval"), "--windows", "2"]) == 1
 

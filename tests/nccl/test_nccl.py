@@ -213,6 +213,11 @@ def test_a_broken_line_or_a_second_footer_is_a_contradiction(line: str) -> None:
     assert code(f"{table()}\n{line}\n") is Code.UNREADABLE
 
 
+@pytest.mark.parametrize("bounds", ["0 FAILED", "3 OK"])
+def test_a_count_that_its_own_word_contradicts_cannot_be_judged(bounds: str) -> None:
+    assert code(table(bounds=bounds)) is Code.UNREADABLE
+
+
 def test_a_bandwidth_below_nothing_is_no_bandwidth() -> None:
     assert code(table((-1.0, -1.0))) is Code.UNREADABLE
 

@@ -701,7 +701,7 @@ def test_a_plan_that_cannot_be_read_is_a_problem_of_its_study_alone(room: "Room"
 def test_a_study_for_an_unknown_executor_is_a_problem_of_its_own(room: "Room") -> None:
     room.plan("one: {command: 'true'}\n")
     plan = room.root / "demo" / "plan.json"
-    plan.write_text(plan.read_text().replace('"executor":"local"', '"executor":"kubernetes"'))
+    plan.write_text(plan.read_text().replace('"name":"bench"', '"name":"cloud","executor":"kubernetes"'))
     room.plan("two: {command: 'true'}\n", study="second")
     room.touch("one", "cancel")
 

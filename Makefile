@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# One more than there are cores: many tests wait for what they have started.
+WORKERS ?= $(shell echo $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 )))
 READY := $(VENV)/.ready
 
 .PHONY: demo test soak lint tools diagram clean
@@ -13,7 +15,7 @@ demo: $(READY)
 	$(BIN)/autoexp demo
 
 test: lint tools
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 soak: $(READY)
 	$(BIN)/python -m tests.crashes --all --pairs 500

@@ -9,7 +9,7 @@ import pytest
 
 CHUNKS = 16
 SUBMITTING = "rename:.*/submission.json|(spawn|await):.*/s(batch|cancel) after [a-z]+_|write:.*/journal/.*submitted"
-"""The points right around a submission; `make soak` has all of those of the study on a real cluster."""
+"""The points right around a submission, of which half are tried; `make soak` has all of those of the study on a real cluster."""
 PAIRS = 50
 PAIR_CHUNKS = 2
 SEED = 20261121
@@ -48,10 +48,10 @@ def test_a_second_crash_while_the_first_is_mended_changes_nothing_either(chunk: 
 @pytest.mark.crashes
 @pytest.mark.timeout(1800)
 def test_a_watcher_killed_around_a_submission_to_a_real_cluster_loses_nothing_and_submits_nothing_twice() -> None:
-    said = harness("--slurm", "--all", "--chunk", "0/1", "--only", SUBMITTING)
+    said = harness("--slurm", "--all", "--chunk", "0/2", "--only", SUBMITTING)
 
     (tried,) = re.findall(r"^single crashes: (\d+) tried, \1 survived, 0 not", said, re.MULTILINE)
-    assert int(tried) >= 20
+    assert int(tried) >= 10
 
 
 @pytest.mark.crashes

@@ -9,7 +9,7 @@ import pytest
 
 CHUNKS = 16
 SUBMITTING = "rename:.*/submission.json|(spawn|await):.*/s(batch|cancel) after [a-z]+_|write:.*/journal/.*submitted"
-"""The points right around a submission, of which half are tried; `make soak` has all of those of the study on a real cluster."""
+"""The points right around a submission, of which half are tried; `make soak` tries all on a real cluster."""
 PAIRS = 50
 PAIR_CHUNKS = 2
 SEED = 20261121

@@ -163,7 +163,8 @@ def test_on_several_hosts_the_launcher_of_slurm_starts_it(
 
     program("exit 1")
     assert (
-        "srun: --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=1 all_reduce_perf" in gate("--ranks", "2", "--hosts", "2").stdout
+        "srun: --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=1 all_reduce_perf"
+        in gate("--ranks", "2", "--hosts", "2").stdout
     )
 
 

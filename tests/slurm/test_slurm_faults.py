@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,10 +33,12 @@ one:
 
 
 def running(room: "Room", stages: str = SLEEPS, *jobs: str) -> "Room":
-    """Have a study's jobs run on the cluster, watched."""
+    """Have a study's jobs run on the cluster, watched; their programs say that they have begun."""
     room.plan(stages)
     room.watch()
     room.wait_for(dict.fromkeys(jobs or ["one"], "running"), within_s=LONG_S)
+    for job in jobs or ["one"]:
+        room.wait_until(partial(ran, room, job), f"the program of {job}")
     return room
 
 

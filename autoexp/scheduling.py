@@ -214,10 +214,17 @@ class Scheduled:
     def withdraw(self, order: Order) -> bool:
         """Claim an attempt before run.sh does; what the scheduler has of it is ended."""
         taken_back = take_back(order)
-        if self._backlog.pop(order.token, None) is False:
-            return True  # it was never sent
+        if self._drop_unsent(order.token):
+            return True
         self.stop(order, 0.0)
         return taken_back
+
+    def _drop_unsent(self, token: str) -> bool:
+        """Forget an attempt that was never sent, and so counts nowhere; say whether it is one."""
+        unsent = self._backlog.pop(token, None) is False
+        if unsent:
+            del self._attempts[token]
+        return unsent
 
     def stop(self, order: Order, grace_s: float) -> None:
         """Ask an attempt to end, if it has begun; `tend` sees to the rest."""
@@ -230,8 +237,7 @@ class Scheduled:
 
     def forget(self, order: Order) -> None:
         """An attempt is over: end what the scheduler still has of it, a second acceptance or a requeue."""
-        self._backlog.pop(order.token, None)
-        if order.token in self._attempts:
+        if not self._drop_unsent(order.token) and order.token in self._attempts:
             self.throttle.left(self._partition(order))
             attempt = self._attempts[order.token]
             attempt.left_at, attempt.doubted = clock.now(), False

@@ -519,3 +519,17 @@ def test_what_waits_for_room_is_taken_back_at_once(bench: Bench) -> None:
     bench.tend()
 
     assert (bench.told.submitted, bench.told.ended) == ([], [])
+
+
+def test_what_was_taken_back_before_it_was_sent_makes_no_room(bench: Bench) -> None:
+    bench.told.others = {ALL: 1}
+    first, second = crowd(bench, 1, 0, 0)
+    for order in (first, second):
+        bench.scheduled.submit(order, bench.now)
+    bench.scheduled.tend()
+
+    bench.scheduled.withdraw(first)
+    bench.scheduled.forget(first)
+    bench.scheduled.tend()
+
+    assert bench.told.submitted == []

@@ -33,7 +33,7 @@ BEGAN_AT = 1_700_000_000.0
 CALM_AT = BEGAN_AT + 21 * DAY_S
 TOO_LATE = BEGAN_AT + 120 * DAY_S
 INVISIBLE_S = 50.0
-MACHINE = Machine(name="hpc", executor="slurm", sweep_s=2 * HOUR_S, visibility_s=60.0, python="python")
+MACHINE = Machine(name="hpc", executor="slurm", sweep_s=6 * HOUR_S, visibility_s=60.0, python="python")
 TRAIN_ITERS, BRANCH, CONVERTED_EVERY = 1000, 800, 200
 RECIPE = """
 study: month

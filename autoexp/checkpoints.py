@@ -10,10 +10,11 @@ What makes a folder whole is said by `autoexp.formats`, one module a format.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from autoexp.formats import Judgement, distributed, huggingface, legacy
 from autoexp.formats.legacy import MODEL_FILE
@@ -28,8 +29,10 @@ __all__ = [
     "iteration_of",
     "iterations",
     "judge",
+    "judged_by",
     "newest",
     "read_tracker",
+    "unjudged",
 ]
 
 TRACKER = "latest_checkpointed_iteration.txt"
@@ -103,20 +106,42 @@ def _numbered_by_others(root: Path) -> dict[int, Path]:
     return {int(match[1]): entry for entry, match in entries if match and entry.is_dir()}
 
 
+class Judge(Protocol):
+    """Judges a checkpoint folder, as `judge` does."""
+
+    def __call__(self, folder: Path, *, deep: bool = False) -> Judgement:
+        """Judge it."""
+
+
+_elsewhere: Judge | None = None
+
+
+@contextmanager
+def judged_by(other: Judge) -> Iterator[None]:
+    """Leave judging to somebody else for a while."""
+    global _elsewhere  # noqa: PLW0603 - hooks ask too, and know nobody to ask
+    before, _elsewhere = _elsewhere, other
+    try:
+        yield
+    finally:
+        _elsewhere = before
+
+
+def unjudged(folder: Path, why: str) -> Judgement:
+    """Return what is to be said of a folder of which nothing is known but its name."""
+    number = iteration_of(folder.name)
+    return Judgement(format="unknown", iteration=number, complete=False, convertible=False, resumable=False, why=why)
+
+
 def judge(folder: Path, *, deep: bool = False) -> Judgement:
     """Judge one checkpoint folder by names, sizes and indexes; a `deep` look verifies checksums too.
 
     Never raises for what is on the disk: what cannot be read is not complete, and `why` names it.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link's own name is what counts
-    blank = Judgement(
-        format="unknown",
-        iteration=iteration_of(folder.name),
-        complete=False,
-        convertible=False,
-        resumable=False,
-        why=f"{folder} holds no checkpoint in a format known here",
-    )
+    if _elsewhere is not None:
+        return _elsewhere(folder, deep=deep)
+    blank = unjudged(folder, f"{folder} holds no checkpoint in a format known here")
     try:
         return _judge_names(folder, frozenset(os.listdir(folder)), blank, deep=deep)  # noqa: PTH208 - names only
     except OSError as error:

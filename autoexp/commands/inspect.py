@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autoexp import backends, checkpoints, inspection
+from autoexp.examiner import examining
 
 LOG_SUFFIXES = {".log", ".out", ".err", ".txt"}
 
@@ -28,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Look, and print; the status is 1 where nothing is there to be looked at."""
     if arguments.backend:
         backends.find(arguments.backend)
-    found = look(arguments.path, arguments.backend, deep=arguments.deep)
+    with examining():
+        found = look(arguments.path, arguments.backend, deep=arguments.deep)
     print(json.dumps(found) if arguments.json else "\n".join(_text(found)))
     readable = arguments.path.is_dir() or inspection.is_readable(arguments.path)
     return 0 if readable else 1

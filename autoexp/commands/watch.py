@@ -22,6 +22,7 @@ from autoexp.commands.events import line
 from autoexp.daemon import detach
 from autoexp.engine import Engine, Listener
 from autoexp.errors import AlreadyWatched, AutoexpError, TakenOver
+from autoexp.examiner import examining
 from autoexp.journal import to_record
 from autoexp.lease import var_of
 from autoexp.model import State, Transition
@@ -99,7 +100,10 @@ def watch(
         listener(moves)
 
     signal.signal(signal.SIGTERM, _interrupt)
-    with watching(root, var, getattr(arguments, "observer", None), logger, listen) as engine:
+    with (
+        examining(lambda judgement, folder: logger.warning("not_judged", checkpoint=str(folder), why=judgement.why)),
+        watching(root, var, getattr(arguments, "observer", None), logger, listen) as engine,
+    ):
         logger.info("watching", root=str(root), observer=engine.observer.name, epoch=engine.journal.epoch)
         ready(engine)
         try:

@@ -23,6 +23,7 @@ from autoexp.conversion.tokenizer import Tokenizer
 from autoexp.conversion.traits import traits_of
 from autoexp.conversion.writing import Shard, Told
 from autoexp.errors import AutoexpError
+from autoexp.examiner import examining
 
 MANIFEST = "conversion.json"
 READERS = {"torch": legacy.read, "torch_dist": distributed.read}
@@ -82,7 +83,8 @@ def plan(checkpoint: Path, wishes: Wishes) -> Plan:
     Raises:
         AutoexpError: the checkpoint is not whole, or of a kind that is not known.
     """
-    judgement = judge(checkpoint)
+    with examining():
+        judgement = judge(checkpoint)
     if judgement.format not in READERS or not judgement.convertible:
         newest = max(iterations(checkpoint).items(), default=None)
         fix = (

@@ -34,9 +34,8 @@ class Blame:
         except ExpressionError as error:
             raise self.located(error, path, scope, raw) from error
         except PolicyError as error:
-            raise self.places.error(
-                (*path, error.key), str(error), why=f"it is read {self._for_whom()}", fix=error.fix
-            ) from error
+            why = f"it is read {self._for_whom()}"
+            raise self.places.error((*path, *error.path), str(error), why=why, fix=error.fix) from error
         except ConditionError as error:
             raise self.places.error(path, str(error), why=f"{error.why} {self._for_whom()}", fix=error.fix) from error
         except RecipeError:

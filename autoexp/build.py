@@ -93,7 +93,8 @@ class Builder:
         self._check_id()
         resources = self._resources()
         args = self._mapping("args")
-        return JobSpec(
+        retry = self._policy("retry", policies.read_retry) or RetryPolicy()
+        spec = JobSpec(
             id=self.id,
             study=self.recipe.study,
             stage=self.stage.name,
@@ -109,7 +110,7 @@ class Builder:
             gate=self._gate(resources),
             env={name: self._word((*self.stage.path, "env", name), raw) for name, raw in self._given("env")},
             resources=resources,
-            retry=self._policy("retry", policies.read_retry) or RetryPolicy(),
+            retry=retry,
             no_progress_s=self._policy("stall", policies.read_stall),
             priority=self._priority(),
             key=self.world.key,
@@ -117,6 +118,18 @@ class Builder:
             needs=self._needs(),
             params=self.params(),
         )
+        self._check_reductions(spec)
+        return spec
+
+    def _check_reductions(self, spec: JobSpec) -> None:
+        """Refuse to reduce what is no number of the job's."""
+        for ending, answer in spec.retry.when.items():
+            for name in answer.reduce:
+                if name not in _numbers(spec.params):
+                    path = (*self.stage.path, "retry", "when", ending, "reduce", name)
+                    what = f"{name} is no number to be reduced" if name in spec.params else f"there is no param {name}"
+                    fix = f"name one of the job's params: {', '.join(_numbers(spec.params)) or 'it has no numbers'}"
+                    raise self.recipe.places.error(path, what, why=f"the job {spec.id} reads it", fix=fix)
 
     def params(self) -> dict[str, JSON]:
         """Evaluate every name its recipe gives it; what is of use only elsewhere stays out."""
@@ -322,6 +335,10 @@ class Builder:
         with self.blame.at(path, self.scope):
             jobs, templates = self.family.members(str(condition.params["stage"]), self)
         return replace(condition, parts=parts, jobs=jobs, templates=templates)
+
+
+def _numbers(params: Mapping[str, JSON]) -> list[str]:
+    return [name for name, value in params.items() if isinstance(value, int | float) and not isinstance(value, bool)]
 
 
 def _success_of(job: str, stage: str) -> Condition:

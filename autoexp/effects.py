@@ -9,7 +9,7 @@ from typing import Any
 from autoexp.actions import Action, AppearJob, StopJob, WithdrawJob
 from autoexp.actions import SubmitJob as Submit
 from autoexp.events import Ended, Event, Requested, SubmitLost, SubmitRefused
-from autoexp.model import EndingClass, Job, Remedy, Verb
+from autoexp.model import Answer, EndingClass, Job, Remedy, Verb
 
 Effect = Action | Mapping[str, Any]
 
@@ -44,10 +44,31 @@ def ending_of(job: Job, event: Ended) -> EndingClass:
     return EndingClass.HUNG if job.hung and event.ending is not EndingClass.SUCCESS else event.ending
 
 
-def remedy(job: Job, event: Ended) -> Remedy:
+def answer(job: Job, event: Ended) -> Answer:
     """Ask the job's retry policy what to do about this ending."""
     ending = ending_of(job, event)
-    return job.spec.retry.when.get(ending, DEFAULT_REMEDIES[ending])
+    return job.spec.retry.when.get(ending) or Answer(remedy=DEFAULT_REMEDIES[ending])
+
+
+def remedy(job: Job, event: Ended) -> Remedy:
+    """Name the remedy for this ending."""
+    return answer(job, event).remedy
+
+
+def failures_after(job: Job, event: Ended) -> int:
+    """Count the attempts used up by endings of this class once the present one has failed."""
+    return job.failures.get(ending_of(job, event), 0) + spent_after(job) - job.spent
+
+
+def reduced_after(job: Job, event: Ended) -> dict[str, Any]:
+    """Name the params that an ending changes, with the values that the next attempt gets: whole numbers stay whole."""
+    changed = {}
+    for name, factor in answer(job, event).reduce.items():
+        before: Any = job.reduced.get(name, job.spec.params.get(name))
+        after = max(int(before * factor), 1) if isinstance(before, int) else before * factor
+        if after != before:
+            changed[name] = after
+    return changed
 
 
 def was_taken_back(job: Job, event: Ended) -> bool:
@@ -111,6 +132,8 @@ def record_ending(job: Job, event: Ended) -> Iterator[Effect]:
     excused = event.ending is EndingClass.SUCCESS or job.pending is not None or was_taken_back(job, event)
     spent = job.spent if excused else spent_after(job)
     yield {"ending": ending_of(job, event), "spent": spent, "unused": False, "hung": False, "astray": ""}
+    if not excused and answer(job, event).attempts is not None:
+        yield {"failures": {**job.failures, ending_of(job, event): failures_after(job, event)}}
     if job.astray:
         yield {"reason": f"{job.astray}; it was stopped"}
     elif job.hung and event.ending is not EndingClass.SUCCESS:
@@ -155,9 +178,28 @@ def pend(_: Job, event: Requested) -> Iterator[Effect]:
     yield {"pending": event.verb}
 
 
-def back_off(job: Job, event: Event) -> Iterator[Effect]:
+def back_off(job: Job, event: Ended) -> Iterator[Effect]:
     """Wait twice as long after each attempt that counts."""
-    yield {"wake_at": event.at + doubled(job.spec.retry.backoff_s, max(spent_after(job) - 1, 0))}
+    said = answer(job, event)
+    counted = spent_after(job) if said.attempts is None else failures_after(job, event)
+    first_s = job.spec.retry.backoff_s if said.backoff_s is None else said.backoff_s
+    yield {"wake_at": event.at + doubled(first_s, max(counted - 1, 0))}
+
+
+def reduce(job: Job, event: Ended) -> Iterator[Effect]:
+    """Give the next attempts what such an ending asks for: a smaller batch after one for want of memory, say."""
+    if changed := reduced_after(job, event):
+        said = ", ".join(f"{name} is {value} from now on" for name, value in changed.items())
+        yield {"reduced": {**job.reduced, **changed}, "reason": f"{event.reason}; {said}"}
+
+
+def say_why_not_again(job: Job, event: Ended) -> Iterator[Effect]:
+    """Tell why another attempt would be of no use, where the recipe asked for one."""
+    said = answer(job, event)
+    if said.attempts is not None and failures_after(job, event) > said.attempts:
+        yield {"reason": f"{event.reason}; {said.attempts} more attempts were made after such endings"}
+    elif said.reduce and not reduced_after(job, event):
+        yield {"reason": f"{event.reason}; {', '.join(said.reduce)} cannot be reduced any further"}
 
 
 def try_again_later(job: Job, event: SubmitRefused | SubmitLost) -> Iterator[Effect]:
@@ -208,7 +250,7 @@ def unretire(_: Job, __: Event) -> Iterator[Effect]:
 
 def refresh(_: Job, __: Event) -> Iterator[Effect]:
     """Give it a new attempt budget."""
-    yield {"spent": 0, "refusals": 0, "pending": None, "ending": None}
+    yield {"spent": 0, "failures": {}, "reduced": {}, "refusals": 0, "pending": None, "ending": None}
 
 
 def start_over(job: Job, _: Event) -> Iterator[Effect]:

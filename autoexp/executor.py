@@ -68,6 +68,7 @@ def order_of(job: Job, ledger: Ledger) -> Order:
         scheduler_id=job.scheduler_id,
         priority=job.spec.priority,
         excluded=ledger.avoided(clock.now()),
+        script=f"attempts/{job.attempt:03d}/run.sh" if job.reduced else "run.sh",
     )
 
 
@@ -105,6 +106,8 @@ def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event | 
         _start_over(job, order)
         for call in job.spec.prepare:
             hooks.prepare(call, order.job_dir)
+        if job.reduced:
+            study_files.write_scripts(ledger.study, ledger.reduced(job), order.attempt_dir)
         _point_current_log(order)
     except HookRefused as refusal:
         return _refused(job, refusal, at, temporary=refusal.temporary)

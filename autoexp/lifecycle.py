@@ -128,9 +128,11 @@ def remedy_is(*remedies: Remedy) -> Condition:
 
 def may_retry(job: Job, event: Any) -> bool:
     """The policy wants another attempt and the budget has one."""
-    policy = job.spec.retry
-    again = do.remedy(job, event) in do.TRY_AGAIN
-    return again and not job.retired and policy.max_attempts > 1 and do.spent_after(job) < policy.max_attempts
+    policy, answer = job.spec.retry, do.answer(job, event)
+    if answer.remedy not in do.TRY_AGAIN or job.retired or (answer.reduce and not do.reduced_after(job, event)):
+        return False
+    again = answer.attempts is None or do.failures_after(job, event) <= answer.attempts
+    return again and policy.max_attempts > 1 and do.spent_after(job) < policy.max_attempts
 
 
 def _ask(verb: Verb, sources: tuple[Source, ...], target: State | None, *then: Effect) -> Row:
@@ -207,8 +209,8 @@ TABLE: tuple[Row, ...] = (
     Row("ended", (P,), H, (pends(Verb.HOLD, Verb.SAVE),), (do.record_ending, do.settle)),
     Row("ended", ATTEMPTED, H, (remedy_is(Remedy.HOLD),), (do.record_ending,)),
     Row("ended", ATTEMPTED, CUT, (remedy_is(Remedy.CANCEL),), (do.record_ending,)),
-    Row("ended", ATTEMPTED, B, (may_retry,), (do.back_off, do.avoid_suspects, do.record_ending)),
-    Row("ended", ATTEMPTED, BAD, (), (do.avoid_suspects, do.record_ending)),
+    Row("ended", ATTEMPTED, B, (may_retry,), (do.back_off, do.avoid_suspects, do.reduce, do.record_ending)),
+    Row("ended", ATTEMPTED, BAD, (), (do.avoid_suspects, do.say_why_not_again, do.record_ending)),
     # What people ask by dropping a marker. A verb without a row for a state is refused there.
     _ask(Verb.HOLD, IDLE, H),
     _ask(Verb.HOLD, (*LIVE, P), None, do.pend),

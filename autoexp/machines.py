@@ -173,7 +173,7 @@ def _options(raw: Mapping[str, Any], places: Places) -> dict[str, str]:
     try:
         return policies.read_options(raw)
     except policies.PolicyError as error:
-        raise places.error((error.key,), str(error), why="a batch scheduler reads it", fix=error.fix) from error
+        raise places.error(error.path, str(error), why="a batch scheduler reads it", fix=error.fix) from error
 
 
 def _default_of(partitions: Mapping[str, Any], places: Places) -> dict[str, str]:

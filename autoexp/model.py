@@ -130,11 +130,24 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What an ending leads to."""
+
+    remedy: Remedy
+    attempts: int | None = None
+    """How many more attempts such endings may lead to; None leaves that to `RetryPolicy.max_attempts`."""
+    backoff_s: float | None = None
+    """The first wait, as `RetryPolicy.backoff_s`."""
+    reduce: Mapping[str, float] = field(default_factory=dict)
+    """Params that the next attempts have other values of, and what these are multiplied by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """How many attempts count against a job, and what each ending leads to."""
 
     max_attempts: int = 1
-    when: Mapping[EndingClass, Remedy] = field(default_factory=dict)
+    when: Mapping[EndingClass, Answer] = field(default_factory=dict)
     backoff_s: float = 10.0
     """The wait before the second attempt; it doubles with each further one."""
 
@@ -336,6 +349,10 @@ class Job:
     """It was stopped because it did not continue from where it was to, as this says."""
     spent: int = 0
     """Attempts that count against `RetryPolicy.max_attempts`."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """How many of `spent` ended in each class whose answer counts them."""
+    reduced: Mapping[str, JSON] = field(default_factory=dict)
+    """Params that its attempts have other values of than the plan, since one ended for want of memory, say."""
     refusals: int = 0
     """Submissions refused, or with a lost answer, in a row."""
     checkpoints: tuple[int, ...] = ()

@@ -30,6 +30,8 @@ class Order:
     priority: int = 0
     excluded: tuple[str, ...] = ()
     """Hosts that it must not run on."""
+    script: str = "run.sh"
+    """What it runs, relative to `job_dir`."""
 
     @property
     def submission(self) -> Path:

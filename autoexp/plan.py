@@ -87,6 +87,15 @@ class Planner:
         children = tuple(child for group in self._templates.values() for child in group if child.parent == template.id)
         return replace(spec, template=template.id, children=children)
 
+    def again(self, spec: JobSpec, names: Mapping[str, Any]) -> JobSpec:
+        """Build a planned job that no template brings about once more, with other values for some names.
+
+        Raises:
+            RecipeError: the recipe has no value for it.
+        """
+        point = Point(spec.values, {**spec.point, **names})
+        return replace(self._builder(self.recipe.stages[spec.stage], point).build(), children=spec.children)
+
     def sibling(self, stage: str, asker: Builder) -> JobSpec:
         """Find the one job of a stage that agrees with the asker on all shared axes."""
         if asker.parent is not None and asker.parent.stage == stage:

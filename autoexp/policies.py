@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from autoexp import quantities
-from autoexp.model import EndingClass, Remedy, Resources, RetryPolicy
+from autoexp.model import Answer, EndingClass, Remedy, Resources, RetryPolicy
 
 T = TypeVar("T")
 BATCH_KEYS = ("partition", "account", "qos")
@@ -14,15 +14,16 @@ RESOURCE_KEYS = (
     *(*BATCH_KEYS, "requeue", "options"),
 )
 RETRY_KEYS = ("max_attempts", "when", "backoff")
+ANSWER_KEYS = ("remedy", "attempts", "backoff", "reduce")
 REMEDIES = tuple(remedy for remedy in Remedy if remedy is not Remedy.CANCEL)
 
 
 class PolicyError(Exception):
-    """A policy that cannot be read; `key` is the one to blame."""
+    """A policy that cannot be read; `key` is the one to blame, and `within` the keys around it."""
 
-    def __init__(self, key: str, what: str, fix: str) -> None:
+    def __init__(self, key: str, what: str, fix: str, within: tuple[str, ...] = ()) -> None:
         super().__init__(what)
-        self.key = key
+        self.path = (*within, key)
         self.fix = fix
 
 
@@ -84,19 +85,48 @@ def read_retry(raw: Mapping[str, Any]) -> RetryPolicy:
     said = raw.get("when") or {}
     if not isinstance(said, Mapping):
         raise PolicyError("when", f"{said!r} is no answer to endings", "write when: {ENDING: REMEDY, ...}")
-    when: dict[EndingClass, Remedy] = {}
-    for ending, remedy in said.items():
-        if ending not in set(EndingClass):
-            raise PolicyError("when", f"{ending!r} is no class of ending", f"use one of {', '.join(EndingClass)}")
-        if remedy not in REMEDIES:
-            raise PolicyError("when", f"{remedy!r} is no remedy", f"use one of {', '.join(REMEDIES)}")
-        when[EndingClass(ending)] = Remedy(remedy)
+    when = {_ending(ending): _answer(ending, answer) for ending, answer in said.items()}
     backoff_s = _quantity(raw, "backoff", quantities.duration_s)
     return RetryPolicy(
         max_attempts=_count(raw, "max_attempts", 3),
         when=when,
         backoff_s=RetryPolicy().backoff_s if backoff_s is None else backoff_s,
     )
+
+
+def _ending(name: object) -> EndingClass:
+    if name not in set(EndingClass):
+        raise PolicyError("when", f"{name!r} is no class of ending", f"use one of {', '.join(EndingClass)}")
+    return EndingClass(str(name))
+
+
+def _answer(ending: str, raw: object) -> Answer:
+    """Read a remedy's name, or a remedy with what it is to do, and how often."""
+    if not isinstance(raw, Mapping):
+        return Answer(remedy=_remedy("when", raw))
+    try:
+        _check_keys(raw, ANSWER_KEYS)
+        factors = {str(name): _factor(factor) for name, factor in (raw.get("reduce") or {}).items()}
+        return Answer(
+            remedy=_remedy("remedy", raw.get("remedy", "retry" if factors else None)),
+            attempts=None if raw.get("attempts") is None else _count(raw, "attempts", 1),
+            backoff_s=_quantity(raw, "backoff", quantities.duration_s),
+            reduce=factors,
+        )
+    except PolicyError as error:
+        raise PolicyError(error.path[-1], str(error), error.fix, ("when", ending)) from error
+
+
+def _remedy(key: str, name: object) -> Remedy:
+    if name not in REMEDIES:
+        raise PolicyError(key, f"{name!r} is no remedy", f"use one of {', '.join(REMEDIES)}")
+    return Remedy(str(name))
+
+
+def _factor(raw: object) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 < raw < 1:
+        raise PolicyError("reduce", f"{raw!r} is no factor", "write a number between 0 and 1: reduce: {PARAM: 0.5}")
+    return float(raw)
 
 
 def read_stall(raw: Mapping[str, Any]) -> float | None:

@@ -140,12 +140,31 @@ class Ledger:
         Raises:
             AutoexpError: the study's recipe.yaml is not the one that was planned, or has no value for the job.
         """
+        return self._planned_again().appear(self._template(template), self.jobs[parent].spec, iteration, batch)
+
+    def reduced(self, job: Job) -> JobSpec:
+        """Plan a job again, with the values that its endings have led to.
+
+        Raises:
+            AutoexpError: the study's recipe.yaml is not the one that was planned, or has no value for the job.
+        """
+        spec, planner = job.spec, self._planned_again()
+        if spec.template is None or spec.parent is None:
+            return planner.again(spec, job.reduced)
+        template = self._template(spec.template)
+        changed = replace(template, point={**template.point, **job.reduced})
+        iteration = spec.iteration if template.kind == "checkpoint" else None
+        return planner.appear(changed, self.jobs[spec.parent].spec, iteration, spec.iterations)
+
+    def _template(self, name: str) -> Template:
+        return next(template for template in self.study.plan.templates if template.id == name)
+
+    def _planned_again(self) -> "Planner":
         if self._planner is None:
             from autoexp.replanning import planner_of  # noqa: PLC0415 - OmegaConf is slow to load, and rarely needed
 
             self._planner = planner_of(self.study, (job.spec for job in self.jobs.values()))
-        known = {t.id: t for t in self.study.plan.templates}
-        return self._planner.appear(known[template], self.jobs[parent].spec, iteration, batch)
+        return self._planner
 
 
 @dataclass(slots=True)

@@ -112,6 +112,11 @@ def write_job(study: Study, job: JobSpec, *, durable: bool = True) -> None:
     """Write a job's directory."""
     folder = study.job_dir(job.id)
     (folder / "markers").mkdir(parents=True, exist_ok=True)
+    write_scripts(study, job, folder, durable=durable)
+
+
+def write_scripts(study: Study, job: JobSpec, folder: Path, *, durable: bool = True) -> None:
+    """Write a job's job.yaml and run.sh into a folder: its own, or that of an attempt that differs from the plan."""
     root = str(study.root)
     write_atomically(folder / "job.yaml", job_yaml(job, root), durable=durable)
     bin_folder = str(Path(study.machine.python).parent) if study.machine.python else ""

@@ -352,6 +352,22 @@ ERRORS = {
         "for the job train",
         "use one of resume, retry, exclude_node, hold, fail",
     ),
+    "reducing what is no number": (
+        """
+        study: s
+        params: {batch: 8, name: large}
+        stages:
+          train:
+            command: [train, "${batch}"]
+            retry:
+              when:
+                gpu_oom:
+                  reduce: {name: 0.5}  # HERE
+        """,
+        "stages.train.retry.when.gpu_oom.reduce.name: name is no number to be reduced",
+        "the job train reads it",
+        "name one of the job's params: batch",
+    ),
     # Conditions
     "an unknown condition": (
         """

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from autoexp.codec import decode, encode
 from autoexp.model import (
+    Answer,
     Condition,
     EndingClass,
     HookCall,
@@ -32,10 +33,16 @@ CONDITIONS = st.recursive(
     lambda inner: st.builds(Condition, name=NAMES, parts=st.lists(inner, max_size=2).map(tuple)),
     max_leaves=4,
 )
+ANSWERS = st.builds(
+    Answer,
+    remedy=st.sampled_from(Remedy),
+    attempts=st.none() | st.integers(1, 9),
+    reduce=st.dictionaries(NAMES, st.floats(0.1, 0.9), max_size=2),
+)
 RETRIES = st.builds(
     RetryPolicy,
     max_attempts=st.integers(1, 9),
-    when=st.dictionaries(st.sampled_from(EndingClass), st.sampled_from(Remedy), max_size=3),
+    when=st.dictionaries(st.sampled_from(EndingClass), ANSWERS, max_size=3),
     backoff_s=st.floats(0, 1e6),
 )
 TEMPLATES = st.builds(Template, id=NAMES, stage=NAMES, parent=NAMES, kind=st.just("job"), point=MAPPINGS)
@@ -84,9 +91,9 @@ def test_what_is_a_default_is_left_out() -> None:
 
 
 def test_words_are_written_as_words() -> None:
-    policy = RetryPolicy(when={EndingClass.GPU_OOM: Remedy.FAIL})
+    policy = RetryPolicy(when={EndingClass.GPU_OOM: Answer(remedy=Remedy.FAIL)})
 
-    assert json.dumps(encode(policy)) == '{"when": {"gpu_oom": "fail"}}'
+    assert json.dumps(encode(policy)) == '{"when": {"gpu_oom": {"remedy": "fail"}}}'
 
 
 def test_a_tuple_of_values_is_decoded_too() -> None:

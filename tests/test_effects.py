@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from autoexp import effects
 from autoexp.actions import AppearJob, SubmitJob
 from autoexp.events import CheckpointSaved, Ended, Planned
-from autoexp.model import EndingClass, Job, JobSpec, Remedy, RetryPolicy, State, Template
+from autoexp.model import Answer, EndingClass, Job, JobSpec, Remedy, RetryPolicy, State, Template
 
 SPEC = JobSpec(id="a", study="s", stage="t", key="k")
 PLANNED = Planned(at=0.0)
@@ -60,7 +60,9 @@ def test_what_we_stopped_because_it_hung_was_hung_unless_it_succeeded() -> None:
 
 
 def test_a_recipe_s_remedy_stands_over_the_default() -> None:
-    spec = JobSpec(id="a", study="s", stage="t", retry=RetryPolicy(when={EndingClass.CRASHED: Remedy.HOLD}))
+    spec = JobSpec(
+        id="a", study="s", stage="t", retry=RetryPolicy(when={EndingClass.CRASHED: Answer(remedy=Remedy.HOLD)})
+    )
     crashed = Ended(at=0.0, ending=EndingClass.CRASHED, reason="")
 
     assert effects.remedy(Job(spec=spec), crashed) is Remedy.HOLD
@@ -92,7 +94,7 @@ def blamed(*nodes: str, ending: EndingClass = EndingClass.NODE_FAIL, at: float =
 
 
 def job_that(remedy: Remedy, **fields: Any) -> Job:
-    policy = RetryPolicy(when={EndingClass.NODE_FAIL: remedy})
+    policy = RetryPolicy(when={EndingClass.NODE_FAIL: Answer(remedy=remedy)})
     return Job(spec=JobSpec(id="one", study="demo", stage="one", retry=policy), attempt=1, **fields)
 
 

@@ -280,6 +280,39 @@ def test_what_appeared_before_a_crash_is_written_down_once(room: "Room", bench: 
     assert [spec.id for spec in studies.appeared(ledger.study.dir)] == ["eval-one"]
 
 
+GREEDY = """
+study: demo
+machine: bench
+params: {batch: 8}
+sweep: {params: {batch: [8]}}
+stages:
+  one:
+    command: [./fits, "${batch}", "${calc:'1024 // ${batch}'}"]
+    retry: &greedy {max_attempts: 9, backoff: 1s, when: {gpu_oom: {reduce: {batch: 0.5}, backoff: 0.1s}}}
+  two: {each: {job: one}, command: [../one-batch8/fits, "${batch}", "8"], retry: *greedy}
+"""
+FITS = """#!/bin/sh
+echo "batch $1, accumulating $2"
+[ "$1" -le 2 ] || { echo "torch.OutOfMemoryError: CUDA out of memory."; exit 1; }
+"""
+
+
+def test_an_attempt_after_want_of_memory_runs_with_less_and_all_that_follows_from_it(room: "Room") -> None:
+    path = room.write("greedy.yaml", GREEDY)
+    assert room.run("plan", path).returncode == 0
+    fits = room.write("experiments/demo/jobs/one-batch8/fits", FITS)
+    fits.chmod(0o755)
+
+    watched = room.run("watch", room.root, "--until-done")
+
+    assert watched.returncode == 0, watched.stdout + watched.stderr
+    for job, accumulating in {"one-batch8": (128, 256, 512), "two-one-batch8": (8, 8, 8)}.items():
+        logs = [(room.attempt_dir(job, number) / "output.log").read_text().splitlines()[0] for number in (1, 2, 3)]
+        assert logs == [f"batch {size}, accumulating {n}" for size, n in zip((8, 4, 2), accumulating, strict=True)]
+        assert "batch: 2" in (room.attempt_dir(job, 3) / "job.yaml").read_text()
+        assert "fits 8 " in (room.job_dir(job) / "run.sh").read_text()
+
+
 def test_nothing_appears_from_a_recipe_that_was_changed_since_it_was_planned(room: "Room", bench: Local) -> None:
     ledger = planned(room)
     with (room.root / "demo" / "recipe.yaml").open("a") as recipe:

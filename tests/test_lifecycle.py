@@ -42,6 +42,7 @@ from autoexp.lifecycle import TABLE, UNBORN, accepted, owed, step
 from autoexp.model import (
     ACTIVE,
     OVER,
+    Answer,
     EndingClass,
     Job,
     JobSpec,
@@ -548,7 +549,7 @@ def test_each_ending_leads_where_its_default_remedy_says(ending: EndingClass, st
     ],
 )
 def test_a_recipe_s_remedy_comes_before_the_default(remedy: Remedy, target: State) -> None:
-    policy = RetryPolicy(max_attempts=3, when={EndingClass.GPU_OOM: remedy})
+    policy = RetryPolicy(max_attempts=3, when={EndingClass.GPU_OOM: Answer(remedy=remedy)})
 
     over = after(job(R, replace(SPEC, retry=policy)), ended(EndingClass.GPU_OOM))
 
@@ -562,6 +563,57 @@ def test_a_job_gets_as_many_attempts_as_its_budget_says(most: int) -> None:
         at = after(at, MET, BackoffElapsed(at=NOW), SUBMITTED, STARTED, ended())
 
     assert (at.state, at.attempt, at.spent) == (BAD, most, most)
+
+
+def answering(ending: EndingClass, **answer: Any) -> JobSpec:
+    """A job with a budget of ninety-nine attempts, and an answer of its own to one class of ending."""
+    policy = RetryPolicy(max_attempts=99, when={ending: Answer(remedy=Remedy.RETRY, **answer)})
+    return replace(SPEC, retry=policy, params={"batch": 8, "rate": 1.0})
+
+
+def test_an_answer_is_given_as_often_as_it_says_and_other_endings_do_not_count() -> None:
+    at = job(W, answering(EndingClass.NETWORK, attempts=2))
+    for ending in (EndingClass.NETWORK, EndingClass.CRASHED, EndingClass.NETWORK):
+        at = after(at, MET, BackoffElapsed(at=NOW), SUBMITTED, STARTED, ended(ending))
+        assert at.state is B
+
+    over = after(at, BackoffElapsed(at=NOW), SUBMITTED, STARTED, ended(EndingClass.NETWORK))
+
+    assert (over.state, over.attempt) == (BAD, 4)
+    assert "2 more attempts were made" in over.reason
+
+
+def test_a_checkpoint_refunds_what_an_answer_counts() -> None:
+    at = job(R, answering(EndingClass.NETWORK, attempts=1), failures={EndingClass.NETWORK: 1}, spent=1)
+
+    assert after(at, SAVED, ended(EndingClass.NETWORK)).state is B
+    assert after(at, ended(EndingClass.NETWORK)).state is BAD
+
+
+def test_an_answer_has_a_wait_of_its_own_that_doubles_with_its_own_count() -> None:
+    spec = answering(EndingClass.NETWORK, attempts=5, backoff_s=60.0)
+    waits = [after(job(R, spec, spent=7, failures={"network": n}), ended(EndingClass.NETWORK)).wake_at for n in (0, 1)]
+
+    assert waits == [NOW + 60, NOW + 120]
+
+
+def test_want_of_memory_reduces_what_the_recipe_says_until_it_cannot_be_reduced() -> None:
+    at = job(W, answering(EndingClass.GPU_OOM, reduce={"batch": 0.5}))
+    seen = []
+    while at.state is not BAD:
+        at = after(at, MET, BackoffElapsed(at=NOW), SUBMITTED, STARTED, ended(EndingClass.GPU_OOM))
+        seen.append((at.attempt, dict(at.reduced)))
+
+    assert seen == [(1, {"batch": 4}), (2, {"batch": 2}), (3, {"batch": 1}), (4, {"batch": 1})]
+    assert "batch cannot be reduced any further" in at.reason
+    assert after(at, ask(Verb.RETRY)).reduced == {}
+
+
+def test_a_fraction_is_reduced_as_a_fraction_and_only_by_its_own_ending() -> None:
+    running = job(R, answering(EndingClass.GPU_OOM, reduce={"rate": 0.5, "batch": 0.75}))
+
+    assert after(running, ended(EndingClass.GPU_OOM)).reduced == {"rate": 0.5, "batch": 6}
+    assert after(running, ended(EndingClass.CRASHED)).reduced == {}
 
 
 def test_a_job_with_one_attempt_is_never_tried_again_whatever_it_saved() -> None:
@@ -674,7 +726,7 @@ def test_a_withdrawn_attempt_is_not_used_again() -> None:
 
 # Stalls.
 
-KILLS = replace(SPEC, retry=RetryPolicy(max_attempts=3, when={EndingClass.HUNG: Remedy.RETRY}))
+KILLS = replace(SPEC, retry=RetryPolicy(max_attempts=3, when={EndingClass.HUNG: Answer(remedy=Remedy.RETRY)}))
 STALL = Stalled(at=NOW, idle_s=99.0)
 
 
@@ -841,9 +893,18 @@ class Life(RuleBasedStateMachine):
         hung=st.sampled_from([None, *Remedy]),
         gate=st.booleans(),
         remedies=st.dictionaries(st.sampled_from(EndingClass), st.sampled_from(Remedy), max_size=3),
+        count=st.sampled_from([None, 1, 2]),
     )
-    def plan(self, most: int, hung: Remedy | None, gate: bool, remedies: dict[EndingClass, Remedy]) -> None:  # noqa: FBT001 - drawn
-        when = {**remedies, **({EndingClass.HUNG: hung} if hung else {})}
+    def plan(
+        self,
+        most: int,
+        hung: Remedy | None,
+        gate: bool,  # noqa: FBT001 - drawn
+        remedies: dict[EndingClass, Remedy],
+        count: int | None,
+    ) -> None:
+        said = {**remedies, **({EndingClass.HUNG: hung} if hung else {})}
+        when = {ending: Answer(remedy=remedy, attempts=count) for ending, remedy in said.items()}
         spec = replace(WITH_CHILDREN, retry=RetryPolicy(max_attempts=most, when=when), gate=("gate",) if gate else ())
         self.born = self.job = job(None, spec, attempt=0)
         self.happen(Planned(at=self.clock))

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from autoexp.model import EndingClass, Remedy, Resources, RetryPolicy
+from autoexp.model import Answer, EndingClass, Remedy, Resources, RetryPolicy
 from autoexp.policies import PolicyError, read_resources, read_retry, read_stall
 
 
@@ -37,9 +37,9 @@ def test_a_retry_policy_is_read() -> None:
     assert read_retry(raw) == RetryPolicy(
         max_attempts=5,
         when={
-            EndingClass.TIME_LIMIT: Remedy.RESUME,
-            EndingClass.GPU_OOM: Remedy.FAIL,
-            EndingClass.NODE_FAIL: Remedy.EXCLUDE_NODE,
+            EndingClass.TIME_LIMIT: Answer(remedy=Remedy.RESUME),
+            EndingClass.GPU_OOM: Answer(remedy=Remedy.FAIL),
+            EndingClass.NODE_FAIL: Answer(remedy=Remedy.EXCLUDE_NODE),
         },
         backoff_s=60,
     )
@@ -49,6 +49,22 @@ def test_a_retry_policy_is_read() -> None:
 def test_a_stall_is_a_duration_without_progress() -> None:
     assert read_stall({"no_progress": "30m"}) == 1_800
     assert read_stall({}) is None
+
+
+def test_an_answer_says_how_often_how_soon_and_what_it_reduces() -> None:
+    policy = read_retry(
+        {
+            "when": {
+                "gpu_oom": {"reduce": {"batch": 0.5}},
+                "network": {"remedy": "retry", "attempts": 5, "backoff": "1m"},
+            }
+        }
+    )
+
+    assert policy.when == {
+        EndingClass.GPU_OOM: Answer(remedy=Remedy.RETRY, reduce={"batch": 0.5}),
+        EndingClass.NETWORK: Answer(remedy=Remedy.RETRY, attempts=5, backoff_s=60.0),
+    }
 
 
 @pytest.mark.parametrize(
@@ -94,6 +110,30 @@ def test_a_stall_is_a_duration_without_progress() -> None:
             read_stall, {"progress": "1m"}, "progress", "unknown key", "use one of no_progress", id="unknown stall"
         ),
         pytest.param(
+            read_retry,
+            {"when": {"gpu_oom": {"reduce": {"batch": 2}}}},
+            "when.gpu_oom.reduce",
+            "2 is no factor",
+            "between 0 and 1",
+            id="a factor that reduces nothing",
+        ),
+        pytest.param(
+            read_retry,
+            {"when": {"gpu_oom": {"reduce": {}}}},
+            "when.gpu_oom.remedy",
+            "None is no remedy",
+            "use one of",
+            id="an answer without a remedy",
+        ),
+        pytest.param(
+            read_retry,
+            {"when": {"network": {"remedy": "retry", "attempts": 0}}},
+            "when.network.attempts",
+            "0 is not a whole number of at least 1",
+            "give a whole number",
+            id="no attempts",
+        ),
+        pytest.param(
             read_stall, {"no_progress": 1800}, "no_progress", "1800 is no duration", "with its unit", id="bare"
         ),
     ],
@@ -104,6 +144,6 @@ def test_a_policy_that_cannot_be_read_names_its_key(
     with pytest.raises(PolicyError) as caught:
         read(raw)
 
-    assert caught.value.key == key
+    assert ".".join(caught.value.path) == key
     assert said in str(caught.value)
     assert fix in caught.value.fix

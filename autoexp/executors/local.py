@@ -182,7 +182,7 @@ class Local:
         try:
             with (order.attempt_dir / "output.log").open("ab") as log:
                 child = subprocess.Popen(  # noqa: S603 - our own script, no shell
-                    ("bash", str(order.job_dir / "run.sh")),
+                    ("bash", str(order.job_dir / order.script)),
                     cwd=order.job_dir,
                     env=self._environment(order, gpus),
                     stdin=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ from typing import Any
 
 from autoexp.actions import Action, AppearJob, StopJob, WithdrawJob
 from autoexp.actions import SubmitJob as Submit
+from autoexp.budget import gpus_of
 from autoexp.events import Ended, Event, Requested, SubmitLost, SubmitRefused
 from autoexp.model import Answer, EndingClass, Job, Remedy, Verb
 
@@ -119,6 +120,8 @@ def record_id(_: Job, event: Any) -> Iterator[Effect]:
 def record_start(job: Job, event: Any) -> Iterator[Effect]:
     """The attempt is real now; the id in its claim is the one that counts."""
     yield {"scheduler_id": event.scheduler_id or job.scheduler_id, "unused": False, "refusals": 0, "wake_at": None}
+    if gpus_of(job.spec.resources):
+        yield {"started_at": event.at}
 
 
 def record_checkpoint(job: Job, event: Any) -> Iterator[Effect]:
@@ -132,6 +135,9 @@ def record_ending(job: Job, event: Ended) -> Iterator[Effect]:
     excused = event.ending is EndingClass.SUCCESS or job.pending is not None or was_taken_back(job, event)
     spent = job.spent if excused else spent_after(job)
     yield {"ending": ending_of(job, event), "spent": spent, "unused": False, "hung": False, "astray": ""}
+    if job.started_at:
+        lasted_s = max(event.at - job.started_at, 0.0) if event.lasted_s is None else event.lasted_s
+        yield {"started_at": 0.0, "gpu_seconds": round(job.gpu_seconds + gpus_of(job.spec.resources) * lasted_s, 3)}
     if not excused and answer(job, event).attempts is not None:
         yield {"failures": {**job.failures, ending_of(job, event): failures_after(job, event)}}
     if job.astray:

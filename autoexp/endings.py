@@ -26,6 +26,8 @@ class Exit:
     """The signal that run.sh itself was sent, by its short name."""
     rebooted: bool = False
     """It was written during an earlier boot of this host, as the host went down."""
+    lasted_s: float | None = None
+    """From the start of run.sh to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,7 +159,8 @@ class Engine:
         """Ask the conditions that may hold although nothing tells us so."""
         unasked, self._unasked = self._unasked, {}
         for key, job in list(self.registry.all_jobs()) if everything else ():
-            if job.state is State.WAITING and any(conditions.questions(job.spec.start)):
+            ledger = self.registry.ledgers[key.study]
+            if job.state is State.WAITING and (ledger.budget.limit or any(conditions.questions(job.spec.start))):
                 unasked[key] = None
         for key in unasked:
             yield from self._ask(key, now)
@@ -319,8 +320,10 @@ class Engine:
                 hints.add(key)
             elif job.since <= now < job.wake_at:  # a clock set back prolongs nothing
                 self._alarms.set(key, job.wake_at)
-            elif job.state is State.BACKOFF:
+            elif job.state is State.BACKOFF and self.registry.ledgers[key.study].budget.grant(job):
                 yield Fact(key, BackoffElapsed(at=now))
+            elif job.state is State.BACKOFF:
+                self._alarms.set(key, now + self.sweep_s)
             else:  # nobody knows what became of its submission: submit it again
                 yield from self._carry_out(self._owed([key]))
 
@@ -442,7 +445,7 @@ class Engine:
             return
         files = answers.answer(conditions.questions(job.spec.start), ledger.dir_of(key.job))
         verdict = conditions.ask(job.spec.start, ledger.facts(job, {}, files))
-        if verdict.holds:
+        if verdict.holds and ledger.budget.grant(job):
             yield Fact(key, ConditionsMet(at=now, reason=verdict.reason))
         elif verdict.dead:
             yield Fact(key, ConditionsDied(at=now, reason=verdict.reason))

@@ -231,6 +231,8 @@ class Ended(Event):
     signal: int | None = None
     suspects: tuple[str, ...] = ()
     """Nodes that it is to be blamed on."""
+    lasted_s: float | None = None
+    """From its start to its end, by the clock of the host it ran on."""
 
 
 EVENTS: Mapping[str, type[Event]] = {

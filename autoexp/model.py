@@ -347,6 +347,10 @@ class Job:
     """Nodes that its endings were blamed on, and until when nothing of its study is to run there."""
     astray: str = ""
     """It was stopped because it did not continue from where it was to, as this says."""
+    started_at: float = 0.0
+    """When the newest attempt began, where it has GPUs; seconds since the epoch."""
+    gpu_seconds: float = 0.0
+    """What its attempts that are over have used."""
     spent: int = 0
     """Attempts that count against `RetryPolicy.max_attempts`."""
     failures: Mapping[str, int] = field(default_factory=dict)

@@ -17,6 +17,8 @@ class Plan:
     """One for each template: what is known of its jobs before any of them appears."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """The variables that the recipe read, with what they said."""
+    gpu_hours: float | None = None
+    """What all attempts together may use; None is no limit."""
     warnings: tuple[Mapping[str, JSON], ...] = ()
 
 

@@ -63,6 +63,7 @@ class Planner:
             templates=tuple(templates),
             previews=tuple(self._previews[template.id] for template in templates),
             environment=dict(self.read),
+            gpu_hours=self.recipe.gpu_hours,
         )
 
     def know(self, jobs: Iterable[JobSpec], plan: Plan) -> None:

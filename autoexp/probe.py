@@ -88,8 +88,19 @@ def _exit(folder: Path) -> Exit | None:
     if said is None or not isinstance(said.get("code"), int):
         return None
     begun = read_json(folder / "started.json") or {}
-    rebooted = _is_of_earlier_boot(begun)
-    return Exit(code=said["code"], signal=said.get("signal") or None, asked=said.get("asked", ""), rebooted=rebooted)
+    return Exit(
+        code=said["code"],
+        signal=said.get("signal") or None,
+        asked=said.get("asked", ""),
+        rebooted=_is_of_earlier_boot(begun),
+        lasted_s=_lasted_s(begun.get("at"), said.get("at")),
+    )
+
+
+def _lasted_s(began: object, ended: object) -> float | None:
+    if isinstance(began, int | float) and isinstance(ended, int | float):
+        return round(max(ended - began, 0.0), 3)
+    return None
 
 
 def _is_of_earlier_boot(begun: Mapping[str, object]) -> bool:

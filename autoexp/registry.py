@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoexp import batches, conditions, studies
+from autoexp.budget import Budget
 from autoexp.codec import encode
 from autoexp.conditions import Facts, Question
 from autoexp.events import CheckpointsGathered
@@ -58,9 +59,11 @@ class Ledger:
     root: str = field(init=False)
     """The experiments folder."""
     _dirs: dict[str, Path] = field(default_factory=dict)
+    budget: Budget = field(init=False)
 
     def __post_init__(self) -> None:
         self.root = str(self.study.root)
+        self.budget = Budget(self.study.plan.gpu_hours)
         templates = self.study.plan.templates
         self.parents = {template.id: template.parent for template in templates}
         for template in templates:
@@ -87,6 +90,7 @@ class Ledger:
         if known is None:
             self._index(job.spec)
         self._avoided.update(job.avoided)
+        self.budget.note(job)
 
     def avoided(self, now: float) -> tuple[str, ...]:
         """List the nodes that nothing of this study is to run on; of many, the ones that were blamed last."""

@@ -29,7 +29,10 @@ def _rows(view: View, ledger: Ledger) -> Iterator[Row]:
 def reason(view: View, ledger: Ledger, job: Job) -> str:
     """Say why a job is in its state."""
     if job.state is State.WAITING:
-        return verdict(view, ledger, job).reason
+        asked = verdict(view, ledger, job)
+        return (ledger.budget.shortage(job) if asked.holds else "") or asked.reason
+    if job.state is State.BACKOFF and (short := ledger.budget.shortage(job)):
+        return f"{job.reason}; {short}"
     if job.state is State.BACKOFF and job.wake_at is not None:
         return f"{job.reason}; next attempt in {max(job.wake_at - time.time(), 0):.0f}s"
     wish = f"{job.pending} was asked" if job.pending else ""

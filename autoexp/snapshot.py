@@ -114,10 +114,15 @@ def _ending(new: Snapshot, spec: JobSpec, visibility_s: float) -> Iterator[Event
         if awaits_word(new, spec) and new.at - (new.exit_since or new.at) < visibility_s:
             return
         ending, reason = classify(new.exit, _seen(new), spec, new.gate, new.said)
-        code, signal = new.exit.code, new.exit.signal
-        suspects = _suspects(new, ending)
         yield Ended(
-            at=new.at, attempt=new.attempt, ending=ending, reason=reason, code=code, signal=signal, suspects=suspects
+            at=new.at,
+            attempt=new.attempt,
+            ending=ending,
+            reason=reason,
+            code=new.exit.code,
+            signal=new.exit.signal,
+            suspects=_suspects(new, ending),
+            lasted_s=new.exit.lasted_s,
         )
     elif new.gone_since is not None and new.at - new.gone_since >= visibility_s:
         ending, reason = _vanished(new)

@@ -1,5 +1,6 @@
 """A recipe as data: its stages, checked key by key, not yet evaluated."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 from autoexp.naming import LONGEST_ID
 from autoexp.places import KeyPath, Places
 
-RECIPE_KEYS = ("study", "machine", "params", "sweep", "stages")
+RECIPE_KEYS = ("study", "machine", "params", "sweep", "budget", "stages")
 STAGE_KEYS = (
     *("backend", "args", "hook", "with", "command"),
     *("sweep", "params", "each", "needs", "start", "prepare", "gate", "resources", "env", "retry", "stall", "priority"),
@@ -89,6 +90,8 @@ class Recipe:
     params: Mapping[str, Any] = field(default_factory=dict)
     sweep: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, Stage] = field(default_factory=dict)
+    gpu_hours: float | None = None
+    """What the study may use."""
     text: str = ""
     """What the study keeps as recipe.yaml."""
 
@@ -125,8 +128,25 @@ def read_recipe(raw: Mapping[str, Any], places: Places, text: str) -> Recipe:
         params=raw.get("params") or {},
         sweep=raw.get("sweep") or {},
         stages=stages,
+        gpu_hours=_gpu_hours(raw, places),
         text=text,
     )
+
+
+def _gpu_hours(raw: Mapping[str, Any], places: Places) -> float | None:
+    """Read the budget of a study."""
+    _expect_mapping(raw, ("budget",), places)
+    budget = raw.get("budget") or {}
+    for key in budget:
+        if key != "gpu_hours":
+            raise places.unknown(("budget", str(key)), ("gpu_hours",))
+    hours = budget.get("gpu_hours")
+    if hours is not None and (
+        isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours < math.inf
+    ):
+        fix = "write a number above 0: budget: {gpu_hours: 500}"
+        raise places.error(("budget", "gpu_hours"), f"{hours!r} is no budget", why="GPU hours are counted", fix=fix)
+    return hours
 
 
 def is_name(text: str) -> bool:

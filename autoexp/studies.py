@@ -82,6 +82,7 @@ def _decode(folder: Path, data: Mapping[str, Any]) -> Study:
         templates=templates,
         previews=decode(tuple[JobSpec, ...], data["previews"]),
         environment=data["environment"],
+        gpu_hours=data["gpu_hours"],
         warnings=tuple(data["warnings"]),
     )
     return Study(

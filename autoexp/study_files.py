@@ -164,6 +164,7 @@ def _encode(study: Study) -> str:
         "machine": encode(study.machine),
         "recipe_sha256": study.recipe_sha256,
         "environment": dict(plan.environment),
+        "gpu_hours": plan.gpu_hours,
         "provenance": study.provenance,
         "warnings": list(plan.warnings),
     }

@@ -169,6 +169,23 @@ def test_a_training_for_jobs_that_stand_for_batches_is_refused_too() -> None:
     assert read_recipe({"study": "s", "stages": stages}, PLACES, "text").stages.keys() == stages.keys()
 
 
+@pytest.mark.parametrize(
+    ("budget", "what"),
+    [
+        ({"gpu_hours": 0}, "0 is no budget"),
+        ({"gpu_hours": True}, "True is no budget"),
+        ({"gpu_hours": "500"}, "'500' is no budget"),
+        ({"hours": 5}, "budget"),
+        (500, "budget is written as key: value pairs"),
+    ],
+)
+def test_a_budget_is_a_number_of_gpu_hours(budget: object, what: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe({"study": "s", "budget": budget, "stages": {"a": {"command": ["a"]}}}, PLACES, "text")
+
+    assert what in caught.value.what
+
+
 @pytest.mark.parametrize("key", KEYS_TO_COME)
 def test_a_key_that_is_planned_but_not_built_says_so(key: str) -> None:
     with pytest.raises(RecipeError, match=f"{key} is not supported yet"):

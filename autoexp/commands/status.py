@@ -39,7 +39,11 @@ def as_json(seen: View) -> dict[str, Any]:
     """The shape that programs rely on."""
     watcher = {key: seen.watcher[key] for key in ("pid", "host", "since")} if seen.watcher else None
     studies = [
-        {"study": ledger.study.name, "jobs": [status.as_json(row) for row in rows(seen, ledger.study.name)]}
+        {
+            "study": ledger.study.name,
+            "gpu_hours": ledger.budget.as_json(),
+            "jobs": [status.as_json(row) for row in rows(seen, ledger.study.name)],
+        }
         for ledger in seen.ledgers()
     ]
     return {"root": str(seen.root), "watcher": watcher, "studies": studies, "problems": seen.problems}
@@ -50,7 +54,8 @@ def _text(seen: View, *, colors: bool) -> list[str]:
     lines += [f"problem: {name}: {what}" for name, what in seen.problems.items()]
     for ledger in seen.ledgers():
         listed = rows(seen, ledger.study.name)
-        lines += ["", f"{ledger.study.name}: {status.summary(listed)}", *status.lines(listed, colors=colors)]
+        budget = [f"budget: {ledger.budget.told()}"] if ledger.budget.limit else []
+        lines += ["", f"{ledger.study.name}: {status.summary(listed)}", *budget, *status.lines(listed, colors=colors)]
     if not seen.ledgers():
         lines.append("no studies; plan one: autoexp plan RECIPE")
     return lines

@@ -104,6 +104,9 @@ def _conditions(seen: View, ledger: Ledger, job: Job, condition: Condition) -> I
         facts = ledger.facts(job, seen.iterations(ledger.study.name), files)
         verdict = conditions.ask(part, facts)
         yield {"condition": part.name, "holds": verdict.holds, "reason": verdict.reason, "dead": verdict.dead}
+    if ledger.budget.limit:
+        short = ledger.budget.shortage(job)
+        yield {"condition": "budget", "holds": not short, "reason": short or ledger.budget.told(), "dead": False}
 
 
 def _text(said: dict[str, Any]) -> Iterator[str]:

@@ -42,6 +42,7 @@ def test_a_study_that_nobody_ever_watched_waits(here: "Room", say: "Say") -> Non
         "studies": [
             {
                 "study": "demo",
+                "gpu_hours": {"budget": None, "used": 0.0, "promised": 0.0},
                 "jobs": [
                     dict(
                         zip(FIELDS, ("one", "one", "waiting", "nothing to wait for", 0, None, None, None), strict=True)

@@ -112,6 +112,8 @@ class Campaign:
     """Half lines that were found and cut."""
     engine: Engine | None = None
     kills_until: float = CALM_AT
+    over_at: float = 0.0
+    """When a job was last seen that is not over."""
     kill_in: int = 0
     """How often the clock is still read before the watcher is killed."""
 
@@ -160,7 +162,10 @@ class Campaign:
                 return
 
     def _is_done(self, engine: Engine) -> bool:
-        return self.now > TOO_LATE or (self.now > CALM_AT + DAY_S and not engine.unfinished())
+        """Say whether all is over, and has been for a while: what the scheduler queued again itself is taken back."""
+        if engine.unfinished() or self.now < CALM_AT + DAY_S:
+            self.over_at = self.now
+        return self.now > min(TOO_LATE, self.over_at + HOUR_S)
 
     def _compare(self, engine: Engine) -> None:
         """Compare the journal with what the watcher has in memory."""

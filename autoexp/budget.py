@@ -1,0 +1,64 @@
+"""A study's budget of GPU hours: what its attempts have used, and what those under way may still use. Pure."""
+
+from dataclasses import dataclass, field
+
+from autoexp.model import ACTIVE, Job, Resources
+
+HOUR_S = 3600.0
+
+
+def gpus_of(resources: Resources) -> int:
+    """Count the GPUs that an attempt occupies on all its nodes."""
+    return resources.nodes * resources.gpus_per_node
+
+
+@dataclass(slots=True)
+class Budget:
+    """What a study may use, and where it stands; all in GPU hours."""
+
+    limit: float | None
+    """None without a budget."""
+    used: float = 0.0
+    """By attempts that have ended."""
+    promised: float = 0.0
+    """To attempts that are queued or run: their whole time limit."""
+    _shares: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def note(self, job: Job) -> None:
+        """Take over how a job stands now."""
+        self._set(job, _most(job) if job.state in ACTIVE else 0.0)
+
+    def _set(self, job: Job, promised: float) -> None:
+        before = self._shares.get(job.id, (0.0, 0.0))
+        self._shares[job.id] = after = (job.gpu_seconds / HOUR_S, promised)
+        self.used, self.promised = self.used + after[0] - before[0], self.promised + after[1] - before[1]
+
+    def grant(self, job: Job) -> bool:
+        """Promise a job another attempt, if that does not go beyond the budget."""
+        if self.shortage(job):
+            return False
+        self._set(job, _most(job))  # until `note` is told what became of it
+        return True
+
+    def shortage(self, job: Job) -> str:
+        """Say why another attempt of a job would go beyond the budget; nothing if it would not."""
+        if self.limit is None or not gpus_of(job.spec.resources):
+            return ""
+        wanted = _most(job)
+        if self.used < self.limit and self.used + self.promised + wanted <= self.limit:
+            return ""
+        return f"the study's budget is too small: {self.told()}; this attempt may take {wanted:.4g}"
+
+    def told(self) -> str:
+        """Say where it stands."""
+        under_way = f", and what is under way may take {self.promised:.4g}" if self.promised > 0 else ""
+        return f"of {self.limit:g} GPU hours {self.used:.4g} are used{under_way}"
+
+    def as_json(self) -> dict[str, float | None]:
+        """Say the same for programs, in GPU hours."""
+        return {"budget": self.limit, "used": round(self.used, 3), "promised": round(max(self.promised, 0.0), 3)}
+
+
+def _most(job: Job) -> float:
+    """Say how much an attempt may use; without a time limit that is not known."""
+    return gpus_of(job.spec.resources) * (job.spec.resources.walltime_s or 0) / HOUR_S

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from autoexp import backends, fabrics, partitions, policies
+from autoexp import backends, containers, fabrics, partitions, policies
 from autoexp.backends import Launch
 from autoexp.blame import Blame
 from autoexp.calculation import ExpressionError
 from autoexp.conditions import read_condition
+from autoexp.containers import Container
 from autoexp.expressions import UndefinedName, compile_value
 from autoexp.model import JSON, Condition, HookCall, JobSpec, Resources, RetryPolicy
 from autoexp.naming import LONGEST_ID, job_id
@@ -255,18 +256,28 @@ class Builder:
             return self._backend_argv(args, resources)
         if self.stage.program == "hook":
             return self._hook_argv()
+        container = self._container()
+        inside = container.words(resources, self.world.root) if container else ()
         command, path = self.stage.raw["command"], (*self.stage.path, "command")
         if isinstance(command, list | tuple):
-            return tuple(self._word((*path, number), raw) for number, raw in enumerate(command))
+            return (*inside, *(self._word((*path, number), raw) for number, raw in enumerate(command)))
         with self.blame.at(path, self.scope):
-            return (*STRICT_BASH, str(compile_value(str(command), quoted_pieces)(self.scope)))
+            return (*inside, *STRICT_BASH, str(compile_value(str(command), quoted_pieces)(self.scope)))
+
+    def _container(self) -> Container | None:
+        path = (*self.stage.path, "container")
+        raw = self._evaluate(path, self.stage.raw.get("container"))
+        with self.blame.at(path, self.scope):
+            return None if raw is None else containers.read(raw, self.world.machine.container)
 
     def _backend_argv(self, args: Mapping[str, Any], resources: Resources) -> tuple[str, ...]:
         with self.blame.at((*self.stage.path, "backend"), self.scope):
             name = str(self.stage.raw["backend"])
             usual = self.world.machine.programs.get(name)
+            container = self._container()
             launch = Launch(
-                python=self.world.machine.python,
+                python=container.python if container else self.world.machine.python,
+                inside=container.words(resources, self.world.root) if container else (),
                 nodes=resources.nodes,
                 processes=resources.processes_per_node,
                 program=self.scope.lookup("program") if "program" in set(self.scope.names()) else usual,

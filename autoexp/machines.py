@@ -4,20 +4,22 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoexp import fabrics, folders, hosts, policies, quantities
+from autoexp import containers, fabrics, folders, hosts, policies, quantities
 from autoexp.model import Machine, Network, Partition
 from autoexp.places import KeyPath, Places
 from autoexp.recipes import load_yaml
 
-DURATIONS = ("sweep", "poll", "visibility", "stop_grace", "save_grace", "query_interval")
+DURATIONS = ("sweep", "poll", "visibility", "stop_grace", "save_grace", "query_interval", "submit_interval")
 KEYS = (
     *("description", "identify", "executor", "cpus", "gpus", "python", "environment", "programs", "observer"),
     *("network", "setup", *policies.BATCH_KEYS, "options", "partitions", "all_partitions", "max_submitted"),
+    *("qos_max_submitted", "container"),
     *DURATIONS,
 )
 PARTITION_KEYS = (
@@ -155,6 +157,8 @@ def read(name: str, raw: Mapping[str, Any], places: Places) -> Machine:
         if key not in DURATIONS and not fits(value):
             raise places.error((key,), f"{value!r} is no {key}", why=f"{key} is {shape}", fix=f"write {key}: {shape}")
     _check_rule(raw.get("identify") or {}, places)
+    with _blamed(places, ("container",)):
+        containers.check(raw.get("container") or {})
     elsewhere = (*DURATIONS, *policies.BATCH_KEYS, "identify", "network", "options", "partitions")
     values = {key: raw[key] for key in raw if key not in elsewhere}
     partitions = raw.get("partitions") or {}
@@ -170,10 +174,18 @@ def read(name: str, raw: Mapping[str, Any], places: Places) -> Machine:
 
 
 def _options(raw: Mapping[str, Any], places: Places) -> dict[str, str]:
-    try:
+    with _blamed(places, ()):
         return policies.read_options(raw)
+
+
+@contextmanager
+def _blamed(places: Places, path: KeyPath) -> Iterator[None]:
+    """Say where in the file it stands."""
+    try:
+        yield
     except policies.PolicyError as error:
-        raise places.error(error.path, str(error), why="a batch scheduler reads it", fix=error.fix) from error
+        why = "it holds for all jobs here"
+        raise places.error((*path, *error.path), str(error), why=why, fix=error.fix) from error
 
 
 def _default_of(partitions: Mapping[str, Any], places: Places) -> dict[str, str]:
@@ -252,6 +264,10 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_count, value.values()))
+
+
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
@@ -264,10 +280,12 @@ SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "cpus": (_is_count, "a count; leave it out to count them"),
     "gpus": (_is_count, "a count; leave it out to count them"),
     "max_submitted": (_is_count, "a count of jobs"),
+    "qos_max_submitted": (_are_counts, "{QOS: COUNT, ...}"),
     "environment": (_is_names, "a list of names"),
     "programs": (_is_texts, "BACKEND: PROGRAM"),
     "observer": (OBSERVERS.__contains__, f"one of {', '.join(OBSERVERS)}"),
     "options": (lambda value: isinstance(value, Mapping), "{NAME: VALUE, ...}"),
+    "container": (lambda value: isinstance(value, Mapping), "{runtime: NAME, bind: [...], options: [...]}"),
     "partitions": (lambda value: isinstance(value, Mapping), "{NAME: {walltime: 2d, nodes: 64, ...}, ...}"),
     "all_partitions": (lambda value: isinstance(value, bool), "true or false"),
     "network": (

@@ -263,8 +263,14 @@ class Machine:
     """How long a file written elsewhere may take to be seen here."""
     max_submitted: int | None = None
     """How many of the user's jobs a batch scheduler may have, those of other programs and by hand included."""
+    qos_max_submitted: Mapping[str, int] = field(default_factory=dict)
+    """The same for some of its QOS."""
+    submit_interval_s: float = 0.0
+    """The shortest time from one submission to the next."""
     query_interval_s: float = 15.0
     """A batch scheduler is never asked more often than this."""
+    container: Mapping[str, JSON] = field(default_factory=dict)
+    """What holds for all containers here; autoexp/containers.py has the keys."""
     setup: str = ""
     """Shell commands that a job begins with, such as `module load cuda`."""
     options: Mapping[str, str] = field(default_factory=dict)

@@ -30,7 +30,7 @@ from autoexp.journal import stamp
 from autoexp.orders import Order, take_back
 from autoexp.pace import Pace
 from autoexp.submissions import Attempt, Entry, Question
-from autoexp.throttle import Throttle
+from autoexp.throttle import Throttle, places_of
 
 CLIENTS = 4
 """How many submissions are under way at once."""
@@ -54,7 +54,7 @@ class Scheduler(Protocol):
         """Ask for all jobs of these names, also past ones: none of it is known if None, nothing of a missing name."""
 
     def load(self) -> Mapping[str, int]:
-        """Say how many jobs of the user are not over, by partition and for `throttle.ALL`, by the last answer."""
+        """Say how many jobs of the user are not over, by place as `throttle` names them, by the last answer."""
 
     def end(self, name: str, ids: Collection[str], *, politely: bool) -> bool:
         """End those of these jobs that have this name: by a signal to the program, or for good; say if that worked."""
@@ -86,8 +86,10 @@ class Scheduled:
     call: Call = at_once
     pace: Pace = field(default_factory=Pace)
     throttle: Throttle = field(default_factory=Throttle)
-    partition: str = ""
-    """Where jobs run that name none."""
+    usual: Mapping[str, str] = field(default_factory=dict)
+    """The options of jobs that name none themselves."""
+    submit_interval_s: float = 0.0
+    """The shortest time from one submission to the next."""
     _attempts: dict[str, Attempt] = field(default_factory=dict)
     _backlog: dict[str, bool] = field(default_factory=dict)
     """Attempts to submit as soon as a client is free, and whether that is done again."""
@@ -99,6 +101,7 @@ class Scheduled:
     _silent_since: float | None = None
     """Since when the scheduler does not answer."""
     _called_at: float = 0.0
+    _sent_at: float = float("-inf")
 
     # Submitting
 
@@ -129,31 +132,31 @@ class Scheduled:
     def _deferral(self, attempt: Attempt, at: float) -> SubmitDeferred | None:
         """Say why an attempt is not submitted yet, once."""
         silent = "the scheduler does not answer" if self._silent_since is not None else ""
-        why = silent or self.throttle.full(self._partition(attempt.order))
+        why = silent or self.throttle.full(self._places(attempt.order))
         if not why or why == attempt.deferred:
             return None
         attempt.deferred = why
         return SubmitDeferred(at=at, attempt=attempt.order.attempt, reason=why)
 
-    def _partition(self, order: Order) -> str:
-        return order.resources.options.get("partition", self.partition)
+    def _places(self, order: Order) -> tuple[str, ...]:
+        return places_of({**self.usual, **order.resources.options})
 
     def _send_what_fits(self, at: float) -> None:
         """Start clients: the highest priority first. A scheduler that does not answer is given nothing new."""
         if len(self._sending) >= CLIENTS or self._silent_since is not None:
             return
         for token in sorted(self._backlog, key=lambda token: -self._attempts[token].order.priority):
-            if len(self._sending) >= CLIENTS:
+            if len(self._sending) >= CLIENTS or at < self._sent_at + self.submit_interval_s:
                 return
-            if not self.throttle.full(self._partition(self._attempts[token].order)):
+            if not self.throttle.full(self._places(self._attempts[token].order)):
                 self._send(self._attempts[token], at, again=self._backlog.pop(token))
 
     def _send(self, attempt: Attempt, at: float, *, again: bool) -> None:
         order = attempt.order
         if not again:
             write_json(order.submission, {"v": 1, "token": order.token, "at": stamp(at)})
-        attempt.quiet_since, attempt.doubted = None, False
-        self.throttle.took(self._partition(order))
+        attempt.quiet_since, attempt.doubted, self._sent_at = None, False, at
+        self.throttle.took(self._places(order))
         coming = self._call(partial(self.scheduler.submit, order, at))
         self._sending[order.token] = Sending(attempt, coming, again)
 
@@ -171,7 +174,7 @@ class Scheduled:
                 attempt.denied = attempt.doubted = True
                 why = f"it is refused now ({outcome.reason}), and may have been taken before"
                 return _lost(attempt, at, why)
-            self.throttle.left(self._partition(attempt.order))
+            self.throttle.left(self._places(attempt.order))
             attempt.order.submission.unlink(missing_ok=True)
             self._attempts.pop(token, None)
         if isinstance(outcome, SubmitLost):
@@ -238,7 +241,7 @@ class Scheduled:
     def forget(self, order: Order) -> None:
         """An attempt is over: end what the scheduler still has of it, a second acceptance or a requeue."""
         if not self._drop_unsent(order.token) and order.token in self._attempts:
-            self.throttle.left(self._partition(order))
+            self.throttle.left(self._places(order))
             attempt = self._attempts[order.token]
             attempt.left_at, attempt.doubted = clock.now(), False
 
@@ -301,6 +304,8 @@ class Scheduled:
         now = clock.now()
         due = [self.pace.due_at() - now]
         due += [a.kill_at - now for a in self._attempts.values() if a.kill_at is not None and not a.killed]
+        if self._backlog and self._sent_at + self.submit_interval_s > now:
+            due.append(self._sent_at + self.submit_interval_s - now)
         if self._sending or self._ending or self._asking:
             soon, later = LISTEN_S
             due.append(min(max(soon, (now - self._called_at) / 10), later))
@@ -314,7 +319,7 @@ class Scheduled:
         """Ask about everything at once, unless that is under way."""
         if self._asking is None:
             self.pace.asked(now)
-            self.throttle.asking(self._partition(sending.attempt.order) for sending in self._sending.values())
+            self.throttle.asking(self._places(sending.attempt.order) for sending in self._sending.values())
             coming = self._backlog.keys() | self._sending.keys()
             questions = [attempt.question() for token, attempt in self._attempts.items() if token not in coming]
             self._asking = Asking(now, self._call(partial(self.scheduler.find, questions)))

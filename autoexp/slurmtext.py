@@ -14,10 +14,10 @@ from autoexp import nodelists
 from autoexp.endings import BEFORE_THE_LIMIT, Said
 from autoexp.model import EndingClass, Machine, Resources
 from autoexp.submissions import Entry
-from autoexp.throttle import ALL
+from autoexp.throttle import PLACES, places_of
 
-QUEUE_FORMAT = "%A|%T|%V|%P|%r|%N|%j"
-"""For squeue: id, state, time of submission, partition, reason, nodes, name; in a name may stand anything."""
+QUEUE_FORMAT = "%A|%T|%V|%P|%q|%r|%N|%j"
+"""For squeue: id, state, time of submission, partition, QOS, reason, nodes, name; in a name may stand anything."""
 MIB = 1 << 20
 HISTORY_FORMAT = "JobIDRaw,State,Submit,ExitCode,NodeList,JobName%255"
 """For sacct, with --parsable2."""
@@ -41,16 +41,16 @@ _OVER: Mapping[str, EndingClass | None] = {
 def queue(text: str) -> dict[str, list[Entry]]:
     """Read squeue's lines, by name; lines that are none of them are left out: absence proves nothing."""
     found = defaultdict(list)
-    for number, state, submitted, _, reason, nodes, name in _queue_lines(text):
+    for number, state, submitted, _, _, reason, nodes, name in _queue_lines(text):
         if (at := seconds(submitted)) is not None:
             found[name].append(_entry(number, state, at, nodes, "" if reason == "None" else reason))
     return dict(found)
 
 
 def load(text: str) -> Counter[str]:
-    """Count the jobs of squeue's lines that are not over: by partition, and all."""
-    live = [fields[3] for fields in _queue_lines(text) if _word(fields[1]) not in _OVER]
-    return Counter([*live, *(ALL for _ in live)])
+    """Count the jobs of squeue's lines that are not over: by partition, by QOS, and all."""
+    live = (fields[3:5] for fields in _queue_lines(text) if _word(fields[1]) not in _OVER)
+    return Counter(place for named in live for place in places_of(dict(zip(PLACES, named, strict=True))))
 
 
 def _queue_lines(text: str) -> Iterator[list[str]]:

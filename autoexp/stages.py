@@ -13,9 +13,10 @@ RECIPE_KEYS = ("study", "machine", "params", "sweep", "budget", "stages")
 STAGE_KEYS = (
     *("backend", "args", "hook", "with", "command"),
     *("sweep", "params", "each", "needs", "start", "prepare", "gate", "resources", "env", "retry", "stall", "priority"),
+    "container",
 )
 RECIPE_KEYS_TO_COME = ("extends", "variants")
-KEYS_TO_COME = ("cancel", "finish", "container", "events", "requires", "pack", "notify")
+KEYS_TO_COME = ("cancel", "finish", "events", "requires", "pack", "notify")
 EACH_COUNTS = {
     "from": ("iteration", "iterations count from 1"),
     "every": ("iteration", "iterations count from 1"),
@@ -214,6 +215,9 @@ def _program(raw: Mapping[str, Any], path: KeyPath, places: Places) -> str:
             raise places.error(
                 (*path, key), f"{key} belongs to a {owner}", why=f"this stage has a {given[0]}", fix=f"remove {key}"
             )
+    if given[0] == "hook" and raw.get("container") is not None:
+        why = "hooks run with autoexp's own Python"
+        raise places.error((*path, "container"), "a hook runs in no container", why=why, fix="remove container")
     return given[0]
 
 

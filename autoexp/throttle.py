@@ -5,7 +5,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 ALL = ""
-"""Stands for all partitions together."""
+"""Stands for everywhere together."""
+PLACES = ("partition", "qos")
+"""What else may have a limit, by the names of their options; a place is one of them with its name."""
+
+
+def places_of(options: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the places where a job with these options counts."""
+    return (ALL, *(f"{kind} {options[kind]}" for kind in PLACES if options.get(kind)))
 
 
 @dataclass(slots=True)
@@ -13,44 +20,38 @@ class Throttle:
     """What a machine file allows, and what there is: by the scheduler's last answer, and what we did since."""
 
     limits: Mapping[str, int] = field(default_factory=dict)
-    """The most jobs, by partition and for `ALL`; without any nothing is held back."""
+    """The most jobs, by place; without any nothing is held back."""
     _load: Mapping[str, int] | None = None
     _since: Counter[str] = field(default_factory=Counter)
     _while_asking: Counter[str] = field(default_factory=Counter)
     """What was submitted since the question that is under way: its answer may know of it, or not."""
 
-    def asking(self, under_way: Iterable[str]) -> None:
-        """A question is asked, while submissions to these partitions are under way."""
-        self._while_asking = Counter()
-        for partition in under_way:
-            self._while_asking.update(_places(partition))
+    def asking(self, under_way: Iterable[tuple[str, ...]]) -> None:
+        """A question is asked, while submissions to these places are under way."""
+        self._while_asking = Counter(place for places in under_way for place in places)
 
     def heard(self, load: Mapping[str, int]) -> None:
-        """Take an answer: the user's jobs that are not over, by partition and for `ALL`."""
+        """Take an answer: the user's jobs that are not over, by place."""
         self._load, self._since = load, self._while_asking.copy()
 
-    def took(self, partition: str) -> None:
+    def took(self, places: tuple[str, ...]) -> None:
         """One more was submitted."""
         for counts in (self._since, self._while_asking):
-            counts.update(_places(partition))
+            counts.update(places)
 
-    def left(self, partition: str) -> None:
+    def left(self, places: tuple[str, ...]) -> None:
         """One of them is over."""
-        self._since.subtract(_places(partition))
+        self._since.subtract(places)
 
-    def full(self, partition: str) -> str:
-        """Say why nothing may be submitted to a partition now; nothing if it may."""
+    def full(self, places: tuple[str, ...]) -> str:
+        """Say why nothing that counts in these places may be submitted now; nothing if it may."""
         if not self.limits:
             return ""
         if self._load is None:
             return "the scheduler has not said yet how many jobs there are"
-        for name in (ALL, partition):
-            there, most = self._load.get(name, 0) + self._since[name], self.limits.get(name)
+        for place in places:
+            there, most = self._load.get(place, 0) + self._since[place], self.limits.get(place)
             if most is not None and there >= most:
-                where = f" in partition {name}" if name else ""
+                where = f" in {place}" if place else ""
                 return f"{most} jobs may be queued or run{where}, and there are as many (max_submitted)"
         return ""
-
-
-def _places(partition: str) -> tuple[str, ...]:
-    return (ALL, partition) if partition else (ALL,)

@@ -511,6 +511,27 @@ def test_the_highest_priority_goes_first(bench: Bench) -> None:
     assert bench.told.submitted == ["1.1.k3y", "3.1.k3y", "2.1.k3y"]
 
 
+def test_between_two_submissions_passes_as_long_as_the_site_asks_for(bench: Bench) -> None:
+    bench.scheduled.submit_interval_s = 30.0
+    bench.told.others = {ALL: 0}
+    first, second = crowd(bench, 9, 0, 0)
+    bench.scheduled.submit(first, bench.now)
+    bench.scheduled.submit(second, bench.now)
+    bench.scheduled.tend()
+    sent = list(bench.told.submitted)
+
+    bench.now += 29.0
+    bench.scheduled.tend()
+    assert bench.told.submitted == sent == ["0.1.k3y"]
+    due_in_s = bench.scheduled.due_in_s()
+    assert due_in_s is not None
+    assert due_in_s <= 1.0
+    bench.now += 1.0
+    bench.scheduled.tend()
+
+    assert bench.told.submitted == ["0.1.k3y", "1.1.k3y"]
+
+
 def test_what_waits_for_room_is_taken_back_at_once(bench: Bench) -> None:
     (order,) = crowd(bench, 0, 0)
     assert isinstance(bench.scheduled.submit(order, bench.now), SubmitDeferred)

@@ -20,7 +20,7 @@ MACHINE = Machine(name="there", save_grace_s=300.0)
 
 
 def test_the_queue_is_read_by_name() -> None:
-    text = f"7|RUNNING|{TIME}|main|None|n[1-2]|{NAME}\n8|PENDING|{TIME}|main|Priority||other|with|bars\n"
+    text = f"7|RUNNING|{TIME}|main|normal|None|n[1-2]|{NAME}\n8|PENDING|{TIME}|main|normal|Priority||other|with|bars\n"
 
     found = slurmtext.queue(text)
 
@@ -30,7 +30,7 @@ def test_the_queue_is_read_by_name() -> None:
 
 
 def test_several_jobs_of_one_name_are_all_there() -> None:
-    text = "".join(f"{number}|COMPLETED|{TIME}|main|None|n1|{NAME}\n" for number in (3, 4))
+    text = "".join(f"{number}|COMPLETED|{TIME}|main|normal|None|n1|{NAME}\n" for number in (3, 4))
 
     assert [entry.id for entry in slurmtext.queue(text)[NAME]] == ["3", "4"]
 
@@ -40,14 +40,14 @@ def test_several_jobs_of_one_name_are_all_there() -> None:
     [
         "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
         "7|RUNNING",
-        f"7_[3-7%2]|PENDING|{TIME}|main|JobArrayTaskLimit||arr",
-        "7|RUNNING|N/A|main|None|n1|x",
+        f"7_[3-7%2]|PENDING|{TIME}|main|normal|JobArrayTaskLimit||arr",
+        "7|RUNNING|N/A|main|normal|None|n1|x",
         "JOBID|STATE|SUBMIT_TIME|PARTITION|REASON|NODELIST|NAME",
         "",
     ],
 )
 def test_lines_that_are_no_jobs_of_ours_are_left_out(line: str) -> None:
-    assert slurmtext.queue(f"{line}\n8|RUNNING|{TIME}|main|None|n1|{NAME}\n").keys() == {NAME}
+    assert slurmtext.queue(f"{line}\n8|RUNNING|{TIME}|main|normal|None|n1|{NAME}\n").keys() == {NAME}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_lines_that_are_no_jobs_of_ours_are_left_out(line: str) -> None:
     ],
 )
 def test_each_final_state_is_an_ending(state: str, ending: EndingClass) -> None:
-    ((entry,),) = slurmtext.queue(f"7|{state}|{TIME}|main|None|n1|x\n").values()
+    ((entry,),) = slurmtext.queue(f"7|{state}|{TIME}|main|normal|None|n1|x\n").values()
 
     assert (entry.live, entry.said.ending) == (False, ending)
 
@@ -91,12 +91,12 @@ def test_each_final_state_is_an_ending(state: str, ending: EndingClass) -> None:
     ],
 )
 def test_whatever_is_not_final_lives(state: str) -> None:
-    ((entry,),) = slurmtext.queue(f"7|{state}|{TIME}|main|None||x\n").values()
+    ((entry,),) = slurmtext.queue(f"7|{state}|{TIME}|main|normal|None||x\n").values()
 
     assert (entry.live, entry.said.ending) == (True, None)
 
 
-def test_the_load_counts_what_is_not_over_by_partition() -> None:
+def test_the_load_counts_what_is_not_over_by_partition_and_by_qos() -> None:
     rows = [
         ("RUNNING", "main"),
         ("PENDING", "main"),
@@ -104,9 +104,9 @@ def test_the_load_counts_what_is_not_over_by_partition() -> None:
         ("PENDING", "gpu"),
         ("CANCELLED by 0", "gpu"),
     ]
-    text = "".join(f"{n}|{state}|{TIME}|{partition}|None||x\n" for n, (state, partition) in enumerate(rows))
+    text = "".join(f"{n}|{state}|{TIME}|{partition}|debug|None||x\n" for n, (state, partition) in enumerate(rows))
 
-    assert slurmtext.load(text) == {"main": 2, "gpu": 1, "": 3}
+    assert slurmtext.load(text) == {"partition main": 2, "partition gpu": 1, "qos debug": 3, "": 3}
 
 
 # sacct

@@ -1,57 +1,70 @@
 """How many jobs a scheduler may have of ours."""
 
-from autoexp.throttle import ALL, Throttle
+from autoexp.throttle import ALL, Throttle, places_of
+
+ANYWHERE = places_of({})
+MAIN, SMALL, LARGE = (places_of({"partition": name}) for name in ("main", "small", "large"))
 
 
 def test_without_limits_nothing_is_held_back() -> None:
-    assert Throttle().full("main") == ""
+    assert Throttle().full(MAIN) == ""
 
 
 def test_nothing_is_submitted_before_it_is_known_how_many_there_are() -> None:
     throttle = Throttle({ALL: 3})
 
-    assert "not said yet" in throttle.full("main")
+    assert "not said yet" in throttle.full(MAIN)
     throttle.heard({ALL: 2})
-    assert throttle.full("main") == ""
+    assert throttle.full(MAIN) == ""
 
 
 def test_what_was_submitted_since_the_answer_counts_and_what_is_over_does_not() -> None:
     throttle = Throttle({ALL: 3})
-    throttle.heard({ALL: 2, "main": 2})
+    throttle.heard({ALL: 2, "partition main": 2})
 
-    throttle.took("main")
-    assert throttle.full("main") == "3 jobs may be queued or run, and there are as many (max_submitted)"
-    throttle.left("main")
-    assert throttle.full("main") == ""
+    throttle.took(MAIN)
+    assert throttle.full(MAIN) == "3 jobs may be queued or run, and there are as many (max_submitted)"
+    throttle.left(MAIN)
+    assert throttle.full(MAIN) == ""
 
 
 def test_a_partition_has_a_limit_of_its_own() -> None:
-    throttle = Throttle({"small": 1})
-    throttle.heard({ALL: 9, "large": 9})
+    throttle = Throttle({"partition small": 1})
+    throttle.heard({ALL: 9, "partition large": 9})
 
-    throttle.took("small")
+    throttle.took(SMALL)
 
-    assert "in partition small" in throttle.full("small")
-    assert throttle.full("large") == throttle.full("") == ""
+    assert "in partition small" in throttle.full(SMALL)
+    assert throttle.full(LARGE) == throttle.full(ANYWHERE) == ""
+
+
+def test_a_qos_has_a_limit_of_its_own_in_any_partition() -> None:
+    throttle = Throttle({"qos debug": 2})
+    throttle.heard({ALL: 9, "qos debug": 1})
+
+    throttle.took(places_of({"partition": "main", "qos": "debug"}))
+
+    assert "in qos debug" in throttle.full(places_of({"partition": "other", "qos": "debug"}))
+    assert throttle.full(MAIN) == ""
 
 
 def test_what_was_submitted_while_the_question_was_under_way_counts_all_the_same() -> None:
     throttle = Throttle({ALL: 2})
     throttle.heard({})
     throttle.asking([])
-    throttle.took("")
+    throttle.took(ANYWHERE)
 
     throttle.heard({ALL: 1})
 
-    assert throttle.full("")
+    assert throttle.full(ANYWHERE)
 
 
 def test_a_submission_that_is_under_way_when_the_question_is_asked_counts_too() -> None:
     throttle = Throttle({ALL: 2})
     throttle.heard({})
-    throttle.took("main")
-    throttle.asking(["main"])
+    throttle.took(MAIN)
+    throttle.asking([MAIN])
 
     throttle.heard({ALL: 1})
 
-    assert throttle.full("")
+    assert throttle.full(ANYWHERE)

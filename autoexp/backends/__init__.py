@@ -27,6 +27,8 @@ class Launch:
     """A script's path or a module's name; None takes the framework's usual one."""
     checkpoints: str = ""
     """Where the job loads and saves."""
+    inside: tuple[str, ...] = ()
+    """What enters the container that it runs in, on each node."""
 
 
 class Backend(Protocol):
@@ -47,12 +49,13 @@ def torchrun(launch: Launch) -> tuple[str, ...]:
 
     Where the nodes meet is in the job's environment (PET_RDZV_ENDPOINT).
     """
-    run = (launch.python, "-m", "torch.distributed.run")
+    python = (*launch.inside, launch.python)
+    run = (*python, "-m", "torch.distributed.run")
     count = f"--nproc-per-node={launch.processes}"
     if launch.nodes > 1:
         srun = ("srun", f"--nodes={launch.nodes}", f"--ntasks={launch.nodes}", "--kill-on-bad-exit=1")
         return (*srun, *run, f"--nnodes={launch.nodes}", "--rdzv-backend=c10d", count)
-    return (*run, "--standalone", count) if launch.processes > 1 else (launch.python,)
+    return (*run, "--standalone", count) if launch.processes > 1 else python
 
 
 def flags(args: Mapping[str, Any]) -> Iterator[str]:

@@ -177,10 +177,16 @@ def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:
 
 def open_executor(machine: Machine) -> Scheduled:
     """Make the executor of a cluster."""
-    limits = {name: said.max_submitted for name, said in machine.partitions.items()} | {ALL: machine.max_submitted}
-    throttle = Throttle({name: most for name, most in limits.items() if most is not None})
-    pace, partition = Pace(machine.query_interval_s), machine.options.get("partition", "")
-    return Scheduled(Slurm(machine), in_background, pace, throttle, partition)
+    limits = {f"partition {name}": said.max_submitted for name, said in machine.partitions.items()}
+    limits |= {f"qos {name}": most for name, most in machine.qos_max_submitted.items()} | {ALL: machine.max_submitted}
+    return Scheduled(
+        Slurm(machine),
+        in_background,
+        Pace(machine.query_interval_s),
+        Throttle({place: most for place, most in limits.items() if most is not None}),
+        usual=machine.options,
+        submit_interval_s=machine.submit_interval_s,
+    )
 
 
 def _text(printed: bytes | None) -> str:

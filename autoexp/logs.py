@@ -68,16 +68,20 @@ _SYMPTOMS: Mapping[EndingClass, str] = {
     EndingClass.TIME_LIMIT: r"DUE TO TIME LIMIT",
     EndingClass.PREEMPTED: r"DUE TO PREEMPTION",
     EndingClass.NODE_FAIL: r"DUE TO NODE FAILURE|Node failure on",
+    EndingClass.HOST_OOM: r"oom[-_ ]?kill|Out Of Memory|Cannot allocate memory|DefaultCPUAllocator: can't allocate"
+    r"|[Ee]xceeded (?:job )?memory limit",
     EndingClass.CANCELLED: r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*",
     EndingClass.GPU_OOM: r"(?:CUDA|HIP)(?: error:)? out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
-    EndingClass.HOST_OOM: r"oom[-_ ]?kill|Out Of Memory|Cannot allocate memory|DefaultCPUAllocator: can't allocate",
     EndingClass.CONFIG: r"error: (?:unrecognized arguments|argument |the following arguments are required)"
     r"|(?:ModuleNotFoundError|python[\d.]*): No module named",
     EndingClass.LAUNCH: r"(?<!Call to bind failed: )Address already in use|Unable to create step for job",
     EndingClass.NETWORK: r"NCCL (?:WARN|error).*(?:timeout|unhandled|remote)|ncclRemoteError|ncclSystemError"
     r"|Watchdog caught collective operation timeout|Connection (?:closed|reset) by peer",
 }
-"""The strongest first: what the scheduler says, then causes, then what every other rank says when one has died."""
+"""The strongest first: what the scheduler says, then causes, then what every other rank says when one has died.
+
+Slurm kills what exceeds its memory by a cancellation: so want of memory stands before that.
+"""
 OF_THE_SCHEDULER = (EndingClass.TIME_LIMIT, EndingClass.PREEMPTED, EndingClass.NODE_FAIL, EndingClass.CANCELLED)
 """Why a scheduler ends a program; it may go on for a while to save, and leave with exit code 0."""
 _SYMPTOM = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _SYMPTOMS.items()))

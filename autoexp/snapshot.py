@@ -159,7 +159,8 @@ def _seen(new: Snapshot) -> Seen:
 def _vanished(new: Snapshot) -> tuple[EndingClass, str]:
     if new.rebooted:
         return EndingClass.NODE_FAIL, "its host was started anew while it ran"
-    if new.log.symptom in OF_THE_SCHEDULER:
+    told = new.said is not None and new.said.ending not in (None, EndingClass.CRASHED)
+    if new.log.symptom is not None and (new.log.symptom in OF_THE_SCHEDULER or not told):
         return new.log.symptom, f"it left no exit file: {new.log.symptom_line}"
     if new.said is not None and new.said.ending is not None:
         never = "" if new.scheduler_id else ", and it never began"

@@ -72,6 +72,7 @@ AccountingStoragePass={home}/munge/socket
 AccountingStorageEnforce=associations,limits,qos
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
 """
 SLURMDBD_CONF = """\
 AuthType=auth/munge

@@ -134,7 +134,7 @@ def test_while_the_controller_is_away_nothing_is_concluded_and_submissions_wait(
     (ward.job_dir("two") / "now").touch()
     ward.wait_for({"two": "submitting"}, within_s=LONG_S)
     ward.wait_until(lambda: "not answered" in ward.run("status", ward.root).stdout, "word of the outage", LONG_S)
-    ward.wait_until_after(40.0)
+    ward.wait_until_after(60.0)
     assert ward.states() == {"one": "running", "two": "submitting"}
     slurm.start_part("slurmctld")
     ward.wait_for({"two": "succeeded"}, within_s=2 * LONG_S)
@@ -212,6 +212,23 @@ def test_a_job_killed_with_all_of_its_processes_leaves_what_slurm_says(ward: "Ro
 
     assert endings(ward) == ["crashed", "success"]
     assert "Slurm says FAILED" in next(r["evidence"]["reason"] for r in ward.journal() if r["trigger"] == "ended")
+
+
+HUNGRY = """
+one:
+  command: [python3, -c, "x = b'x' * (300 << 20); import time; time.sleep(300)"]
+  resources: {memory: 100MiB, walltime: 10m}
+  retry: {max_attempts: 3}
+"""
+
+
+def test_a_job_that_slurm_kills_for_its_memory_has_failed_for_want_of_it(ward: "Room") -> None:
+    ward.plan(HUNGRY)
+    ward.watch()
+    ward.wait_for({"one": "failed"}, within_s=LONG_S)
+
+    assert endings(ward) == ["host_oom"]
+    assert "xceeded" in ward.rows()["one"]["reason"]
 
 
 def test_a_job_over_the_limit_of_submissions_waits_without_using_an_attempt(ward: "Room", slurm: Cluster) -> None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from autoexp.files import read_regular
 from autoexp.formats import Judgement, distributed, huggingface, legacy
 from autoexp.formats.legacy import MODEL_FILE
 from autoexp.inert import NotWholeError
@@ -79,8 +80,7 @@ def read_tracker(root: Path) -> int | Literal["release", "garbled"] | None:
     exits 0 without training on such a tracker, and trains from random weights without one, so the two differ.
     """
     try:
-        with (root / TRACKER).open("rb") as file:
-            text = file.read(64).strip()
+        text = read_regular(root / TRACKER, 64).strip()
     except FileNotFoundError:
         return None
     except OSError:

@@ -9,7 +9,7 @@ from typing import Any
 from autoexp.actions import Action, AppearJob, StopJob, WithdrawJob
 from autoexp.actions import SubmitJob as Submit
 from autoexp.budget import gpus_of
-from autoexp.events import Ended, Event, Requested, SubmitLost, SubmitRefused
+from autoexp.events import Ended, Event, Requested
 from autoexp.model import Answer, EndingClass, Job, Remedy, Verb
 
 Effect = Action | Mapping[str, Any]
@@ -77,6 +77,16 @@ def was_taken_back(job: Job, event: Ended) -> bool:
     return job.withdrawn and (job.unused or event.ending is EndingClass.CANCELLED)
 
 
+MOST_FALSE_STARTS = 5
+"""How often in a row an attempt that never began is submitted again."""
+
+
+def never_began(job: Job, event: Ended) -> bool:
+    """Say whether the attempt is gone and nobody knows why, nor ran anything: it is submitted once more then."""
+    unknown = event.code is None and event.ending is EndingClass.UNKNOWN
+    return unknown and job.unused and job.refusals < MOST_FALSE_STARTS
+
+
 def spent_after(job: Job) -> int:
     """Count the attempts used up once the present one has failed; a new checkpoint refunds it."""
     return job.spent if job.iteration > job.began_at else job.spent + 1
@@ -114,7 +124,7 @@ def open_attempt(job: Job, _: Event) -> Iterator[Effect]:
 
 def record_id(_: Job, event: Any) -> Iterator[Effect]:
     """Keep the scheduler's id."""
-    yield {"scheduler_id": event.scheduler_id, "refusals": 0, "wake_at": None}
+    yield {"scheduler_id": event.scheduler_id, "wake_at": None}
 
 
 def record_start(job: Job, event: Any) -> Iterator[Effect]:
@@ -208,8 +218,8 @@ def say_why_not_again(job: Job, event: Ended) -> Iterator[Effect]:
         yield {"reason": f"{event.reason}; {', '.join(said.reduce)} cannot be reduced any further"}
 
 
-def try_again_later(job: Job, event: SubmitRefused | SubmitLost) -> Iterator[Effect]:
-    """Wait twice as long after each refusal, or lost answer, in a row; neither uses up an attempt."""
+def try_again_later(job: Job, event: Event) -> Iterator[Effect]:
+    """Wait twice as long after each refusal, lost answer or false start in a row; none uses up an attempt."""
     yield {"wake_at": event.at + doubled(FIRST_REFUSAL_BACKOFF_S, job.refusals), "refusals": job.refusals + 1}
 
 

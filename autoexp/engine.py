@@ -192,6 +192,8 @@ class Engine:
                 self.progress.problem(folder.name, str(error))
             else:
                 self.progress.problem(folder.name, None)
+        for name, what in self.registry.missing():
+            self.progress.problem(name, what)
         for name in self.registry.ledgers.keys() - {folder.name for folder in folders}:
             self._met.discard(name)
             self.progress.problem(name, "its folder is gone; nothing of it can be done until it is back")
@@ -200,7 +202,10 @@ class Engine:
         known = self.registry.ledgers.get(folder.name)
         if known is None or known.stamp != stamp_of(folder):
             if not studies.exists(folder):
-                return
+                if known is None:
+                    return
+                why, fix = "plan.json is gone", "put it back, or plan the study again"
+                raise AutoexpError(f"{folder} is no study any more", why=why, fix=fix)
             old, known = known, self.registry.load(folder)
             self._met.discard(folder.name)
             if old is not None and old.study.key != known.study.key:
@@ -213,6 +218,10 @@ class Engine:
 
     def _drop(self, old: Ledger) -> None:
         """Forget a study that was deleted, and stands there anew under the same name."""
+        running = [job.id for job in old.jobs.values() if job.state in ACTIVE]
+        if running:
+            what = f"it was planned anew, and these jobs of the earlier study were ended: {', '.join(sorted(running))}"
+            self.progress.problem(f"{old.study.name} (before)", what)
         for job in old.jobs.values():
             key = Key(old.study.name, job.id)
             self._unfinished.discard(key)
@@ -266,7 +275,9 @@ class Engine:
             try:
                 yield from (Fact(*event) for event in self.mailroom.collect(ledger, key, now, new))
             except OSError as error:  # of one job: the others' markers come first all the same
-                self.progress.problem("/".join(filter(None, key)), f"{error.filename}: {error.strerror}; see to it")
+                self.progress.problem(
+                    f"{key.study}/{key.job or 'markers'}", f"{error.filename}: {error.strerror}; see to it"
+                )
 
     def _look_at(self, key: Key, now: float) -> Iterator[Fact]:
         """Look at one job, or (without a job's name) at a study's own markers; one trouble hides nothing else."""
@@ -276,7 +287,7 @@ class Engine:
                 yield from look(key, ledger, now)
             except OSError as error:
                 troubles.append(f"{error.filename}: {error.strerror}; see to it")
-        self.progress.problem("/".join(filter(None, key)), ", ".join(troubles) or None)
+        self.progress.problem(_named(key), ", ".join(troubles) or None)
 
     def _read_markers(self, key: Key, ledger: Ledger, now: float) -> Iterator[Fact]:
         yield from (Fact(*event) for event in self.mailroom.collect(ledger, key, now))
@@ -449,3 +460,8 @@ class Engine:
             yield Fact(key, ConditionsMet(at=now, reason=verdict.reason))
         elif verdict.dead:
             yield Fact(key, ConditionsDied(at=now, reason=verdict.reason))
+
+
+def _named(key: Key) -> str:
+    """Say whom a problem is about: a job, or a study's own markers."""
+    return f"{key.study}/{key.job or 'markers'}"

@@ -6,9 +6,10 @@ A rename makes a file appear at once; only fsync of the file *and* of its folder
 import errno
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 NO_COPY_RANGE = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 """How a kernel, or two file systems, that cannot copy by themselves say so."""
@@ -81,17 +82,55 @@ def write_json(path: Path, data: Mapping[str, Any], *, durable: bool = True, ind
     write_atomically(path, f"{text}\n", durable=durable)
 
 
+LARGEST_JSON_BYTES = 64 << 20
+"""No file that is read as one JSON object is larger; snapshot.json and plan.json are not read so."""
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """Read a file; what is none is not read, for a FIFO would keep us waiting and a device never ends.
+
+    Args:
+        path: The file.
+        most: How many bytes to read at most; None reads all of it.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        return file.read(-1 if most is None else most)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to be read, if it is a regular one.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None while there is none, or none that is whole.
 
     Raises:
-        OSError: it cannot be read, so nobody knows whether there is one.
+        OSError: it cannot be read, or is no regular file, so nobody knows whether there is one.
     """
     try:
-        data = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+        data = json.loads(read_regular(path, LARGEST_JSON_BYTES))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
+
+
+def is_copy(folder: Path, home: object, mark: str) -> bool:
+    """Say whether a folder that was at home elsewhere is a copy, not moved: what is there still has the mark."""
+    if not isinstance(home, str) or not os.path.exists(os.path.join(home, mark)):  # noqa: PTH110, PTH118 - odd names
+        return False
+    return not os.path.samefile(home, folder)  # noqa: PTH121
 
 
 def sync_directory(folder: Path) -> None:

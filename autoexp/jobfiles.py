@@ -35,9 +35,14 @@ if [[ -z $${AUTOEXP_TOKEN:-} ]]; then setup; $by_hand; fi
 
 printf -v attempt 'attempts/%03d' "$$AUTOEXP_ATTEMPT"
 me=$${SLURM_JOB_ID:-$$$$}
+claim=$$attempt/run.$$AUTOEXP_TOKEN
 set -o noclobber
-if ! { printf '%s\\n' "$$me" > "$$attempt/run.$$AUTOEXP_TOKEN"; } 2>/dev/null; then
-  read -r owner < "$$attempt/run.$$AUTOEXP_TOKEN" && [[ $$owner == "$$me" && -n $${SLURM_RESTART_COUNT:-} ]] || exit 0
+if { exec 3> "$$claim"; } 2>/dev/null; then
+  for _ in {1..300}; do printf '%s\\n' "$$me" >&3 && break; sleep 0.2; done  # a full disk may get room
+  exec 3>&-
+  [[ -s $$claim ]] || { rm -f -- "$$claim"; exit 1; }
+else
+  read -r owner < "$$claim" && [[ $$owner == "$$me" && -n $${SLURM_RESTART_COUNT:-} ]] || exit 0
   [[ ! -e $$attempt/exit.json ]] || exit 0  # it said how it ended: that is final, whoever queues it again
 fi
 set +o noclobber

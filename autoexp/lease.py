@@ -11,13 +11,13 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from autoexp import hosts
 from autoexp.errors import AlreadyWatched, AutoexpError, TakenOver
-from autoexp.files import read_json, write_json
+from autoexp.files import LARGEST_JSON_BYTES, is_copy, read_json, read_regular, write_json
 from autoexp.hosts import Process
 from autoexp.journal import stamp
 
@@ -27,6 +27,10 @@ PATIENCE_S = 3 * BEAT_S
 """How long the heartbeat of a holder that cannot be seen, or is suspended, must stand still before it is replaced."""
 MOMENT_S = 5.0
 """How long a watcher may take from locking the root to writing who it is."""
+
+
+RECORDED = (*(field.name for field in fields(Process)), "beat", "nonce", "since")
+"""What a lease says of its holder."""
 
 
 def folder_of(root: Path) -> Path:
@@ -43,10 +47,10 @@ def var_of(root: Path, asked: str | None = None) -> Path:
     root = root.resolve()
     base = asked or os.environ.get("AUTOEXP_VAR")
     wanted = (Path(base).resolve() if base else root.parent / "var") / root.name
-    recorded = _read(folder_of(root) / "root.json").get("var")
-    if recorded is None:
+    recorded = _read(folder_of(root) / "root.json")
+    if "var" not in recorded or _is_copy(root):
         return wanted
-    known = (root / recorded).resolve()
+    known = (root / recorded["var"]).resolve()
     if base and known != wanted:
         raise AutoexpError(
             f"{root} keeps its runtime state in {known}, not in {wanted}",
@@ -56,9 +60,15 @@ def var_of(root: Path, asked: str | None = None) -> Path:
     return known if known.exists() or not wanted.exists() else wanted
 
 
+def _is_copy(root: Path) -> bool:
+    """Say whether what a root has of ours was copied from another one, whose journal and watcher are not its own."""
+    home = _read(folder_of(root) / "root.json").get("root")
+    return is_copy(root, home, ".autoexp/root.json")
+
+
 def holder(root: Path) -> dict[str, Any] | None:
     """Say who watches a root: pid, host and since when; None if nobody does, as far as can be told from here."""
-    lease = _read(folder_of(root) / "lease.json")
+    lease = {} if _is_copy(root) else _read(folder_of(root) / "lease.json")
     if not lease.get("held"):
         return None
     return None if hosts.is_alive(Process.read(lease)) is False else lease
@@ -71,13 +81,13 @@ def _read(path: Path) -> dict[str, Any]:
         AutoexpError: it is there, and cannot be read: that is no sign that nobody watches.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_regular(path, LARGEST_JSON_BYTES))
         if isinstance(found, dict):
             return found
         problem = "it is no JSON object"
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problem = str(error)
     raise AutoexpError(
         f"{path} cannot be read",
@@ -132,13 +142,14 @@ class Lease:
 
     def _lost(self) -> TakenOver:
         root, found = self.path.parent.parent, read_json(self.path)
+        gone = self.journal is not None and not self.journal.exists()
         if found is None:
             why = f"{self.path} is gone"
         elif found.get("nonce") == self.record["nonce"]:
-            why = f"{self.journal} is gone, or another watcher began the next file"
+            why = f"{self.journal} is gone" if gone else "another watcher began the journal's next file"
         else:
             why = f"it was taken over by {_named_as(found)}"
-        fix = "leave it to the other one" if found else f"watch it again: autoexp watch {root}"
+        fix = "leave it to the other one" if found and not gone else f"watch it again: autoexp watch {root}"
         return TakenOver(f"{root} is no longer ours to watch", why=why, fix=fix)
 
     def is_ours(self) -> bool:
@@ -198,10 +209,11 @@ def take(root: Path, var: Path, now: float) -> Lease:
     folder = folder_of(root)
     lock, outlasted = _lock(root, folder)
     try:
-        known = _read(folder / "lease.json")
+        known = {} if _is_copy(root) else _read(folder / "lease.json")
         if known != outlasted and Process.read(known) != hosts.this_process():
             _outlast(root, folder / "lease.json", known)
-        write_json(folder / "root.json", {"v": 1, "var": os.path.relpath(var, root.resolve())})
+        home = root.resolve()
+        write_json(folder / "root.json", {"v": 1, "var": os.path.relpath(var, home), "root": str(home)})
         record = {
             "v": 1,
             "held": True,
@@ -274,6 +286,12 @@ def _outlast(root: Path, path: Path, lease: dict[str, Any]) -> None:
         return
     if "pid" not in lease:
         raise _refusal(root, lease)
+    if missing := [name for name in RECORDED if name not in lease]:
+        raise AutoexpError(
+            f"{path} cannot be read",
+            why=f"it lacks {', '.join(missing)}, and it says who watches",
+            fix="if no watcher runs on any host, delete it",
+        )
     process = Process.read(lease)
     alive = hosts.is_alive(process)
     if alive is False and lease["boot_id"] == hosts.boot_id():

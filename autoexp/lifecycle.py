@@ -207,6 +207,7 @@ TABLE: tuple[Row, ...] = (
     Row("ended", (P,), OK, (pends(Verb.SUCCEED),), (do.record_ending, do.settle)),
     Row("ended", (P,), OK, (succeeded,), (do.record_ending, do.drop_wish)),
     Row("ended", (P,), H, (pends(Verb.HOLD, Verb.SAVE),), (do.record_ending, do.settle)),
+    Row("ended", SENT, B, (do.never_began,), (do.try_again_later,)),
     Row("ended", ATTEMPTED, H, (remedy_is(Remedy.HOLD),), (do.record_ending,)),
     Row("ended", ATTEMPTED, CUT, (remedy_is(Remedy.CANCEL),), (do.record_ending,)),
     Row("ended", ATTEMPTED, B, (may_retry,), (do.back_off, do.avoid_suspects, do.reduce, do.record_ending)),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autoexp.files import write_new_whole
+from autoexp.files import read_regular, write_new_whole
 from autoexp.model import Machine, Resources
 
 INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR")
@@ -45,7 +45,7 @@ def take_back(order: Order) -> bool:
     try:
         write_new_whole(claim, f"{WITHDRAWN}\n".encode())
     except FileExistsError:
-        return claim.read_text(encoding="utf-8").strip() == WITHDRAWN
+        return read_regular(claim, len(WITHDRAWN) + 1).strip() == WITHDRAWN.encode()
     except FileNotFoundError:  # the attempt's folder is gone, or never was
         return False
     return True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autoexp import backends, checkpoints, hosts
 from autoexp.endings import Exit, Said
-from autoexp.files import read_json
+from autoexp.files import read_json, read_regular
 from autoexp.logs import LogFacts
 from autoexp.model import Job
 from autoexp.orders import WITHDRAWN
@@ -18,6 +18,8 @@ from autoexp.tail import read_on
 
 SETTLING_S = 2.0
 """How long a whole checkpoint that the tracker does not name yet must stay as it is."""
+LONGEST_CLAIM = 256
+"""Bytes: a process or job id, and more than that is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ def look(
 ) -> Snapshot:
     """Look at a job's open attempt; `alive` and `said` are what its executor says, None if it does not know."""
     folder = attempt_dir(job_dir, job.attempt)
-    ended = _exit(folder)
+    ended = _exit(folder, job.token)
     begun = read_json(folder / "started.json") or {}
     backend = backends.find(job.spec.backend or "command")
     log = read_on(folder / "output.log", old.log if old else LogFacts(), backend, ended=ended is not None)
@@ -77,15 +79,16 @@ def _was_ended_by_us(job: Job) -> bool:
 def claim(folder: Path, token: str | None) -> str | None:
     """Read who claimed the attempt; a claim that is not written yet is none, nor is one that keeps it from running."""
     try:
-        said = (folder / f"run.{token}").read_text(encoding="utf-8").strip()
+        said = read_regular(folder / f"run.{token}", LONGEST_CLAIM).decode(errors="replace").strip()
     except OSError:
         return None
     return said if said not in ("", WITHDRAWN) else None
 
 
-def _exit(folder: Path) -> Exit | None:
+def _exit(folder: Path, token: str | None) -> Exit | None:
+    """Read how the attempt ended; what somebody else wrote there, without its token, is no end of it."""
     said = read_json(folder / "exit.json")
-    if said is None or not isinstance(said.get("code"), int):
+    if said is None or not isinstance(said.get("code"), int) or said.get("token") != token:
         return None
     begun = read_json(folder / "started.json") or {}
     return Exit(

@@ -46,7 +46,7 @@ def _newest_halt(folder: Path, known: set[tuple[int, int]]) -> _Wish | None:
     taken = f"{folder}/markers/{TAKEN}"
     try:
         name = max(os.listdir(taken), default="")  # noqa: PTH208 - asked for every job, and mostly not there
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         said = read_json(Path(taken, name)) or {}
@@ -54,5 +54,5 @@ def _newest_halt(folder: Path, known: set[tuple[int, int]]) -> _Wish | None:
         return None
     if said.get("marker") not in set(HALTS) or "inode" not in said:
         return None
-    wish = _Wish(said["marker"], said["at"], (said["inode"], said["ctime_ns"]))
+    wish = _Wish(said["marker"], str(said.get("at")), (said["inode"], said.get("ctime_ns", 0)))
     return wish if wish.identity not in known else None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoexp.files import write_atomically
+from autoexp.files import read_regular, write_atomically
 from autoexp.history import History
 from autoexp.journal import VERSION, Mark, from_line, to_line
 from autoexp.standings import Standings, from_data, to_data
@@ -86,7 +86,7 @@ def load(var: Path) -> tuple[Mark, Standings]:
         FileNotFoundError: there is none.
         ValueError: it is damaged, or none of ours.
     """
-    data = from_line((var / SNAPSHOT).read_bytes().removesuffix(b"\n"))
+    data = from_line(read_regular(var / SNAPSHOT).removesuffix(b"\n"))
     if data.get("snapshot") != FORMAT:
         raise ValueError(f"it is of format {data.get('snapshot')}; this autoexp reads {FORMAT}")
     return Mark(**data["journal"]), from_data(data)

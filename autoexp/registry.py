@@ -13,7 +13,7 @@ from autoexp.conditions import Facts, Question
 from autoexp.events import CheckpointsGathered
 from autoexp.fold import folded
 from autoexp.journal import unstamp
-from autoexp.model import Job, JobSpec, Template
+from autoexp.model import ACTIVE, Job, JobSpec, Template
 from autoexp.standings import Course, Standings
 from autoexp.studies import Study
 
@@ -189,6 +189,13 @@ class Registry:
         for name, ledger in self.ledgers.items():
             for job in ledger.jobs.values():
                 yield Key(name, job.id), job
+
+    def missing(self) -> Iterator[tuple[str, str]]:
+        """Name the studies that are not here, though the journal has jobs of theirs that may still run."""
+        for name, course in self._unclaimed.items():
+            count = sum(standing.state in ACTIVE for standing in course.jobs.values())
+            if count and not studies.exists(self.root / name):
+                yield name, f"its plan.json is gone, and {count} of its jobs may still run; put it back, or end them"
 
     def load(self, folder: Path) -> Ledger:
         """Read a study, or read it again after it was planned anew; jobs keep their states.

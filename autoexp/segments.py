@@ -9,9 +9,10 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from autoexp.errors import AutoexpError
+from autoexp.files import open_regular
 
 SEALED = ".jsonl.gz"
 CHUNK_BYTES = 1 << 18
@@ -120,13 +121,13 @@ def is_sealed(path: Path) -> bool:
     return SEALED in path.name
 
 
-def _open(path: Path) -> tuple[Path, io.FileIO]:
+def _open(path: Path) -> tuple[Path, BinaryIO]:
     """Open a file under its name, or under that which it has since it was sealed."""
     sealed = path if is_sealed(path) else path.with_name(f"{path.name}.gz")
     try:
-        return path, io.FileIO(path)
+        return path, open_regular(path)
     except FileNotFoundError:
-        return sealed, io.FileIO(sealed)
+        return sealed, open_regular(sealed)
 
 
 def holds(path: Path, accepted: Accepted) -> bool:

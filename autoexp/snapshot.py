@@ -166,5 +166,5 @@ def _vanished(new: Snapshot) -> tuple[EndingClass, str]:
         never = "" if new.scheduler_id else ", and it never began"
         return new.said.ending, f"{new.said.words}{never}; it left no exit file"
     if new.scheduler_id is None:
-        return EndingClass.UNKNOWN, "the executor no longer knows it, and it never began"
+        return EndingClass.UNKNOWN, "the executor no longer knows it, and nothing says that it began"
     return EndingClass.CRASHED, "its processes are gone, and it left no exit file (killed by SIGKILL?)"

@@ -10,6 +10,7 @@ from typing import Any
 
 from autoexp.codec import decode
 from autoexp.errors import AutoexpError
+from autoexp.files import is_copy, read_json, read_regular
 from autoexp.model import JSON, JobSpec, Machine, Template
 from autoexp.outline import Plan, attach
 
@@ -57,11 +58,11 @@ def load(folder: Path) -> Study:
     """
     path = folder / "plan.json"
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_regular(path))
         version = data.get("v")
         if version != VERSION:
             raise ValueError(f"it is of version {version}; this autoexp reads {VERSION}")
-        return _decode(folder, data)
+        study = _decode(folder, data)
     except FileNotFoundError as error:
         raise AutoexpError(
             f"{folder} is no study", why="it has no plan.json", fix="plan one: autoexp plan RECIPE"
@@ -71,6 +72,33 @@ def load(folder: Path) -> Study:
         raise AutoexpError(
             f"{path} cannot be read", why=str(error), fix=f"move it away, then plan again: {again}"
         ) from error
+    _check_place(study, data.get("dir"))
+    return study
+
+
+def _check_place(study: Study, home: object) -> None:
+    """Refuse a study whose jobs would be taken for another one's: their processes and batch jobs have one name.
+
+    Raises:
+        AutoexpError: it was renamed, or is a copy of one that is still there.
+    """
+    folder = study.dir
+    if folder.name != study.name:
+        raise AutoexpError(
+            f"{folder} is the study {study.name} under another name",
+            why="its jobs are known by that one",
+            fix=f"call it {study.name} again, or move it out of {folder.parent}",
+        )
+    if is_copy(folder, home, "plan.json") and _key_in(Path(str(home))) == study.key:
+        raise AutoexpError(
+            f"{folder} is a copy of {home}",
+            why="what is done here would reach the jobs there",
+            fix=f"move it out of {folder.parent}, or delete it",
+        )
+
+
+def _key_in(folder: Path) -> object:
+    return (read_json(folder / "plan.json") or {}).get("key")
 
 
 def _decode(folder: Path, data: Mapping[str, Any]) -> Study:
@@ -128,7 +156,7 @@ def appeared(folder: Path) -> Iterator[JobSpec]:
     """
     path = folder / "appeared.jsonl"
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_regular(path).split(b"\n")
     except FileNotFoundError:
         return
     for number, line in enumerate(lines[:-1], start=1):

@@ -161,6 +161,7 @@ def _encode(study: Study) -> str:
         "v": VERSION,
         "study": study.name,
         "key": study.key,
+        "dir": str(study.dir.absolute()),
         "machine": encode(study.machine),
         "recipe_sha256": study.recipe_sha256,
         "environment": dict(plan.environment),

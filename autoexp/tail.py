@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoexp.backends import Backend
+from autoexp.files import open_regular
 from autoexp.logs import LONGEST_LINE_BYTES, OF_THE_SCHEDULER, LogFacts, complete_lines, is_stronger, may_tell, symptom
 
 CHUNK_BYTES = 1 << 20
@@ -19,10 +20,11 @@ def read_on(path: Path, facts: LogFacts, backend: Backend, *, ended: bool = Fals
     What stands behind the last line end is a line once the program has `ended`. One look reads so much and no more.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        file = open_regular(path)
     except FileNotFoundError:
         return facts
-    try:
+    with file:
+        descriptor = file.fileno()
         status = os.fstat(descriptor)
         if status.st_ino != facts.inode or status.st_size < facts.offset:
             facts = replace(LogFacts(), inode=status.st_ino, saves=facts.saves)
@@ -34,8 +36,6 @@ def read_on(path: Path, facts: LogFacts, backend: Backend, *, ended: bool = Fals
             if not used:
                 break
             facts = replace(_read_lines(lines, facts, backend), offset=facts.offset + used)
-    finally:
-        os.close(descriptor)
     return replace(facts, behind=facts.offset >= end)
 
 

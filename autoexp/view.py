@@ -74,6 +74,7 @@ def view(root: Path, var: str | None = None, *, until: float | None = None, whol
             except (AutoexpError, OSError) as error:
                 unreadable[folder.name] = str(error)
         registry.replay(_standings(runtime, until) if whole or until is not None else recall(runtime).standings)
+    unreadable |= dict(registry.missing())
     for ledger in registry.ledgers.values():
         for spec in ledger.study.plan.jobs if until is None else ():
             if spec.id not in ledger.jobs:

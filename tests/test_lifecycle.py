@@ -532,9 +532,23 @@ def test_each_ending_leads_where_its_default_remedy_says(ending: EndingClass, st
     targets = {Remedy.FAIL: BAD, Remedy.CANCEL: CUT, Remedy.HOLD: H}
     expected = B if DEFAULT_REMEDIES[ending] in TRY_AGAIN else targets[DEFAULT_REMEDIES[ending]]
 
-    over = after(job(state), ended(ending))
+    over = after(job(state, unused=False), ended(ending))
 
     assert (over.state, over.ending) == (expected, ending)
+
+
+def test_an_attempt_that_never_began_is_submitted_again_and_uses_up_nothing_five_times_in_a_row() -> None:
+    at, waits = job(Q, replace(SPEC, retry=RetryPolicy(max_attempts=1))), []
+    gone = ended(EndingClass.UNKNOWN, "nothing says that it began")
+    for _ in range(5):
+        at = after(at, gone)
+        assert (at.state, at.spent, at.attempt) == (B, 0, 1)
+        waits.append((at.wake_at or 0.0) - NOW)
+        at = after(at, BackoffElapsed(at=NOW), SUBMITTED)
+
+    assert waits == [2, 4, 8, 16, 32]
+    assert after(at, gone).state is BAD
+    assert after(at, STARTED, gone).state is BAD
 
 
 @pytest.mark.parametrize(
@@ -688,7 +702,7 @@ def test_temporary_refusals_wait_longer_each_time_and_use_up_no_attempt() -> Non
         assert (decision.actions, at.attempt, at.token) == ((SUBMIT,), 1, token)
 
     assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]
-    assert after(at, SUBMITTED).refusals == 0
+    assert after(at, SUBMITTED, STARTED).refusals == 0
 
 
 def test_a_lost_answer_is_asked_after_again_later_each_time_and_the_attempt_stays_the_same() -> None:

@@ -76,7 +76,7 @@ def test_a_claim_with_another_token_is_another_attempts(scene: Scene) -> None:
 def test_what_run_sh_wrote_is_seen(scene: Scene) -> None:
     scene.write("started.json", {"host": "node7", "boot_id": "x"})
     scene.write("gate.json", {"code": 0})
-    scene.write("exit.json", {"code": 143, "signal": 15, "asked": "TERM"})
+    scene.write("exit.json", {"token": CLAIMED, "code": 143, "signal": 15, "asked": "TERM"})
 
     seen = scene.look(5.0)
 
@@ -92,7 +92,7 @@ def test_an_exit_file_that_says_nothing_is_no_ending(scene: Scene, text: str) ->
 
 def test_a_start_during_an_earlier_boot_of_this_host_is_noticed(scene: Scene) -> None:
     scene.write("started.json", {"host": hosts.hostname(), "boot_id": "an earlier one"})
-    scene.write("exit.json", {"code": 0})
+    scene.write("exit.json", {"token": CLAIMED, "code": 0})
 
     seen = scene.look(5.0)
 
@@ -137,7 +137,7 @@ def test_when_an_attempt_was_first_missed_is_remembered_until_it_is_back(scene: 
 
 
 def test_an_attempt_that_said_how_it_ended_is_not_missed(scene: Scene) -> None:
-    scene.write("exit.json", {"code": 0})
+    scene.write("exit.json", {"token": CLAIMED, "code": 0})
 
     assert scene.look(5.0, alive=False).gone_since is None
 
@@ -224,7 +224,7 @@ def test_a_whole_checkpoint_ahead_of_the_tracker_counts_after_a_quiet_while(
 
 def test_what_an_ended_attempt_left_is_as_whole_as_it_gets(training: Scene, save_checkpoint: Save) -> None:
     save_checkpoint(training.dir / "checkpoints", 10, tracker=False)
-    training.write("exit.json", {"code": 0})
+    training.write("exit.json", {"token": CLAIMED, "code": 0})
 
     assert training.look(5.0).own == (10,)
 

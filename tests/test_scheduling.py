@@ -257,10 +257,10 @@ def test_a_note_that_cannot_be_read_is_not_a_note_that_is_not_there(
     bench.submit()
     bench.restart()
 
-    def fail(path: Path) -> bytes:
+    def fail(path: Path, _: int) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr("autoexp.files.read_regular", fail)
 
     with pytest.raises(OSError, match="Input/output error"):
         bench.submit(2.0)

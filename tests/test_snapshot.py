@@ -163,7 +163,7 @@ def test_as_long_as_nobody_says_it_is_gone_nothing_ends(*, alive: bool | None) -
     [
         pytest.param({}, EndingClass.CRASHED, "its processes are gone, and it left no exit file", id="killed"),
         pytest.param({"rebooted": True}, EndingClass.NODE_FAIL, "its host was started anew", id="its host went down"),
-        pytest.param({"scheduler_id": None}, EndingClass.UNKNOWN, "it never began", id="never began"),
+        pytest.param({"scheduler_id": None}, EndingClass.UNKNOWN, "nothing says that it began", id="never began"),
     ],
 )
 def test_an_attempt_that_vanished_is_told_apart(fields: dict[str, Any], ending: EndingClass, reason: str) -> None:

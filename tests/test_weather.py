@@ -417,3 +417,154 @@ def test_a_line_of_100_mb_is_read_past_in_little_memory(room: "Room") -> None:
 
     peak = next(line for line in Path(f"/proc/{watcher.pid}/status").read_text().splitlines() if "VmHWM" in line)
     assert int(peak.split()[1]) < 100 << 10
+
+
+# Folders that are copied, renamed, or not what they were
+
+
+def test_a_copied_root_has_a_journal_of_its_own_and_leaves_the_jobs_of_the_first_alone(room: "Room") -> None:
+    room.plan("one: {command: 'echo ran >> ../../../../ran; sleep 3'}\n")
+    watcher = room.watch()
+    room.wait_for({"one": "running"})
+    shutil.copytree(room.root, room.home / "backup", symlinks=True)
+
+    copied = room.run("watch", room.home / "backup", "--until-done")
+
+    assert (copied.returncode, watcher.poll()) == (1, None)
+    assert f"{room.home}/backup/demo is a copy of {room.root}/demo" in copied.stderr
+    assert "is a copy of" in room.run("status", room.home / "backup").stdout
+    room.wait_for({"one": "succeeded"})
+    assert (room.home / "ran").read_text() == "ran\n"
+
+
+def test_a_study_copied_into_another_root_reaches_no_job_of_the_first(room: "Room") -> None:
+    room.plan("one: {command: sleep 60}\n")
+    room.watch()
+    room.wait_for({"one": "running"})
+    other = room.home / "other"
+    shutil.copytree(room.root / "demo", other / "demo", symlinks=True)
+    (other / "demo" / "markers" / "cancel").touch()
+
+    copied = room.run("watch", other, "--once")
+
+    assert copied.returncode == 0
+    assert "is a copy of" in room.run("status", other).stdout
+    assert room.states() == {"one": "running"}
+    assert (other / "demo" / "markers" / "cancel").exists()
+
+
+def test_a_study_under_another_name_is_left_alone_and_said_so(room: "Room") -> None:
+    room.plan("one: {command: sleep 60}\n")
+    watcher = room.watch()
+    room.wait_for({"one": "running"})
+    room.stop(watcher)
+    shutil.copytree(room.root / "demo", room.root / "demo.bak", symlinks=True)
+    (room.root / "demo.bak" / "markers" / "cancel").touch()
+
+    room.watch()
+    said = "demo.bak is the study demo under another name"
+    room.wait_until(lambda: said in room.run("status", room.root).stdout, "word of it")
+    assert room.states() == {"one": "running"}
+    shutil.rmtree(room.root / "demo.bak")
+
+
+def test_a_study_that_was_moved_is_the_same_study_in_its_new_place(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\ntwo: {needs: one, command: 'true'}\n")
+    room.run("watch", room.root, "--once")
+    room.root.rename(room.home / "moved")
+    (room.home / "var").rename(room.home / "var-moved")
+
+    done = room.run("watch", room.home / "moved", "--until-done")
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_renamed_study_is_no_bug_of_ours(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\n")
+    room.run("watch", room.root, "--until-done")
+    (room.root / "demo").rename(room.root / "renamed")
+
+    for said in (room.run("watch", room.root, "--once"), room.run("status", room.root)):
+        assert said.returncode == 0, said.stderr
+    assert "renamed is the study demo under another name" in said.stdout
+
+
+def test_a_study_whose_plan_vanishes_while_its_jobs_run_is_a_problem_that_is_told(room: "Room") -> None:
+    room.plan("one: {command: sleep 60}\n")
+    watcher = room.watch()
+    room.wait_for({"one": "running"})
+    (room.root / "demo" / "plan.json").rename(room.home / "set-aside")
+
+    room.wait_until(lambda: "plan.json is gone" in room.run("status", room.root).stdout, "word of it")
+    room.stop(watcher)
+    done = room.run("watch", room.root, "--until-done")
+
+    assert done.returncode == 1
+    assert "its plan.json is gone, and 1 of its jobs may still run" in done.stderr
+    (room.home / "set-aside").rename(room.root / "demo" / "plan.json")
+    room.watch()
+    room.wait_for({"one": "running"})
+
+
+@pytest.mark.parametrize("name", ["exit.json", "started.json", "gate.json"])
+def test_a_fifo_in_the_place_of_an_attempts_file_keeps_nobody_waiting(room: "Room", name: str) -> None:
+    room.plan("one: {command: sleep 2}\ntwo: {command: sleep 1}\n")
+    room.watch()
+    room.wait_for({"one": "running"})
+    odd = room.attempt_dir("one") / name
+    odd.unlink(missing_ok=True)
+    os.mkfifo(odd)
+
+    room.wait_for({"two": "succeeded"})
+    assert room.run("status", room.root).returncode == 0
+    room.wait_until(
+        lambda: "no regular file" in room.run("status", room.root).stdout or not odd.is_fifo(), "word of it"
+    )
+    odd.unlink()
+
+
+def test_an_exit_file_that_goes_too_deep_and_one_of_somebody_else_are_none(room: "Room") -> None:
+    room.plan("one: {command: sleep 2}\n")
+    room.watch()
+    room.wait_for({"one": "running"})
+    (room.attempt_dir("one") / "exit.json").write_text("[" * 100_000)
+    (room.attempt_dir("one") / "exit.json").write_text('{"v":1,"token":"other.1.0","code":0}')
+
+    room.wait_for({"one": "succeeded"})
+    (ended,) = (record for record in room.journal() if record["trigger"] == "ended")
+    assert ended["evidence"]["lasted_s"] >= 2
+
+
+def test_a_file_where_answers_are_kept_is_no_bug_of_ours(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\n")
+    for folder in (room.root / "demo", room.job_dir("one")):
+        (folder / "markers").mkdir(exist_ok=True)
+        (folder / "markers" / "taken").touch()
+
+    done = room.run("watch", room.root, "--until-done")
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_lease_that_lacks_a_word_is_told_from_a_holder(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\n")
+    room.run("watch", room.root, "--once")
+    (room.root / ".autoexp" / "lease.json").write_text('{"held": true, "pid": 1}')
+
+    refused = room.run("watch", room.root, "--once")
+
+    assert refused.returncode == 1
+    assert "lease.json cannot be read" in refused.stderr
+    assert "it lacks" in refused.stderr
+
+
+def test_a_root_whose_name_is_no_text_is_refused_before_anything_is_written(room: "Room") -> None:
+    room.machine()
+    room.write("demo.yaml", "study: demo\nmachine: bench\nstages: {one: {command: 'true'}}\n")
+    odd = os.fsdecode(b"odd\xff")
+
+    refused = room.run("plan", "demo.yaml", "--root", odd)
+
+    assert refused.returncode == 1
+    assert "no UTF-8" in refused.stderr
+    assert not (room.home / odd).exists()

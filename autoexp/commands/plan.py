@@ -91,6 +91,11 @@ def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) ->
 
 def _check_place(root: Path, folder: Path, *, dry_run: bool) -> None:
     """Refuse a place that can hold no study, before anything is written."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        why = "its path has bytes that are no UTF-8, and job.yaml and run.sh are texts that name it"
+        raise AutoexpError(f"{root} cannot hold studies", why=why, fix="rename it, or: --root DIR") from error
     place = folder
     while not os.path.exists(place):  # noqa: PTH110 - Path's own raises where we may not look
         place = place.parent

@@ -252,7 +252,8 @@ class Cluster:
     def _exit(self, job: Submission, code: int, asked: str, chance: Random) -> None:
         """Write the exit file, as run.sh's trap does, and leave."""
         number = code - 128 if code > 128 else 0  # noqa: PLR2004 - what a shell adds to a signal
-        self._write(job, "exit.json", {"v": 1, "code": code, "signal": number, "asked": asked}, chance)
+        said = {"v": 1, "token": job.order.token, "code": code, "signal": number, "asked": asked}
+        self._write(job, "exit.json", said, chance)
         self._stop_running(job, code)
 
     def _stop_running(self, job: Submission, code: int | None) -> None:

@@ -158,7 +158,7 @@ def arguments(folder: Path) -> Mapping[str, object]:
     try:
         if judgement.format == "torch":
             return legacy.arguments(folder, legacy.rank_folders(frozenset(os.listdir(folder))))  # noqa: PTH208 - names
-        return distributed.arguments(folder, judgement)
+        return distributed.arguments(folder)
     except (NotWholeError, OSError):  # it was whole a moment ago, and says nothing now
         return {}
 

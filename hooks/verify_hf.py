@@ -2,30 +2,50 @@
 
     python hooks/verify_hf.py --checkpoint RUN/checkpoints/iter_0000200 --output RUN/hf/0000200
 
-The checkpoint's tensors are put together with torch, each piece where the checkpoint says it is, and the model computed
-from them in plain torch, in fp32, as Megatron-LM does. The converted model is computed by transformers. Their logits of
-the same random tokens must agree within 2e-5 of the largest. The whole model is held in memory twice.
+Rule 1: what is read is what was written. Each tensor's checksum in the checkpoint is verified, and each file of the
+result has the SHA-256 that conversion.json says.
+Rule 2: the checkpoint's tensors are put together with torch, each piece where the checkpoint says it is. The
+result's tensors, read by safetensors, must be those, bit by bit.
+Rule 3: the model is computed from the checkpoint's tensors in plain torch, in fp32, as Megatron-LM does, and the
+result by transformers. Their logits of the same random tokens must agree within 2e-5 of the largest. The whole model
+is held in memory twice.
 
 Sources: megatron/core/transformer/{attention,mlp}.py, megatron/core/models/common/embeddings/rotary_pos_embedding.py,
 megatron/core/transformer/moe/router.py.
 """
 
 import argparse
+import json
 import math
 import sys
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-
 from autoexp.conversion import job
-from autoexp.conversion.job import Wishes
+from autoexp.conversion.job import MANIFEST, Plan
+from autoexp.conversion.outputs import Output
 from autoexp.conversion.source import Source
 from autoexp.conversion.traits import Traits, traits_of
+from autoexp.conversion.weights import Weight
 from autoexp.errors import AutoexpError
+from autoexp.formats import parts
+from autoexp.inert import NotWholeError
+
+try:
+    import torch
+    from safetensors import safe_open
+    from torch import Tensor
+    from torch.nn import functional
+    from transformers import AutoModelForCausalLM
+except ModuleNotFoundError as error:
+    raise AutoexpError(
+        "conversions cannot be verified here",
+        why=f"{error.name} is not installed",
+        fix="pip install 'autoexp[convert]'",
+    ) from error
 
 TOLERANCE = 2e-5
 """Of the largest logit: fp32 differs by less than a tenth of it, the smallest real mistake known by 25 times it."""
@@ -48,28 +68,113 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def verify(checkpoint: Path, output: Path) -> str:
-    """Compare the logits of a converted model with the checkpoint's own; return how near they are.
+    """Compare a converted model with its checkpoint; return how near their logits are.
 
     Raises:
-        AutoexpError: they are too far apart, or the converted model cannot be loaded whole.
+        AutoexpError: they are too far apart, a file of either is damaged, or the model cannot be loaded whole.
     """
-    planned = job.plan(checkpoint, Wishes())
-    traits = traits_of(planned.source)
-    weights = read(planned.source)
-    converted = load(output)
-    vocab = converted.get_input_embeddings().weight.shape[0]
-    shape = (TOKENS[0], min(TOKENS[1], traits.positions))
-    tokens = torch.randint(0, vocab, shape, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        want, got = logits(traits, weights, tokens)[..., :vocab], converted(tokens).logits
-    apart = float((got - want).abs().max() / want.abs().max())
+    try:
+        manifest = _manifest(output)
+        planned = job.plan(checkpoint, job.made_by(manifest))
+        check_sums(planned.source)
+        compare(planned, output)
+        apart = _apart(planned.source, output)
+    except (OSError, NotWholeError) as error:
+        fix = "see that both stay as they are; what is damaged has to come from a copy, or be saved again"
+        raise AutoexpError(f"{output} cannot be compared with {checkpoint}", why=str(error), fix=fix) from error
     if not apart <= TOLERANCE:
-        raise AutoexpError(
-            f"{output} is not the model of {checkpoint}",
-            why=f"its logits are {apart:.1e} of the largest one apart, more than {TOLERANCE:.0e}",
-            fix="do not use it, and report this with the checkpoint's arguments",
+        raise _differs(
+            planned, output, f"its logits are {apart:.1e} of the largest one apart, more than {TOLERANCE:.0e}"
         )
-    return f"{output}: its logits are within {apart:.1e} of those of {checkpoint}"
+    return f"{output}: its tensors are those of {checkpoint}, and its logits within {apart:.1e}"
+
+
+def _differs(planned: Plan, output: Path, why: str) -> AutoexpError:
+    what = f"{output} is not the model of {planned.checkpoint}"
+    return AutoexpError(what, why=why, fix="do not use it, and report this with the checkpoint's arguments")
+
+
+# The files.
+
+
+def _manifest(output: Path) -> Mapping[str, Any]:
+    """Read conversion.json, and make sure that each file is the one that it lists."""
+    try:
+        manifest: Mapping[str, Any] = json.loads((output / MANIFEST).read_bytes())
+        listed = {name: made["sha256"] for name, made in manifest["outputs"].items()}
+        job.made_by(manifest)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        why = f"its {MANIFEST} cannot be read: {type(error).__name__} {error}"
+        raise AutoexpError(f"{output} is no conversion of ours", why=why, fix="convert the checkpoint again") from error
+    for name, said in listed.items():
+        if parts.sha256(output / name) != said:
+            why = f"its SHA-256 is not the one in {MANIFEST}" if said else f"{MANIFEST} has no SHA-256 of it yet"
+            fix = "move the folder away and convert again" if said else "run the conversion again, which adds it"
+            raise AutoexpError(f"{output / name} is not what was converted", why=why, fix=fix)
+    return manifest
+
+
+def check_sums(source: Source) -> None:
+    """Compare every tensor that was converted with its checksum in the checkpoint.
+
+    Raises:
+        NotWholeError: one is wrong; it is named with its file.
+        OSError: a file cannot be read.
+    """
+    places: dict[Path, set[int]] = defaultdict(set)
+    for weight in source.weights.values():
+        for piece in weight.pieces:
+            places[piece.file].add(piece.start_bytes)
+    ordered = {file: sorted(starts) for file, starts in places.items()}
+    for file, begin, length in source.zips:
+        own = ordered.get(file, [])
+        end = None if length is None else bisect_left(own, begin + length)
+        parts.check_sums(file, str(file), begin, length, holding=own[bisect_left(own, begin) : end])
+
+
+def compare(planned: Plan, output: Path) -> None:
+    """Compare every tensor with what the checkpoint's own make of it, bit by bit.
+
+    Raises:
+        AutoexpError: one is missing, left over, or another one.
+        OSError: a file cannot be read.
+    """
+    for shard in planned.shards:
+        with safe_open(output / shard.name, "pt") as file:
+            strange = {made.name for made in shard.outputs} ^ set(file.keys())
+            if strange:
+                raise _differs(planned, output, f"{min(strange)} is missing in {shard.name}, or left over")
+            for made in shard.outputs:
+                if not _same(file.get_tensor(made.name), _made(made, planned.dtype)):
+                    raise _differs(planned, output, f"{made.name} in {shard.name} has other numbers")
+
+
+def _same(got: Tensor, want: Tensor) -> bool:
+    """Say whether two tensors have the same bits, but for those of what is no number."""
+    if (got.dtype, got.shape) != (want.dtype, want.shape):
+        return False
+    bits = torch.int32 if got.dtype is torch.float32 else torch.int16
+    return bool(((got.view(bits) == want.view(bits)) | (got.isnan() & want.isnan())).all())
+
+
+def _made(made: Output, dtype: str | None) -> Tensor:
+    value = _whole(made.weight)
+    value = value.T if made.transposed else value
+    value = value.float() + 1 if made.plus_one else value
+    return value.to(_DTYPES[dtype or made.weight.dtype]).contiguous()
+
+
+# The logits.
+
+
+def _apart(source: Source, output: Path) -> float:
+    """Return how far the logits are apart, as a share of the largest."""
+    traits = traits_of(source)
+    shape = (TOKENS[0], min(TOKENS[1], traits.positions))
+    tokens = torch.randint(0, traits.vocab, shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        want, got = logits(traits, read(source), tokens), load(output)(tokens).logits
+    return float((got - want).abs().max() / want.abs().max())
 
 
 def load(output: Path) -> Any:
@@ -78,8 +183,6 @@ def load(output: Path) -> Any:
     Raises:
         AutoexpError: transformers does not know it, or a weight is missing or left over.
     """
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - seconds
-
     try:
         model, told = AutoModelForCausalLM.from_pretrained(
             output, output_loading_info=True, dtype=torch.float32, trust_remote_code=False
@@ -97,19 +200,21 @@ def load(output: Path) -> Any:
 
 
 def read(source: Source) -> dict[str, Tensor]:
-    """Read every weight, by our names, in fp32: each piece with torch, put where the checkpoint says it is."""
-    weights = {}
-    for name, weight in source.weights.items():
-        whole = torch.full(weight.shape, math.nan)
-        for piece in weight.pieces:
-            count = math.prod(piece.shape) * weight.item_bytes
-            with piece.file.open("rb") as file:
-                file.seek(piece.start_bytes)
-                part = torch.frombuffer(bytearray(file.read(count)), dtype=_DTYPES[weight.dtype])
-            place = tuple(slice(o, o + s) for o, s in zip(piece.offset, piece.shape, strict=True))
-            whole[place] = part.view(piece.shape).float()
-        weights[name] = whole
-    return weights
+    """Read every weight, by our names, in fp32."""
+    return {name: _whole(weight).float() for name, weight in source.weights.items()}
+
+
+def _whole(weight: Weight) -> Tensor:
+    """Read a weight: each piece with torch, put where the checkpoint says it is."""
+    whole = torch.full(weight.shape, math.nan, dtype=_DTYPES[weight.dtype])
+    for piece in weight.pieces:
+        count = math.prod(piece.shape) * weight.item_bytes
+        with piece.file.open("rb") as file:
+            file.seek(piece.start_bytes)
+            part = torch.frombuffer(bytearray(file.read(count)), dtype=_DTYPES[weight.dtype])
+        place = tuple(slice(o, o + s) for o, s in zip(piece.offset, piece.shape, strict=True))
+        whole[place] = part.view(piece.shape)
+    return whole
 
 
 # Computing with torch.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from autoexp import inert, torchfile
 from autoexp.conversion.names import canonical, is_weight
-from autoexp.conversion.source import Source, check_version, checked, refused
+from autoexp.conversion.source import Source, Zip, check_version, checked, refused
 from autoexp.conversion.weights import Piece, Weight
 from autoexp.formats import distributed
 from autoexp.formats.index import Chunk, Index
@@ -30,9 +30,13 @@ def read(folder: Path) -> Source:
     state = distributed.common(folder, index)
     check_version(state.get("checkpoint_version"))
     weights: dict[str, Weight] = {}
+    zips: list[Zip] = []
     for key in filter(is_weight, index.items):
         chunks = index.chunks(key)
-        for name, weight in () if chunks is None else _expanded(canonical(key), _weight(folder, key, index, chunks)):
+        if chunks is None:
+            continue
+        zips += [(folder / path, start, length) for _, _, (path, start, length) in chunks]
+        for name, weight in _expanded(canonical(key), _weight(folder, key, index, chunks)):
             if name in weights:
                 raise refused(f"{key} is there twice", "another name means the same weight")
             weights[name] = weight
@@ -42,7 +46,7 @@ def read(folder: Path) -> Source:
         iteration=iteration if isinstance(iteration, int) else None,
         args=inert.state_of(state.get("args")),
         weights=weights,
-        files=tuple(sorted({piece.file for weight in weights.values() for piece in weight.pieces})),
+        zips=tuple(zips),
     )
 
 

@@ -24,6 +24,7 @@ from autoexp.conversion.traits import traits_of
 from autoexp.conversion.writing import Shard, Told
 from autoexp.errors import AutoexpError
 from autoexp.examiner import examining
+from autoexp.formats import parts
 
 MANIFEST = "conversion.json"
 READERS = {"torch": legacy.read, "torch_dist": distributed.read}
@@ -232,7 +233,7 @@ def _hashed(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     if all(each["sha256"] for each in made.values()):
         return manifest
     with ThreadPoolExecutor() as pool:
-        hashes = pool.map(lambda name: _sha256(output / name), made)
+        hashes = pool.map(lambda name: parts.sha256(output / name), made)
     outputs = {name: {**made[name], "sha256": found} for name, found in zip(made, hashes, strict=True)}
     files.write_json(output / MANIFEST, {**manifest, "outputs": outputs}, indent=1)
     return {**manifest, "outputs": outputs}
@@ -262,11 +263,6 @@ def _about(planned: Plan, output: Path) -> dict[str, Any]:
     }
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def finished(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any] | None:
     """Return the manifest of a whole output of this very checkpoint; None when nothing is there.
 
@@ -286,6 +282,16 @@ def finished(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any] |
     if torn or not same:
         raise _in_the_way(output, f"{torn[0]} is cut" if torn else "it was made of another checkpoint, or otherwise")
     return manifest
+
+
+def made_by(manifest: Mapping[str, Any]) -> Wishes:
+    """Return the wishes that a finished conversion was made by, as far as its tensors go.
+
+    Raises:
+        LookupError, TypeError: it is no manifest.
+    """
+    wishes, kept = manifest["wishes"], manifest["vocabulary"]["kept"]
+    return Wishes(arch=wishes["arch"], names=wishes["names"], dtype=wishes["dtype"], vocab_size=kept)
 
 
 def _spelled(wishes: Wishes) -> dict[str, Any]:

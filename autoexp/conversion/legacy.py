@@ -58,7 +58,7 @@ def read(folder: Path) -> Source:
         iteration=iteration if isinstance(iteration, int) else None,
         args=args,
         weights=_weights(folder, layout),
-        files=tuple(folder / name / MODEL_FILE for name in found),
+        zips=tuple((folder / name / MODEL_FILE, 0, None) for name in found),
     )
 
 

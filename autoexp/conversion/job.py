@@ -288,10 +288,16 @@ def made_by(manifest: Mapping[str, Any]) -> Wishes:
     """Return the wishes that a finished conversion was made by, as far as its tensors go.
 
     Raises:
-        LookupError, TypeError: it is no manifest.
+        LookupError, TypeError, ValueError: it is no manifest.
     """
-    wishes, kept = manifest["wishes"], manifest["vocabulary"]["kept"]
-    return Wishes(arch=wishes["arch"], names=wishes["names"], dtype=wishes["dtype"], vocab_size=kept)
+    wishes = manifest["wishes"]
+    return Wishes(
+        arch=wishes["arch"],
+        names=wishes["names"],
+        dtype=wishes["dtype"],
+        vocab_size=manifest["vocabulary"]["kept"],
+        shard_bytes=int(wishes["shard_bytes"]),
+    )
 
 
 def _spelled(wishes: Wishes) -> dict[str, Any]:

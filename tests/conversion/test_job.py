@@ -352,3 +352,16 @@ def test_two_at_once_leave_one_whole_output(tmp_path: Path) -> None:
         assert [copy.wait(120) for copy in copies] == [0, 0, 0]
         assert convert(source, tmp_path / "hf", Wishes(shard_bytes=20_000))["outputs"] == want
         assert sorted(path.name for path in tmp_path.iterdir()) == ["hf", "iter_0000006", "want"]
+
+
+def test_a_number_too_large_for_its_new_type_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    path = source / "mp_rank_00" / "model_optim_rng.pt"
+    state = torch.load(path, weights_only=False)
+    state["model"]["decoder.layers.0.mlp.linear_fc2.weight"][0, 0] = 1e5
+    torch.save(state, path)
+
+    with pytest.raises(AutoexpError, match=r"layers\.0\.mlp\.down_proj\.weight has numbers too large for float16"):
+        convert(source, tmp_path / "hf", Wishes(dtype="float16"))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["iter_0000006"]

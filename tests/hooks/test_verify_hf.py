@@ -164,9 +164,70 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
     assert "fix: pip install 'autoexp[convert]'" in done.stderr
 
 
-def test_what_transformers_does_not_know_is_told(hook: ModuleType, tmp_path: Path) -> None:
+OPENSCI = {
+    "tied": {},
+    "untied": {"untie_embeddings_and_output_weights": True},
+    "grouped": {"group_query_attention": True},
+}
+
+
+@pytest.mark.parametrize("names", ["q_norm", "q_layernorm"])
+@pytest.mark.parametrize("told", OPENSCI.values(), ids=OPENSCI)
+def test_what_only_code_beside_the_model_can_load_is_computed_in_plain_torch(
+    hook: ModuleType, tmp_path: Path, names: str, told: dict[str, bool]
+) -> None:
+    source = save_torch(Model(kind="opensci", told=told), tmp_path / "iter_0000006")
+    convert(source, tmp_path / "hf", Wishes(names=names))
+
+    said = hook.verify(source, tmp_path / "hf")
+
+    assert "not compared: modeling_opensci.py" in said
+
+
+def test_code_beside_the_model_is_not_run(hook: ModuleType, tmp_path: Path) -> None:
     source = save_torch(Model(kind="opensci"), tmp_path / "iter_0000006")
     convert(source, tmp_path / "hf", Wishes())
+    trap = f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()"
+    for name in ("modeling_opensci.py", "configuration_opensci.py"):
+        (tmp_path / "hf" / name).write_text(trap)
+
+    assert hook.verify(source, tmp_path / "hf")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("old", "new"), [("0.0003", "0.003"), ("50000.0", "10000.0"), ("llama3", "linear")])
+def test_a_wrong_setting_of_such_a_model_shows_too(hook: ModuleType, tmp_path: Path, old: str, new: str) -> None:
+    told = {"use_rope_scaling": True, "max_position_embeddings": 64}
+    source = save_torch(Model(kind="opensci", told=told), tmp_path / "iter_0000006")
+    convert(source, tmp_path / "hf", Wishes())
+    path = tmp_path / "hf" / "config.json"
+    text = path.read_text()
+    path.write_text(text.replace(old, new))
+    assert path.read_text() != text
+    sign(tmp_path / "hf")
+
+    with pytest.raises(AutoexpError, match="is not the model of"):
+        hook.verify(source, tmp_path / "hf")
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "gpt2", "one-centred", "opensci"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_rounded_model_is_held_against_the_rounded_checkpoint(
+    hook: ModuleType, tmp_path: Path, kind: str, dtype: str
+) -> None:
+    source = save_torch(Model(kind=kind), tmp_path / "iter_0000006")
+    convert(source, tmp_path / "hf", Wishes(dtype=dtype))
+
+    said = hook.verify(source, tmp_path / "hf")
+
+    moved = float(said.partition(f"{dtype} moves them by ")[2].partition(";")[0])
+    assert 1e-5 < moved < {"float16": 1e-2, "bfloat16": 1e-1}[dtype]
+
+
+def test_a_model_that_transformers_does_not_know_is_told(hook: ModuleType, source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "hf" / "config.json"
+    path.write_text(path.read_text().replace('"qwen3"', '"qwen33"'))
+    sign(tmp_path / "hf")
 
     with pytest.raises(AutoexpError, match="transformers cannot load"):
         hook.verify(source, tmp_path / "hf")

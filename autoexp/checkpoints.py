@@ -62,7 +62,7 @@ def iterations(root: Path) -> dict[int, Path]:
     """
     try:
         names = sorted(entry.name for entry in root.iterdir())
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return {}
     found: dict[int, Path] = {}
     for name in names:
@@ -95,13 +95,14 @@ def newest(root: Path) -> Path | None:
     found = iterations(root) or _numbered_by_others(root)
     if found:
         return found[max(found)]
-    return root / RELEASE if (root / RELEASE).is_dir() else None
+    release = root / RELEASE
+    return release if os.path.isdir(release) else None  # noqa: PTH112 - Path's raises for a name that is too long
 
 
 def _numbered_by_others(root: Path) -> dict[int, Path]:
     try:
         entries = [(entry, _OF_OTHERS.fullmatch(entry.name)) for entry in root.iterdir()]
-    except OSError:
+    except (OSError, ValueError):
         return {}
     return {int(match[1]): entry for entry, match in entries if match and entry.is_dir()}
 

@@ -106,7 +106,7 @@ def _manifest(output: Path) -> Mapping[str, Any]:
         manifest: Mapping[str, Any] = json.loads((output / MANIFEST).read_bytes())
         listed = {name: made["sha256"] for name, made in manifest["outputs"].items()}
         job.made_by(manifest)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         why = f"its {MANIFEST} cannot be read: {type(error).__name__} {error}"
         raise AutoexpError(f"{output} is no conversion of ours", why=why, fix="convert the checkpoint again") from error
     for name, said in listed.items():

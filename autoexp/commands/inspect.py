@@ -7,6 +7,7 @@ autoexp inspect slurm-123.out --as megatron --json
 
 import argparse
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
     with examining():
         found = look(arguments.path, arguments.backend, deep=arguments.deep)
     print(json.dumps(found) if arguments.json else "\n".join(_text(found)))
-    readable = arguments.path.is_dir() or inspection.is_readable(arguments.path)
+    readable = _is_folder(arguments.path) or inspection.is_readable(arguments.path)
     return 0 if readable else 1
 
 
 def look(path: Path, backend: str | None, *, deep: bool) -> dict[str, Any]:
     """Inspect whatever stands there; a folder is a checkpoint, or holds some."""
-    if path.is_dir() or (not path.exists() and path.suffix not in LOG_SUFFIXES):
+    if _is_folder(path) or (not os.path.exists(path) and path.suffix not in LOG_SUFFIXES):  # noqa: PTH110 - likewise
         return _checkpoint(path, deep=deep)
     if not inspection.is_readable(path):
         return inspection.nothing(backend, f"{path} is no file that can be read")
@@ -46,6 +47,10 @@ def look(path: Path, backend: str | None, *, deep: bool) -> dict[str, Any]:
         return inspection.read(path, backend)
     except OSError as error:
         return inspection.nothing(backend, f"{path} cannot be read: {error.strerror}")
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - Path's raises for a name that is too long
 
 
 def _checkpoint(path: Path, *, deep: bool) -> dict[str, Any]:

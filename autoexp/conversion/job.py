@@ -1,8 +1,10 @@
 """One conversion, from a checkpoint's folder to a folder for transformers."""
 
+import errno
 import hashlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -27,6 +29,11 @@ from autoexp.examiner import examining
 from autoexp.formats import parts
 
 MANIFEST = "conversion.json"
+_FIXES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "see to its permissions, or give another folder"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, and run it again: it goes on where it stopped"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EBUSY), "give another folder"),
+}
 READERS = {"torch": legacy.read, "torch_dist": distributed.read}
 
 
@@ -202,11 +209,8 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes, told: Told = lambda 
             raise _in_the_way(output, "it is gone again")
         return _hashed(output, made)
     except (OSError, inert.NotWholeError) as error:
-        raise refused(
-            f"{checkpoint} cannot be converted into {output}",
-            str(error),
-            "see that the checkpoint stays in place and the disk has room, and run it again",
-        ) from error
+        fix = _FIXES.get(getattr(error, "errno", None) or 0, "see that the checkpoint stays in place, and run it again")
+        raise refused(f"{checkpoint} cannot be converted into {output}", str(error), fix) from error
 
 
 def _make_once(planned: Plan, output: Path, told: Told) -> None:
@@ -270,7 +274,7 @@ def _texts(planned: Plan) -> dict[str, Any]:
 
 def _about(planned: Plan, output: Path) -> dict[str, Any]:
     return {
-        "source": str(planned.checkpoint.resolve()),
+        "source": _real(planned.checkpoint),
         "target": str(output.absolute()),
         "format": planned.source.format,
         "architecture": planned.config["architectures"][0],
@@ -289,19 +293,47 @@ def finished(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any] |
     Raises:
         AutoexpError: something else is there.
     """
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    if _is_free(output):
         return None
     try:
         manifest: dict[str, Any] = json.loads((output / MANIFEST).read_bytes())
         torn = [name for name, made in manifest["outputs"].items() if (output / name).stat().st_size != made["bytes"]]
-        same = manifest["source"] == str(checkpoint.resolve()) and manifest["wishes"] == _spelled(wishes)
-        if checkpoint.exists():  # else it was deleted since, and its path must do
-            same = same and all(_state(checkpoint / name) == was for name, was in manifest["inputs"].items())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        same = manifest["source"] == _real(checkpoint) and manifest["wishes"] == _spelled(wishes)
+        if same and checkpoint.exists():  # else it was deleted since, and its path must do
+            same = all(_state(checkpoint / name) == was for name, was in manifest["inputs"].items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _in_the_way(output, f"it is no finished conversion: {type(error).__name__} {error}") from error
     if torn or not same:
         raise _in_the_way(output, f"{torn[0]} is cut" if torn else "it was made of another checkpoint, or otherwise")
     return manifest
+
+
+def _is_free(output: Path) -> bool:
+    """Say whether there is nothing, but perhaps an empty folder.
+
+    Raises:
+        AutoexpError: no folder can ever get that name, for it appears by a rename.
+    """
+    try:
+        if any(output.iterdir()):
+            return False
+    except FileNotFoundError:
+        if output.is_symlink():
+            raise _in_the_way(output, "it is a link that leads nowhere") from None
+    except NotADirectoryError:
+        return False
+    except (OSError, ValueError) as error:
+        why = f"it cannot be looked into: {getattr(error, 'strerror', None) or error}"
+        raise _in_the_way(output, why, "give a folder that you can make") from error
+    if output.name in ("", "..") or Path.cwd() == Path(_real(output)):
+        why = "the folder appears whole, under a name of its own, and this one cannot be replaced"
+        raise _in_the_way(output, why, "name a folder that is not there yet, such as ./hf")
+    return True
+
+
+def _real(path: Path) -> str:
+    """Follow links as far as they lead; unlike Path.resolve, a circle of links raises nothing."""
+    return os.path.realpath(path)
 
 
 def made_by(manifest: Mapping[str, Any]) -> Wishes:
@@ -330,5 +362,7 @@ def _state(path: Path) -> dict[str, int]:
     return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _in_the_way(output: Path, why: str) -> AutoexpError:
-    return AutoexpError(f"{output} is in the way", why=why, fix="give another folder, or move this one elsewhere first")
+def _in_the_way(
+    output: Path, why: str, fix: str = "give another folder, or move this one elsewhere first"
+) -> AutoexpError:
+    return AutoexpError(f"{output} is in the way", why=why, fix=fix)

@@ -167,7 +167,7 @@ def _gaps(run: Run, *, excerpt: bool) -> Iterator[tuple[Code, str]]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    return math.fsum(value / len(values) for value in values)  # a sum of absurd numbers would overflow
 
 
 def _disagreements(mean: float, averages: Sequence[float]) -> Iterator[tuple[Code, str]]:

@@ -105,3 +105,17 @@ def test_a_person_reads_yes_and_no(say: "Say", tmp_path: Path) -> None:
     out = say("inspect", make.legacy(tmp_path / "iter_0000006")).out.splitlines()
 
     assert [line.split() for line in out[3:6]] == [["complete", "yes"], ["convertible", "yes"], ["resumable", "yes"]]
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 300, f"{'x' * 300}/a.log", "y/" * 3000, "circle", "circle/x", "a\0b", "a\0b.log"]
+)
+def test_a_name_that_no_file_can_have_is_answered_too(say: "Say", tmp_path: Path, name: str) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+
+    said = say("inspect", tmp_path / name, "--json")
+
+    assert said.status == 1
+    found = json.loads(said.out)
+    assert found["why"]
+    assert not found.get("complete")

@@ -309,6 +309,62 @@ def test_the_output_of_another_checkpoint_or_of_other_wishes_is_never_taken_for_
             convert(other, tmp_path / "hf", wishes)
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        pytest.param(".", "a name of its own", id="the folder we are in"),
+        pytest.param("absent/..", "a name of its own", id="no name"),
+        pytest.param("link", "leads nowhere", id="a dangling link"),
+        pytest.param("circle", "Too many levels", id="a circle of links"),
+        pytest.param("file", "Not a directory", id="a file"),
+        pytest.param("file/hf", "Not a directory", id="in a file"),
+        pytest.param("x" * 300, "File name too long", id="a long name"),
+        pytest.param("a\0b", "null byte", id="a name that cannot be"),
+        pytest.param("nested", "RecursionError", id="an odd manifest"),
+    ],
+)
+def test_where_no_folder_can_appear_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, why: str
+) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    (tmp_path / "here" / "nested").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    if name == ".":
+        Path("nested").rmdir()
+    else:
+        Path("nested", "conversion.json").write_text("[" * 100_000)
+        Path("file").touch()
+        Path("link").symlink_to("nowhere")
+        Path("circle").symlink_to("circle")
+
+    with pytest.raises(AutoexpError, match="is in the way") as told:
+        convert(source, Path(name), Wishes())
+
+    assert why in told.value.why
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"), [("y" * 240, "give another folder"), ("{top}/file/hf/deeper", "move this one")]
+)
+def test_what_the_file_system_refuses_has_its_own_fix(tmp_path: Path, name: str, fix: str) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    (tmp_path / "file").touch()
+
+    with pytest.raises(AutoexpError) as told:
+        convert(source, tmp_path / name.format(top=tmp_path), Wishes())
+
+    assert fix in told.value.fix
+
+
+def test_a_finished_output_of_a_checkpoint_that_is_a_circle_now_is_of_another_one(tmp_path: Path) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    convert(source, tmp_path / "hf", Wishes())
+    (tmp_path / "circle").symlink_to("circle")
+
+    with pytest.raises(AutoexpError, match="made of another checkpoint"):
+        convert(tmp_path / "circle", tmp_path / "hf", Wishes())
+
+
 def test_an_empty_output_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "hf").mkdir()
 

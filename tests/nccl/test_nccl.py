@@ -222,6 +222,10 @@ def test_a_bandwidth_below_nothing_is_no_bandwidth() -> None:
     assert code(table((-1.0, -1.0))) is Code.UNREADABLE
 
 
+def test_absurd_numbers_overflow_nothing() -> None:
+    assert code(table((1.0, 1.0), (1.0, 1.0)).replace(" 1.00 ", " 1e308 ")) is Code.UNREADABLE
+
+
 def test_a_footer_that_is_one_percent_off_still_agrees_and_two_percent_do_not() -> None:
     assert code(table((100.0, 100.0), average="100.9")) is Code.PASS
     assert code(table((100.0, 100.0), average="102.1")) is Code.UNREADABLE

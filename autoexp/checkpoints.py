@@ -39,7 +39,7 @@ TRACKER = "latest_checkpointed_iteration.txt"
 RELEASE = "release"
 """The folder, and what the tracker says, of weights without an iteration."""
 
-_ITERATION = re.compile(r"iter_([0-9]+)")
+_ITERATION = re.compile(r"iter_([0-9]{1,250})")  # no name is longer
 _OF_OTHERS = re.compile(r"(?:step-|checkpoint-|global_step|.*seen_steps_)([0-9]+)(?:-.*)?")
 """How torchtitan, the HuggingFace Trainer, DeepSpeed and Modalities number their folders."""
 

@@ -7,6 +7,7 @@ it was before padding. What changes the model's output and is not known here is 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from autoexp.conversion.source import Source, refused
@@ -190,7 +191,7 @@ def _norm(args: Mapping[str, object]) -> str:
 def _epsilon(args: Mapping[str, Any]) -> float:
     """Megatron-LM calls it norm_epsilon up to core 0.15, and layernorm_epsilon since."""
     found = {name: args[name] for name in ("layernorm_epsilon", "norm_epsilon") if args.get(name) is not None}
-    if len(set(found.values())) > 1:
+    if any(value != other for value, other in pairwise(found.values())):
         raise refused(f"there are two epsilons, {found}", "one of them is wrong")
     return _number(args, "layernorm_epsilon", "norm_epsilon")
 

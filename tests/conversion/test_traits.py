@@ -80,6 +80,7 @@ def test_legacy_models_turn_by_ten_thousand_whatever_they_were_told(tmp_path: Pa
         ({"window_size": (128, 1)}, "window_size"),
         ({"layernorm_epsilon": None}, "epsilon"),
         ({"layernorm_epsilon": 1e-5, "norm_epsilon": 1e-6}, "epsilon"),
+        ({"layernorm_epsilon": []}, "epsilon"),
         ({"kv_channels": 7}, "rows"),
         ({"kv_channels": None}, "kv_channels"),
         ({"num_layers": 4}, "num_layers"),

@@ -139,6 +139,31 @@ def traits_of(source: Source) -> Traits:
     )
 
 
+_WORDS: dict[str, tuple[str, str]] = {
+    "rotary": ("learned positions", "rotary positions"),
+    "gated": ("no SwiGLU", "SwiGLU"),
+    "experts": ("no experts", "experts"),
+    "qk_norm": ("no norm of queries and keys", "norms of queries and keys"),
+}
+"""What to call a trait that is not there, and one that is."""
+
+
+def differing(traits: Traits, **wanted: object) -> str | None:
+    """Say by which of these traits a model is of another kind; None if it has them all."""
+    apart = {name: value for name, value in wanted.items() if getattr(traits, name) != value}
+    if not apart:
+        return None
+    theirs, ours = (
+        ", ".join(_called(name, value) for name, value in values.items())
+        for values in (apart, {name: getattr(traits, name) for name in apart})
+    )
+    return f"it has {theirs}; the checkpoint has {ours}"
+
+
+def _called(name: str, value: object) -> str:
+    return _WORDS[name][bool(value)] if name in _WORDS else str(value)
+
+
 def _needed(weights: Mapping[str, Weight], name: str) -> Weight:
     if name not in weights:
         raise refused(f"{name} is missing", "every model has it")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from autoexp.conversion import legacy
-from autoexp.conversion.traits import Traits, traits_of
+from autoexp.conversion.traits import Traits, differing, traits_of
 from autoexp.errors import AutoexpError
 from tests.conversion.megatron import Model, save_torch
 
@@ -99,3 +99,12 @@ def test_what_changes_a_model_in_an_unknown_way_is_refused_by_its_name(
 ) -> None:
     with pytest.raises(AutoexpError, match=name):
         traits(tmp_path, told=told)
+
+
+def test_what_tells_a_model_from_another_kind_is_named_on_both_sides(tmp_path: Path) -> None:
+    llama = traits(tmp_path)
+
+    assert differing(llama, norm="RMSNorm", rotary=True, experts=0) is None
+    assert differing(llama, norm="LayerNorm", rotary=True, gated=False, experts=4) == (
+        "it has LayerNorm, no SwiGLU, experts; the checkpoint has RMSNorm, SwiGLU, no experts"
+    )

@@ -80,6 +80,9 @@ def verify(checkpoint: Path, output: Path) -> str:
     try:
         manifest = _manifest(output)
         planned = job.plan(checkpoint, job.made_by(manifest))
+        unlisted = {"config.json", *(shard.name for shard in planned.shards)} - manifest["outputs"].keys()
+        if unlisted:
+            raise _differs(planned, output, f"{MANIFEST} does not list {min(unlisted)}")
         check_sums(planned.source)
         compare(planned, output)
         apart, notes = _apart(planned, output)
@@ -201,12 +204,18 @@ def _rounded(traits: Traits, weights: dict[str, Tensor], dtype: torch.dtype) -> 
 
 def _converted(output: Path, tokens: Tensor) -> tuple[Tensor, list[str]]:
     """Compute the result's logits, and say what was not computed as its users will."""
-    config = json.loads((output / "config.json").read_bytes())
-    if config["model_type"] != "opensci":
-        return load(output)(tokens).logits, []
-    modelling = config["auto_map"]["AutoModelForCausalLM"].partition(".")[0]
-    left_out = f"not compared: {modelling}.py, which transformers would run; here plain torch computed its tensors"
-    return logits(*read_opensci(output, config), tokens), [left_out]
+    try:
+        config = json.loads((output / "config.json").read_bytes())
+        if config["model_type"] != "opensci":
+            return load(output)(tokens).logits, []
+        modelling = config["auto_map"]["AutoModelForCausalLM"].partition(".")[0]
+        left_out = f"not compared: {modelling}.py, which transformers would run; here plain torch computed its tensors"
+        return logits(*read_opensci(output, config), tokens), [left_out]
+    except AutoexpError:
+        raise
+    except Exception as error:  # a configuration can be wrong in ways of which transformers has no list
+        why = f"{type(error).__name__}: {error}"
+        raise AutoexpError(f"{output} cannot be computed", why=why, fix="convert the checkpoint again") from error
 
 
 def load(output: Path) -> Any:

@@ -342,12 +342,14 @@ def made_by(manifest: Mapping[str, Any]) -> Wishes:
     Raises:
         LookupError, TypeError, ValueError: it is no manifest.
     """
-    wishes = manifest["wishes"]
+    wishes, kept = manifest["wishes"], manifest["vocabulary"]["kept"]
+    if wishes["dtype"] not in (None, *writing.DTYPES) or not isinstance(kept, int):
+        raise ValueError(f"dtype {wishes['dtype']!r}, {kept!r} tokens")
     return Wishes(
         arch=wishes["arch"],
         names=wishes["names"],
         dtype=wishes["dtype"],
-        vocab_size=manifest["vocabulary"]["kept"],
+        vocab_size=kept,
         shard_bytes=int(wishes["shard_bytes"]),
     )
 

@@ -125,7 +125,7 @@ def test_a_byte_that_flipped_in_the_result_is_found_and_its_file_named(
         hook.verify(source, tmp_path / "hf")
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"outputs": [], "wishes": {}}'])
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", "[" * 100_000, '{"outputs": [], "wishes": {}}'])
 def test_without_its_manifest_nothing_is_verified(
     hook: ModuleType, source: Path, tmp_path: Path, text: str | None
 ) -> None:
@@ -135,6 +135,48 @@ def test_without_its_manifest_nothing_is_verified(
         manifest.write_text(text)
 
     with pytest.raises(AutoexpError, match="is no conversion of ours"):
+        hook.verify(source, tmp_path / "hf")
+
+
+@pytest.mark.parametrize(("name", "value"), [("dtype", "x"), ("dtype", []), ("shard_bytes", "x"), ("kept", "x")])
+def test_a_manifest_of_odd_wishes_is_none(
+    hook: ModuleType, source: Path, tmp_path: Path, *, name: str, value: object
+) -> None:
+    manifest = tmp_path / "hf" / "conversion.json"
+    said = json.loads(manifest.read_text())
+    said["vocabulary" if name == "kept" else "wishes"][name] = value
+    manifest.write_text(json.dumps(said))
+
+    with pytest.raises(AutoexpError, match="is no conversion of ours"):
+        hook.verify(source, tmp_path / "hf")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_that_the_manifest_does_not_list_is_told(
+    hook: ModuleType, source: Path, tmp_path: Path, name: str
+) -> None:
+    manifest = tmp_path / "hf" / "conversion.json"
+    said = json.loads(manifest.read_text())
+    del said["outputs"][name]
+    manifest.write_text(json.dumps(said))
+
+    with pytest.raises(AutoexpError, match="is not the model of") as told:
+        hook.verify(source, tmp_path / "hf")
+
+    assert f"does not list {name}" in told.value.why
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_act": "x"}, {"head_dim": 11}, {"vocab_size": 10}, {"model_type": "opensci"}]
+)
+def test_a_configuration_that_nobody_can_compute_is_told(
+    hook: ModuleType, source: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = tmp_path / "hf" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    sign(tmp_path / "hf")
+
+    with pytest.raises(AutoexpError, match="cannot be computed"):
         hook.verify(source, tmp_path / "hf")
 
 

@@ -83,7 +83,7 @@ def read_tracker(root: Path) -> int | Literal["release", "garbled"] | None:
             text = file.read(64).strip()
     except FileNotFoundError:
         return None
-    except OSError:
+    except (OSError, ValueError):
         return "garbled"
     if text == b"release":
         return "release"

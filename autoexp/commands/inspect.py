@@ -55,15 +55,25 @@ def _is_folder(path: Path) -> bool:
 
 def _checkpoint(path: Path, *, deep: bool) -> dict[str, Any]:
     """Judge a checkpoint, or the newest in a save directory; say so where the tracker names another."""
-    judgement = checkpoints.judge(path, deep=deep)
-    folder = checkpoints.newest(path) if judgement.format == "unknown" else None
-    if folder is None:
-        return {"kind": "checkpoint", "path": str(path), **asdict(judgement)}
-    found = {"kind": "checkpoint", "path": str(folder), **asdict(checkpoints.judge(folder, deep=deep))}
-    tracker = checkpoints.read_tracker(path)
+    found = _judged(path, deep=deep)
+    newest, tracker = (None, None) if found["format"] != "unknown" else _saved(path)
+    if newest is None and not isinstance(tracker, int):
+        return found
+    if newest is not None:
+        found = _judged(newest, deep=deep)
     if tracker not in (found["iteration"], None):
-        found["why"] += f"; the tracker beside it says {tracker}, and that is what Megatron-LM would load"
+        is_there = not isinstance(tracker, int) or tracker in checkpoints.iterations(path)
+        meaning = "that is what Megatron-LM would load" if is_there else "that is not there"
+        found["why"] += f"; the tracker beside it says {tracker}, and {meaning}"
     return {**found, "tracker": tracker}
+
+
+def _judged(folder: Path, *, deep: bool) -> dict[str, Any]:
+    return {"kind": "checkpoint", "path": str(folder), **asdict(checkpoints.judge(folder, deep=deep))}
+
+
+def _saved(root: Path) -> tuple[Path | None, int | str | None]:
+    return checkpoints.newest(root), checkpoints.read_tracker(root)
 
 
 def _text(found: dict[str, Any]) -> list[str]:

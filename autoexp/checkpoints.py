@@ -40,7 +40,7 @@ TRACKER = "latest_checkpointed_iteration.txt"
 RELEASE = "release"
 """The folder, and what the tracker says, of weights without an iteration."""
 
-_ITERATION = re.compile(r"iter_([0-9]+)")
+_ITERATION = re.compile(r"iter_([0-9]{1,250})")  # no name is longer
 _OF_OTHERS = re.compile(r"(?:step-|checkpoint-|global_step|.*seen_steps_)([0-9]+)(?:-.*)?")
 """How torchtitan, the HuggingFace Trainer, DeepSpeed and Modalities number their folders."""
 
@@ -63,7 +63,7 @@ def iterations(root: Path) -> dict[int, Path]:
     """
     try:
         names = sorted(entry.name for entry in root.iterdir())
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return {}
     found: dict[int, Path] = {}
     for name in names:
@@ -83,7 +83,7 @@ def read_tracker(root: Path) -> int | Literal["release", "garbled"] | None:
         text = read_regular(root / TRACKER, 64).strip()
     except FileNotFoundError:
         return None
-    except OSError:
+    except (OSError, ValueError):
         return "garbled"
     if text == b"release":
         return "release"
@@ -95,13 +95,14 @@ def newest(root: Path) -> Path | None:
     found = iterations(root) or _numbered_by_others(root)
     if found:
         return found[max(found)]
-    return root / RELEASE if (root / RELEASE).is_dir() else None
+    release = root / RELEASE
+    return release if os.path.isdir(release) else None  # noqa: PTH112 - Path's raises for a name that is too long
 
 
 def _numbered_by_others(root: Path) -> dict[int, Path]:
     try:
         entries = [(entry, _OF_OTHERS.fullmatch(entry.name)) for entry in root.iterdir()]
-    except OSError:
+    except (OSError, ValueError):
         return {}
     return {int(match[1]): entry for entry, match in entries if match and entry.is_dir()}
 
@@ -158,7 +159,7 @@ def arguments(folder: Path) -> Mapping[str, object]:
     try:
         if judgement.format == "torch":
             return legacy.arguments(folder, legacy.rank_folders(frozenset(os.listdir(folder))))  # noqa: PTH208 - names
-        return distributed.arguments(folder, judgement)
+        return distributed.arguments(folder)
     except (NotWholeError, OSError):  # it was whole a moment ago, and says nothing now
         return {}
 

@@ -16,6 +16,7 @@ REFUSALS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, then do it again"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (ulimit -n), then do it again"),
     **dict.fromkeys((errno.EIO, errno.ESTALE), "see to its file system, then do it again"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "give another path"),
 }
 """What the computer may refuse anywhere, and the fix."""
 

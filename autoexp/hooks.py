@@ -96,6 +96,8 @@ def _load(name: str, path: str) -> object:
     module = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+    except AutoexpError:  # what it needs is not installed, say
+        raise
     except (Exception, SystemExit) as error:
         raise _broken(name, path, error) from error
     return module

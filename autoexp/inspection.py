@@ -153,4 +153,4 @@ def nothing(name: str | None, why: str) -> dict[str, Any]:
 
 def is_readable(path: Path) -> bool:
     """Say whether this is a regular file we may read; a pipe would keep us waiting."""
-    return path.is_file() and os.access(path, os.R_OK)
+    return os.path.isfile(path) and os.access(path, os.R_OK)  # noqa: PTH113 - Path's raises for a name too long

@@ -12,6 +12,8 @@ CHUNK_BYTES = 1 << 20
 LOOK_BYTES = 16 << 20
 """How much of a log one look reads, so that a flood in one log delays no other job."""
 LONGEST_LAST_LINE = 200
+_WHY, _FIX = b"  why: ", b"  fix: "
+"""How the second and the third line of our own errors begin (`errors.AutoexpError`)."""
 
 
 def read_on(path: Path, facts: LogFacts, backend: Backend, *, ended: bool = False) -> LogFacts:
@@ -44,10 +46,23 @@ def _read_lines(lines: list[bytes], facts: LogFacts, backend: Backend) -> LogFac
     telling = may_tell(b"\n".join(shortened))
     for raw in shortened:
         facts = take(facts, raw.decode(errors="replace"), backend, telling=telling)
-    last = next((line for line in reversed(shortened) if line.strip()), None)
+    last = _last_words(shortened)
     if last is None:
         return facts
     return replace(facts, last_line=last.decode(errors="replace").strip()[:LONGEST_LAST_LINE])
+
+
+def _last_words(lines: list[bytes]) -> bytes | None:
+    """Return the last line that is not empty; of the three of an error of ours the one that says what happened."""
+    last = _last_before(lines, len(lines))
+    if last is not None and lines[last].startswith((_WHY, _FIX)):
+        why = next((number for number in range(last, -1, -1) if lines[number].startswith(_WHY)), last)
+        last = _last_before(lines, why)
+    return None if last is None else lines[last]
+
+
+def _last_before(lines: list[bytes], end: int) -> int | None:
+    return next((number for number in range(end - 1, -1, -1) if lines[number].strip()), None)
 
 
 def take(facts: LogFacts, line: str, backend: Backend, *, telling: bool = True) -> LogFacts:

@@ -29,6 +29,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,10 @@ from autoexp.errors import HookRefused
 
 TRY_AGAIN = 75
 """The exit status of a refusal that waiting may mend (EX_TEMPFAIL)."""
+MOST_DIGITS = 18
+_LASTING = {errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+"""What is wrong with a path itself, however long one waits."""
+_UNREADABLE = (IsADirectoryError, yaml.YAMLError, ValueError, RecursionError, AttributeError)
 KEEP = ("link", "copy")
 """How the cooldown may get a checkpoint of its own."""
 
@@ -82,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run by hand; print the evidence as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--from", dest="source", type=Path, required=True, help="the pretraining's checkpoints")
-    parser.add_argument("--iteration", type=int, required=True, help="the iteration to branch at")
+    parser.add_argument("--iteration", type=_iteration, required=True, help="the iteration to branch at")
     parser.add_argument("--output", type=Path, required=True, help="the cooldown's checkpoints")
     parser.add_argument("--keep", choices=KEEP, help="give the cooldown a checkpoint of its own")
     args = parser.parse_args(argv)
@@ -93,6 +98,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return TRY_AGAIN if refusal.temporary else 1
     print(json.dumps(evidence, indent=1))
     return 0
+
+
+def _iteration(text: str) -> int:
+    if not text.isdecimal() or not 1 <= len(text) <= MOST_DIGITS or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no iteration: write a number from 1 on")
+    return int(text)
 
 
 def _read_values(values: Mapping[str, object]) -> tuple[Path, int, str | None]:
@@ -121,6 +132,8 @@ def _branch(source: Path, iteration: int, target: Path, keep: str | None) -> dic
         _sweep(target)
         return {**evidence, "done": [], "why": f"the cooldown itself is at iteration {tracker} already"}
     kept = _kept(target) / folder_name(iteration)
+    if keep:
+        _check_place(kept.parent)
     folder = kept if keep and judge(kept).resumable else _whole_source(source, iteration)
     _check_flags(source, folder, iteration, target)
     _make_folder(target)
@@ -139,18 +152,49 @@ def _branch(source: Path, iteration: int, target: Path, keep: str | None) -> dic
 
 def _check_target(source: Path, iteration: int, target: Path) -> int | None:
     """Return the cooldown's own tracker; refuse a folder that is not a cooldown from that checkpoint."""
+    _check_place(target)
+    if _real(source) == _real(target):
+        raise HookRefused(
+            f"{target} is the pretraining's own folder",
+            why="a cooldown saves into a folder of its own, and would go over the pretraining's checkpoints",
+            fix="correct `from`, or give another --output",
+        )
     tracker = read_tracker(target)
     if isinstance(tracker, int) and tracker > iteration:
+        _check_progress(target, tracker, iteration)
         return tracker
     if isinstance(tracker, str) or (tracker is not None and tracker < iteration):
-        raise _tracker_refused(target, tracker, iteration)
+        raise _tracker_refused(target, f"says {tracker!r}", iteration)
+    if tracker is None and (target / TRACKER).is_symlink():
+        raise _tracker_refused(target, "is a link that leads nowhere", iteration)
     link = target / folder_name(iteration)
     if os.path.lexists(link) and not _points_at(link, source, iteration):
         raise _link_refused(link, source)
     others = [number for number in iterations(target) if number != iteration]
     if tracker is None and others and read_tracker(target) is None:  # not one that just began
-        raise _tracker_refused(target, tracker, iteration)
+        raise _tracker_refused(target, "is missing beside saved iterations", iteration)
     return tracker
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse what stands where a folder is to be, and will not go away by itself."""
+    try:
+        why = "" if stat.S_ISDIR(folder.stat().st_mode) else "it is no folder"
+    except FileNotFoundError:
+        why = "it is a link that leads nowhere" if folder.is_symlink() else ""
+    except OSError as error:
+        if error.errno not in _LASTING:
+            raise
+        why = error.strerror or "no folder can have that name"
+    if why:
+        raise HookRefused(f"{folder} is in the way", why=why, fix="move it away, or give another folder")
+
+
+def _check_progress(target: Path, tracker: int, iteration: int) -> None:
+    """Refuse a tracker that is ahead of what is saved: Megatron-LM would not find its checkpoint."""
+    folder = iterations(target).get(tracker)
+    if (folder is None or not folder.is_dir()) and read_tracker(target) == tracker:  # not one that has gone on
+        raise _tracker_refused(target, f"says {tracker}, which is not there", iteration)
 
 
 def _points_at(link: Path, source: Path, iteration: int) -> bool:
@@ -181,15 +225,16 @@ def _link_refused(link: Path, source: Path) -> HookRefused:
     )
 
 
-def _tracker_refused(target: Path, tracker: int | str | None, iteration: int) -> HookRefused:
+def _tracker_refused(target: Path, says: str, iteration: int) -> HookRefused:
     """Explain a tracker that is no start or progress of this cooldown, and name the newest whole save."""
     whole = [number for number, folder in iterations(target).items() if judge(folder).resumable]
-    newest = max(whole, default=iteration)
-    says = "is missing beside saved iterations" if tracker is None else f"says {tracker!r}"
+    newest, tracker = max(whole, default=iteration), target / TRACKER
+    odd = os.path.lexists(tracker) and (tracker.is_symlink() or not tracker.is_file())
     return HookRefused(
         f"the tracker of {target} {says}",
         why=f"a cooldown from iteration {iteration} has that number there, or a later one of its own",
-        fix=f"if {newest} is right: printf {newest} > {target / TRACKER}; else move {target} away",
+        fix=f"{f'remove {tracker}; ' if odd else ''}if {newest} is right: printf {newest} > {tracker}; "
+        f"else move {target} away",
     )
 
 
@@ -233,14 +278,17 @@ def _flags_of(job_dir: Path) -> Mapping[str, object]:
     """Return the flags that a job was planned with; empty for a run that is no job."""
     try:
         said = yaml.safe_load((job_dir / "job.yaml").read_text(encoding="utf-8"))
+        args = said.get("args")
+        flags = {} if args is None else {str(name): value for name, value in args.items()}
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise HookRefused(
-            f"{job_dir / 'job.yaml'} cannot be read", why=f"{error}", fix="plan the study again: that writes it anew"
+            f"{job_dir / 'job.yaml'} cannot be read",
+            why=f"{type(error).__name__}: {error}",
+            fix="plan the study again: that writes it anew",
         ) from error
-    args = said.get("args") if isinstance(said, dict) else None
-    return args if isinstance(args, dict) else {}
+    return flags
 
 
 def _check_flags(source: Path, folder: Path, iteration: int, target: Path) -> None:
@@ -272,6 +320,10 @@ def _make_folder(target: Path) -> None:
 def _make_kept(folder: Path, kept: Path, how: str) -> list[str]:
     """Give the cooldown a checkpoint of its own, whole from the moment it appears under its name."""
     _make_folder(kept.parent)
+    if os.path.lexists(kept) and not (judgement := judge(kept)).resumable:
+        raise HookRefused(
+            f"{kept} is in the way", why=f"it is no checkpoint to keep: {judgement.why}", fix="move it away"
+        )
     draft = kept.with_name(f".{kept.name}.{os.uname().nodename}-{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)  # only a killed process of the same name can have left one
     try:

@@ -25,11 +25,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoexp import files, harness
 from autoexp.checkpoints import iteration_of
@@ -37,6 +37,8 @@ from autoexp.errors import AutoexpError, HookRefused
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 OUTPUT = "eval"
 RESULTS = "results.json"
@@ -180,7 +182,8 @@ def evaluate(
     data = _held_out(text)
     tokens = _tokens(model, config, data, transformers)
     starts = spread(len(tokens), length, windows)
-    loss = _mean_loss(_load(model, transformers).float(), torch.tensor(tokens), starts, length, batch_size)
+    loaded = _load(model, transformers).float()
+    loss = _computed(model, lambda: _mean_loss(loaded, torch.tensor(tokens), starts, length, batch_size))
     return {
         "loss": loss,
         "perplexity": _perplexity(loss, model),
@@ -222,7 +225,7 @@ def _read_config(model: Path) -> Mapping[str, Any]:
         if config["max_position_embeddings"] >= 1 and config["vocab_size"] >= 1:
             return dict(config)
         why = "max_position_embeddings and vocab_size must be positive"
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         why = f"{type(error).__name__}: {error}"
     raise HookRefused(f"{model} holds no model", why=why, fix="give the folder that a conversion wrote")
 
@@ -262,16 +265,36 @@ def _held_out(text: Path | None) -> bytes:
 
 def _tokens(model: Path, config: Mapping[str, Any], data: bytes, transformers: Any) -> list[int]:
     """Return the text's tokens: the tokenizer's if the folder has one, else its bytes."""
+    size = config["vocab_size"]
     if _has_tokenizer(model):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model, local_files_only=True)
-        return list(tokenizer(data.decode(errors="replace"), add_special_tokens=False)["input_ids"])
-    if config["vocab_size"] != BYTES:
+        tokens = _encoded(model, data.decode(errors="replace"), transformers)
+        if max(tokens, default=0) >= size:
+            raise HookRefused(
+                f"the tokenizer of {model} is not the model's",
+                why=f"it has a token {max(tokens)}, and the model {size} of them",
+                fix=f"put the files of its own tokenizer into {model}",
+            )
+        return tokens
+    if size != BYTES:
         raise HookRefused(
             f"{model} has no tokenizer",
-            why=f"its vocabulary of {config['vocab_size']} is not one of bytes, which has {BYTES}",
+            why=f"its vocabulary of {size} is not one of bytes, which has {BYTES}",
             fix=f"put the files of its tokenizer into {model}",
         )
     return list(data)
+
+
+def _encoded(model: Path, text: str, transformers: Any) -> list[int]:
+    """Let the folder's tokenizer read a text; code that lies beside it is not run."""
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    except Exception as error:  # a folder can be wrong in ways of which transformers has no list
+        raise HookRefused(
+            f"the tokenizer of {model} cannot be used",
+            why=f"{type(error).__name__}: {error}",
+            fix="put its files there again, or convert with --tokenizer DIR into another folder",
+        ) from error
 
 
 def _has_tokenizer(model: Path) -> bool:
@@ -285,7 +308,11 @@ def _load(model: Path, transformers: Any) -> Any:
     """
     try:
         loaded, info = transformers.AutoModelForCausalLM.from_pretrained(
-            model, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+            model,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
     except Exception as error:  # a folder can be wrong in ways of which transformers has no list
         raise HookRefused(
@@ -316,8 +343,9 @@ def check_model(model: Path) -> None:
     torch, transformers = _libraries()
     _check_tokenizer(model, transformers)
     loaded = _load(model, transformers)
+    probe = torch.arange(min(PROBE, config["vocab_size"]))[None]
     with torch.inference_mode():
-        logits = loaded(torch.arange(min(PROBE, config["vocab_size"]))[None], use_cache=False).logits
+        logits = _computed(model, lambda: loaded(probe, use_cache=False).logits)
     if not all(bool(each.isfinite().all()) for each in (logits, *loaded.parameters())):
         raise HookRefused(
             f"{model} gives no numbers",
@@ -329,18 +357,26 @@ def check_model(model: Path) -> None:
 def _check_tokenizer(model: Path, transformers: Any) -> None:
     why = f"it has none of {', '.join(TOKENIZER_FILES)}"
     if _has_tokenizer(model):
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(model, local_files_only=True)
-            if tokenizer("a").input_ids:
-                return
-            why = "it has one that knows no tokens"
-        except Exception as error:  # noqa: BLE001 - a folder can be wrong in ways of which transformers has no list
-            why = f"{type(error).__name__}: {error}"
+        if _encoded(model, "a", transformers):
+            return
+        why = "it has one that knows no tokens"
     raise HookRefused(
         f"{model} has no tokenizer",
         why=why,
         fix="convert the checkpoint with a tokenizer: autoexp convert ... --tokenizer DIR, or with: {tokenizer: DIR}",
     )
+
+
+def _computed(model: Path, compute: Callable[[], T]) -> T:
+    """Compute something with a model, whose settings may not fit each other."""
+    try:
+        return compute()
+    except Exception as error:  # likewise
+        raise HookRefused(
+            f"{model} cannot be computed",
+            why=f"{type(error).__name__}: {error}",
+            fix="convert the checkpoint again; where memory is short, give a smaller --batch-size",
+        ) from error
 
 
 # The measurement.
@@ -369,7 +405,7 @@ def _mean_loss(
     cores = len(os.sched_getaffinity(0))
     workers = min(cores, MOST_WORKERS)
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores // workers,)) as pool:
-        total = math.fsum(pool.map(summed, torch.split(windows, batch_size)))
+        total = math.fsum(pool.map(summed, torch.split(windows, min(batch_size, len(windows)))))
     return total / (len(starts) * length)
 
 

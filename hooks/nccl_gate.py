@@ -21,7 +21,6 @@ or links are to blame, as far as that can be known. Slow nodes are suspects; the
 import argparse
 import contextlib
 import json
-import math
 import os
 import shlex
 import shutil
@@ -50,6 +49,8 @@ GRACE_S = 10.0
 LOCATE_S = 900.0
 """How long the search for slow nodes may take; what is not measured by then is unclear."""
 LEAST_RANKS = 2
+MOST = 1e9
+"""Seconds that no clock of ours can wait, and GB/s that no network has."""
 MAY_PASS = (nccl.Code.UNREADABLE, nccl.Code.SLOW, nccl.Code.TIMEOUT)
 """What a second try may find gone. Wrong data stays wrong, however often a sum is right after all."""
 
@@ -78,13 +79,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--output", type=Path, help="the file to write the verdict to")
+    add("--output", type=_file, help="the file to write the verdict to")
     add("--command", type=_words, help=f"what to run, as one string ({TOOL}, or our own measurement)")
     add("--threshold", type=_positive, default=fabrics.DEFAULT_GBPS, help="GB/s of bus bandwidth to reach")
     add("--ranks", type=_count, help="how many ranks must have run")
     add("--hosts", type=_count, help="on how many hosts")
     add("--timeout", type=_positive, default=TIMEOUT_S, help="seconds the measurement may take")
     return parser
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.name:
+        raise ValueError(text)
+    return path
 
 
 def _words(command: str) -> list[str]:
@@ -103,7 +111,7 @@ def _count(text: str) -> int:
 
 def _positive(text: str) -> float:
     value = float(text)
-    if not 0 < value < math.inf:
+    if not 0 < value <= MOST:
         raise ValueError(text)
     return value
 

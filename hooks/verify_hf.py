@@ -2,30 +2,54 @@
 
     python hooks/verify_hf.py --checkpoint RUN/checkpoints/iter_0000200 --output RUN/hf/0000200
 
-The checkpoint's tensors are put together with torch, each piece where the checkpoint says it is, and the model computed
-from them in plain torch, in fp32, as Megatron-LM does. The converted model is computed by transformers. Their logits of
-the same random tokens must agree within 2e-5 of the largest. The whole model is held in memory twice.
+Rule 1: what is read is what was written. Each tensor's checksum in the checkpoint is verified, and each file of the
+result has the SHA-256 that conversion.json says.
+Rule 2: the checkpoint's tensors are put together with torch, each piece where the checkpoint says it is. The
+result's tensors, read by safetensors, must be those, bit by bit.
+Rule 3: the model is computed from the checkpoint's tensors in plain torch, in fp32, as Megatron-LM does, and the
+result by transformers. Their logits of the same random tokens must agree within 2e-5 of the largest. The whole model
+is held in memory twice.
+Rule 4: no code that lies beside a model is run. Where transformers would have to (opensci), the result is computed in
+plain torch from its own config.json and tensors, and what that leaves out is said.
+Rule 5: with --dtype the checkpoint's tensors are rounded by torch before they are computed with, so the tolerance stays
+as it is; how far the rounding alone moves the logits is said.
 
 Sources: megatron/core/transformer/{attention,mlp}.py, megatron/core/models/common/embeddings/rotary_pos_embedding.py,
 megatron/core/transformer/moe/router.py.
 """
 
 import argparse
+import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-
 from autoexp.conversion import job
-from autoexp.conversion.job import Wishes
+from autoexp.conversion.job import MANIFEST, Plan
+from autoexp.conversion.outputs import Output
 from autoexp.conversion.source import Source
 from autoexp.conversion.traits import Traits, traits_of
+from autoexp.conversion.weights import Weight
 from autoexp.errors import AutoexpError
+from autoexp.formats import parts
+from autoexp.inert import NotWholeError
+
+try:
+    import torch
+    from safetensors import safe_open
+    from torch import Tensor
+    from torch.nn import functional
+    from transformers import AutoModelForCausalLM
+except ModuleNotFoundError as error:
+    raise AutoexpError(
+        "conversions cannot be verified here",
+        why=f"{error.name} is not installed",
+        fix="pip install 'autoexp[convert]'",
+    ) from error
 
 TOLERANCE = 2e-5
 """Of the largest logit: fp32 differs by less than a tenth of it, the smallest real mistake known by 25 times it."""
@@ -48,28 +72,150 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def verify(checkpoint: Path, output: Path) -> str:
-    """Compare the logits of a converted model with the checkpoint's own; return how near they are.
+    """Compare a converted model with its checkpoint; return how near their logits are.
 
     Raises:
-        AutoexpError: they are too far apart, or the converted model cannot be loaded whole.
+        AutoexpError: they are too far apart, a file of either is damaged, or the model cannot be loaded whole.
     """
-    planned = job.plan(checkpoint, Wishes())
-    traits = traits_of(planned.source)
-    weights = read(planned.source)
-    converted = load(output)
-    vocab = converted.get_input_embeddings().weight.shape[0]
-    shape = (TOKENS[0], min(TOKENS[1], traits.positions))
-    tokens = torch.randint(0, vocab, shape, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        want, got = logits(traits, weights, tokens)[..., :vocab], converted(tokens).logits
-    apart = float((got - want).abs().max() / want.abs().max())
+    try:
+        manifest = _manifest(output)
+        planned = job.plan(checkpoint, job.made_by(manifest))
+        unlisted = {"config.json", *(shard.name for shard in planned.shards)} - manifest["outputs"].keys()
+        if unlisted:
+            raise _differs(planned, output, f"{MANIFEST} does not list {min(unlisted)}")
+        check_sums(planned.source)
+        compare(planned, output)
+        apart, notes = _apart(planned, output)
+    except (OSError, NotWholeError) as error:
+        fix = "see that both stay as they are; what is damaged has to come from a copy, or be saved again"
+        raise AutoexpError(f"{output} cannot be compared with {checkpoint}", why=str(error), fix=fix) from error
     if not apart <= TOLERANCE:
-        raise AutoexpError(
-            f"{output} is not the model of {checkpoint}",
-            why=f"its logits are {apart:.1e} of the largest one apart, more than {TOLERANCE:.0e}",
-            fix="do not use it, and report this with the checkpoint's arguments",
-        )
-    return f"{output}: its logits are within {apart:.1e} of those of {checkpoint}"
+        why = f"its logits are {apart:.1e} of the largest one apart, more than {TOLERANCE:.0e}"
+        raise _differs(planned, output, why)
+    return "; ".join((f"{output}: its tensors are those of {checkpoint}, and its logits within {apart:.1e}", *notes))
+
+
+def _differs(planned: Plan, output: Path, why: str) -> AutoexpError:
+    what = f"{output} is not the model of {planned.checkpoint}"
+    return AutoexpError(what, why=why, fix="do not use it, and report this with the checkpoint's arguments")
+
+
+# The files.
+
+
+def _manifest(output: Path) -> Mapping[str, Any]:
+    """Read conversion.json, and make sure that each file is the one that it lists."""
+    try:
+        manifest: Mapping[str, Any] = json.loads((output / MANIFEST).read_bytes())
+        listed = {name: made["sha256"] for name, made in manifest["outputs"].items()}
+        job.made_by(manifest)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        why = f"its {MANIFEST} cannot be read: {type(error).__name__} {error}"
+        raise AutoexpError(f"{output} is no conversion of ours", why=why, fix="convert the checkpoint again") from error
+    for name, said in listed.items():
+        if parts.sha256(output / name) != said:
+            why = f"its SHA-256 is not the one in {MANIFEST}" if said else f"{MANIFEST} has no SHA-256 of it yet"
+            fix = "move the folder away and convert again" if said else "run the conversion again, which adds it"
+            raise AutoexpError(f"{output / name} is not what was converted", why=why, fix=fix)
+    return manifest
+
+
+def check_sums(source: Source) -> None:
+    """Compare every tensor that was converted with its checksum in the checkpoint.
+
+    Raises:
+        NotWholeError: one is wrong; it is named with its file.
+        OSError: a file cannot be read.
+    """
+    places: dict[Path, set[int]] = defaultdict(set)
+    for weight in source.weights.values():
+        for piece in weight.pieces:
+            places[piece.file].add(piece.start_bytes)
+    ordered = {file: sorted(starts) for file, starts in places.items()}
+    for file, begin, length in source.zips:
+        own = ordered.get(file, [])
+        end = None if length is None else bisect_left(own, begin + length)
+        parts.check_sums(file, str(file), begin, length, holding=own[bisect_left(own, begin) : end])
+
+
+def compare(planned: Plan, output: Path) -> None:
+    """Compare every tensor with what the checkpoint's own make of it, bit by bit.
+
+    Raises:
+        AutoexpError: one is missing, left over, or another one.
+        OSError: a file cannot be read.
+    """
+    for shard in planned.shards:
+        with safe_open(output / shard.name, "pt") as file:
+            strange = {made.name for made in shard.outputs} ^ set(file.keys())
+            if strange:
+                raise _differs(planned, output, f"{min(strange)} is missing in {shard.name}, or left over")
+            for made in shard.outputs:
+                if not _same(file.get_tensor(made.name), _made(made, planned.dtype)):
+                    raise _differs(planned, output, f"{made.name} in {shard.name} has other numbers")
+
+
+def _same(got: Tensor, want: Tensor) -> bool:
+    """Say whether two tensors have the same bits, but for those of what is no number."""
+    if (got.dtype, got.shape) != (want.dtype, want.shape):
+        return False
+    bits = torch.int32 if got.dtype is torch.float32 else torch.int16
+    return bool(((got.view(bits) == want.view(bits)) | (got.isnan() & want.isnan())).all())
+
+
+def _made(made: Output, dtype: str | None) -> Tensor:
+    value = _whole(made.weight)
+    value = value.T if made.transposed else value
+    value = value.float() + 1 if made.plus_one else value
+    return value.to(_DTYPES[dtype or made.weight.dtype]).contiguous()
+
+
+# The logits.
+
+
+def _apart(planned: Plan, output: Path) -> tuple[float, list[str]]:
+    """Return how far the logits are apart, as a share of the largest, and what there is to know of that."""
+    traits = traits_of(planned.source)
+    shape = (TOKENS[0], min(TOKENS[1], traits.positions))
+    tokens = torch.randint(0, traits.vocab, shape, generator=torch.Generator().manual_seed(1))
+    notes = []
+    with torch.no_grad():
+        weights = read(planned.source)
+        want = logits(traits, weights, tokens)
+        if planned.dtype not in (None, traits.dtype):
+            exact, want = want, logits(traits, _rounded(traits, weights, _DTYPES[planned.dtype]), tokens)
+            notes.append(f"{planned.dtype} moves them by {_share(want, exact):.1e}")
+        del weights
+        got, left_out = _converted(output, tokens)
+    return _share(got, want), [*notes, *left_out]
+
+
+def _share(got: Tensor, want: Tensor) -> float:
+    return float((got - want).abs().max() / want.abs().max())
+
+
+def _rounded(traits: Traits, weights: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Round every weight in its place, as it is written: norms around 1 with their 1."""
+    for name, weight in weights.items():
+        centre = 1.0 if traits.one_centred and "norm" in name and name.endswith(".weight") else 0.0
+        weights[name] = (weight + centre).to(dtype).float() - centre
+    return weights
+
+
+def _converted(output: Path, tokens: Tensor) -> tuple[Tensor, list[str]]:
+    """Compute the result's logits, and say what was not computed as its users will."""
+    try:
+        config = json.loads((output / "config.json").read_bytes())
+        if config["model_type"] != "opensci":
+            return load(output)(tokens).logits, []
+        modelling = config["auto_map"]["AutoModelForCausalLM"].partition(".")[0]
+        left_out = f"not compared: {modelling}.py, which transformers would run; here plain torch computed its tensors"
+        return logits(*read_opensci(output, config), tokens), [left_out]
+    except AutoexpError:
+        raise
+    except Exception as error:  # a configuration can be wrong in ways of which transformers has no list
+        why = f"{type(error).__name__}: {error}"
+        raise AutoexpError(f"{output} cannot be computed", why=why, fix="convert the checkpoint again") from error
 
 
 def load(output: Path) -> Any:
@@ -78,14 +224,12 @@ def load(output: Path) -> Any:
     Raises:
         AutoexpError: transformers does not know it, or a weight is missing or left over.
     """
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - seconds
-
     try:
         model, told = AutoModelForCausalLM.from_pretrained(
             output, output_loading_info=True, dtype=torch.float32, trust_remote_code=False
         )
     except (ValueError, OSError) as error:
-        fix = "install transformers' version of that model, or put its modelling file beside the weights"
+        fix = "install a version of transformers that knows that model"
         raise AutoexpError(f"transformers cannot load {output}", why=str(error), fix=fix) from error
     wrong = {kind: names for kind, names in told.items() if names}
     if wrong:
@@ -97,19 +241,89 @@ def load(output: Path) -> Any:
 
 
 def read(source: Source) -> dict[str, Tensor]:
-    """Read every weight, by our names, in fp32: each piece with torch, put where the checkpoint says it is."""
-    weights = {}
-    for name, weight in source.weights.items():
-        whole = torch.full(weight.shape, math.nan)
-        for piece in weight.pieces:
-            count = math.prod(piece.shape) * weight.item_bytes
-            with piece.file.open("rb") as file:
-                file.seek(piece.start_bytes)
-                part = torch.frombuffer(bytearray(file.read(count)), dtype=_DTYPES[weight.dtype])
-            place = tuple(slice(o, o + s) for o, s in zip(piece.offset, piece.shape, strict=True))
-            whole[place] = part.view(piece.shape).float()
-        weights[name] = whole
-    return weights
+    """Read every weight, by our names, in fp32."""
+    return {name: _whole(weight).float() for name, weight in source.weights.items()}
+
+
+def _whole(weight: Weight) -> Tensor:
+    """Read a weight: each piece with torch, put where the checkpoint says it is."""
+    whole = torch.full(weight.shape, math.nan, dtype=_DTYPES[weight.dtype])
+    for piece in weight.pieces:
+        count = math.prod(piece.shape) * weight.item_bytes
+        with piece.file.open("rb") as file:
+            file.seek(piece.start_bytes)
+            part = torch.frombuffer(bytearray(file.read(count)), dtype=_DTYPES[weight.dtype])
+        place = tuple(slice(o, o + s) for o, s in zip(piece.offset, piece.shape, strict=True))
+        whole[place] = part.view(piece.shape)
+    return whole
+
+
+def read_opensci(output: Path, config: Mapping[str, Any]) -> tuple[Traits, dict[str, Tensor]]:
+    """Read a converted model as its published modelling files do, with nothing but its own config.json.
+
+    Source: https://github.com/LAION-AI/Open-Sci-hf modeling_opensci.py: a Llama that norms queries and keys.
+    """
+    written: dict[str, Tensor] = {}
+    for path in sorted(output.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            written |= {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
+    traits = _opensci_traits(config)
+    weights = {"embedding.weight": written["model.embed_tokens.weight"]}
+    weights |= {"final_norm.weight": written["model.norm.weight"]}
+    if not traits.tied:
+        weights["output.weight"] = written["lm_head.weight"]
+    for layer in range(traits.layers):
+        start = f"model.layers.{layer}."
+        own = {name.removeprefix(start): value for name, value in written.items() if name.startswith(start)}
+        weights |= {f"layers.{layer}.{name}": value for name, value in _opensci_layer(traits, own)}
+    return traits, weights
+
+
+def _opensci_layer(traits: Traits, own: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Name a layer's weights as Megatron-LM has them: each group's queries, then its key and its value."""
+    yield "attention_norm.weight", own["input_layernorm.weight"]
+    yield "mlp_norm.weight", own["post_attention_layernorm.weight"]
+    for letter in "qk":
+        names = (f"self_attn.{letter}_{kind}.weight" for kind in ("norm", "layernorm"))
+        yield f"attention.{letter}_norm.weight", next(own[name] for name in names if name in own)
+    for kind in ("weight", "bias"):
+        whole = [own[f"self_attn.{letter}_proj.{kind}"] for letter in "qkv"]
+        grouped = [each.view(traits.groups, -1, *each.shape[1:]) for each in whole]
+        yield f"attention.qkv.{kind}", torch.cat(grouped, 1).flatten(0, 1)
+        yield f"attention.out.{kind}", own[f"self_attn.o_proj.{kind}"]
+        yield f"mlp.fc1.{kind}", torch.cat([own[f"mlp.{part}_proj.{kind}"] for part in ("gate", "up")])
+        yield f"mlp.fc2.{kind}", own[f"mlp.down_proj.{kind}"]
+
+
+def _opensci_traits(config: Mapping[str, Any]) -> Traits:
+    return Traits(
+        hidden=config["hidden_size"],
+        ffn=config["intermediate_size"],
+        layers=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        groups=config["num_key_value_heads"],
+        head=config["head_dim"],
+        vocab=config["vocab_size"],
+        positions=config["max_position_embeddings"],
+        norm="RMSNorm",
+        norm_epsilon=config["rms_norm_eps"],
+        one_centred=False,
+        rotary=True,
+        rotary_base=config["rope_theta"],
+        rotary_percent=1.0,
+        rope_scaling=config["rope_scaling"],
+        gated=True,
+        activation=config["hidden_act"],
+        qkv_bias=config["attention_bias"],
+        out_bias=config["attention_bias"],
+        mlp_bias=config["mlp_bias"],
+        qk_norm=config["qk_layernorm"],
+        window=None,
+        experts=0,
+        experts_per_token=0,
+        tied=config["tie_word_embeddings"],
+        dtype=config["dtype"],
+    )
 
 
 # Computing with torch.

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoexp import backends, tail
+from autoexp.errors import AutoexpError
 from autoexp.logs import LogFacts
 from autoexp.model import EndingClass
 from autoexp.tail import CHUNK_BYTES, read_on
@@ -166,3 +167,32 @@ def test_a_fifo_in_its_place_is_an_error_that_does_not_block(tmp_path: Path) -> 
 
     with pytest.raises(OSError, match="no regular file"):
         read_on(tmp_path / "log", LogFacts(), COMMAND)
+
+
+ERROR = str(AutoexpError("hf is in the way", why="a link\n  that leads nowhere", fix="move it"))
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        (f"begun\nconvert: {ERROR}\n", "convert: hf is in the way"),
+        (f"begun\nconvert: {ERROR}\n\n", "convert: hf is in the way"),
+        (f"convert: {ERROR}\nslurmstepd: error\n", "slurmstepd: error"),
+        ("begun\nfix: it\n", "fix: it"),
+    ],
+)
+def test_of_an_error_of_ours_what_happened_are_its_last_words(tmp_path: Path, text: str, last: str) -> None:
+    log = tmp_path / "output.log"
+    log.write_text(text)
+
+    assert read_on(log, LogFacts(), COMMAND).last_line == last
+
+
+def test_an_error_of_ours_is_told_though_its_lines_come_one_by_one(tmp_path: Path) -> None:
+    log, facts = tmp_path / "output.log", LogFacts()
+    for line in ("convert: hf is in the way\n", "  why: a link\n", "  fix: move it\n"):
+        with log.open("a") as opened:
+            opened.write(line)
+        facts = read_on(log, facts, COMMAND)
+
+    assert facts.last_line == "convert: hf is in the way"

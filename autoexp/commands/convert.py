@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="an iter_ folder")
     parser.add_argument("output", metavar="OUT", type=Path, help="the folder to make")
     asking.add_options(parser)
-    parser.add_argument("--verify", action="store_true", help="compute both models with torch and compare their logits")
+    parser.add_argument("--verify", action="store_true", help="check every byte, and compare the models' logits")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be written")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -32,15 +32,15 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(asking.table(job.plan(arguments.checkpoint, wishes))))
         return 0
     made = asking.convert(arguments.checkpoint, arguments.output, wishes)
+    more = {}
     if arguments.verify:
-        hooks.run("verify_hf", "verify", arguments.checkpoint, arguments.output)
-    uploaded = asking.upload(arguments, made)
+        more["verification"] = hooks.run("verify_hf", "verify", arguments.checkpoint, arguments.output)
+    if uploaded := asking.upload(arguments, made):
+        more["uploaded"] = uploaded
     names = ("source", "target", "format", "architecture", "parameters", "seconds", "peak_rss_bytes")
-    where = {"uploaded": uploaded} if uploaded else {}
     if arguments.json:
-        print(json.dumps({**{name: made[name] for name in names}, "verified": arguments.verify, **where}))
+        print(json.dumps({**{name: made[name] for name in names}, "verified": arguments.verify, **more}))
     else:
         print(f"{made['target']}: {made['architecture']}, {made['parameters']:,} parameters, {made['seconds']:.2f} s")
-        if uploaded:
-            print(f"uploaded: {uploaded}")
+        print("".join(f"{name}: {said}\n" for name, said in more.items()), end="")
     return 0

@@ -7,6 +7,7 @@ autoexp inspect slurm-123.out --as megatron --json
 
 import argparse
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
     with examining():
         found = look(arguments.path, arguments.backend, deep=arguments.deep)
     print(json.dumps(found) if arguments.json else "\n".join(_text(found)))
-    readable = arguments.path.is_dir() or inspection.is_readable(arguments.path)
+    readable = _is_folder(arguments.path) or inspection.is_readable(arguments.path)
     return 0 if readable else 1
 
 
 def look(path: Path, backend: str | None, *, deep: bool) -> dict[str, Any]:
     """Inspect whatever stands there; a folder is a checkpoint, or holds some."""
-    if path.is_dir() or (not path.exists() and path.suffix not in LOG_SUFFIXES):
+    if _is_folder(path) or (not os.path.exists(path) and path.suffix not in LOG_SUFFIXES):  # noqa: PTH110 - likewise
         return _checkpoint(path, deep=deep)
     if not inspection.is_readable(path):
         return inspection.nothing(backend, f"{path} is no file that can be read")
@@ -48,17 +49,31 @@ def look(path: Path, backend: str | None, *, deep: bool) -> dict[str, Any]:
         return inspection.nothing(backend, f"{path} cannot be read: {error.strerror}")
 
 
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - Path's raises for a name that is too long
+
+
 def _checkpoint(path: Path, *, deep: bool) -> dict[str, Any]:
     """Judge a checkpoint, or the newest in a save directory; say so where the tracker names another."""
-    judgement = checkpoints.judge(path, deep=deep)
-    folder = checkpoints.newest(path) if judgement.format == "unknown" else None
-    if folder is None:
-        return {"kind": "checkpoint", "path": str(path), **asdict(judgement)}
-    found = {"kind": "checkpoint", "path": str(folder), **asdict(checkpoints.judge(folder, deep=deep))}
-    tracker = checkpoints.read_tracker(path)
+    found = _judged(path, deep=deep)
+    newest, tracker = (None, None) if found["format"] != "unknown" else _saved(path)
+    if newest is None and not isinstance(tracker, int):
+        return found
+    if newest is not None:
+        found = _judged(newest, deep=deep)
     if tracker not in (found["iteration"], None):
-        found["why"] += f"; the tracker beside it says {tracker}, and that is what Megatron-LM would load"
+        is_there = not isinstance(tracker, int) or tracker in checkpoints.iterations(path)
+        meaning = "that is what Megatron-LM would load" if is_there else "that is not there"
+        found["why"] += f"; the tracker beside it says {tracker}, and {meaning}"
     return {**found, "tracker": tracker}
+
+
+def _judged(folder: Path, *, deep: bool) -> dict[str, Any]:
+    return {"kind": "checkpoint", "path": str(folder), **asdict(checkpoints.judge(folder, deep=deep))}
+
+
+def _saved(root: Path) -> tuple[Path | None, int | str | None]:
+    return checkpoints.newest(root), checkpoints.read_tracker(root)
 
 
 def _text(found: dict[str, Any]) -> list[str]:

@@ -1,8 +1,10 @@
 """One conversion, from a checkpoint's folder to a folder for transformers."""
 
+import errno
 import hashlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -24,8 +26,14 @@ from autoexp.conversion.traits import traits_of
 from autoexp.conversion.writing import Shard, Told
 from autoexp.errors import AutoexpError
 from autoexp.examiner import examining
+from autoexp.formats import parts
 
 MANIFEST = "conversion.json"
+_FIXES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "see to its permissions, or give another folder"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, and run it again: it goes on where it stopped"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EBUSY), "give another folder"),
+}
 READERS = {"torch": legacy.read, "torch_dist": distributed.read}
 
 
@@ -144,20 +152,40 @@ def _without_copy(source: Source) -> Source:
 
 
 def _trimmed(source: Source, vocab_size: int | None) -> Source:
-    """Leave the padding out, that makes the vocabulary divisible among ranks."""
+    """Leave the padding out, that makes the vocabulary divisible among ranks, and nothing else."""
     if vocab_size is None:
         return source
     weights = dict(source.weights)
     for name in ("embedding.weight", "output.weight"):
         if name in weights:
-            if not 0 < vocab_size <= weights[name].shape[0]:
-                raise refused(
-                    f"{vocab_size} tokens do not fit",
-                    f"{name} has {weights[name].shape[0]} rows",
-                    "give the tokenizer that the model was trained with",
-                )
+            _check_padding(name, weights[name].shape[0], vocab_size, source.args)
             weights[name] = weights[name].rows(0, vocab_size)
     return replace(source, weights=weights)
+
+
+def _check_padding(name: str, rows: int, kept: int, args: Mapping[str, object]) -> None:
+    """Refuse to cut rows that were trained: Megatron-LM pads to the next multiple, so by less than one.
+
+    Source: megatron/training/tokenizer/tokenizer.py, _vocab_size_with_padding.
+    """
+    if not 0 < kept <= rows:
+        fix = "give the tokenizer that the model was trained with"
+        raise refused(f"{kept} tokens do not fit", f"{name} has {rows} rows", fix)
+    multiple, told = _padded_to(args)
+    fix = f"give the tokenizer that the model was trained with, or keep every row: --vocab-size {rows}"
+    what = f"{kept} tokens would leave out {rows - kept} of the {rows} rows of {name}"
+    if kept < rows and (multiple < 1 or rows % multiple):
+        raise refused(what, f"how many of them are padding is not known: {rows} is no multiple of {told}", fix)
+    if rows - kept >= max(multiple, 1):
+        raise refused(what, f"at most {multiple - 1} are padding, of {told}; the others were trained", fix)
+
+
+def _padded_to(args: Mapping[str, object]) -> tuple[int, str]:
+    """Return the number that the vocabulary's rows are a multiple of, and where that comes from."""
+    defaults = {"make_vocab_size_divisible_by": 128, "tensor_model_parallel_size": 1}  # Megatron-LM's own
+    found = {name: default if args.get(name) is None else args[name] for name, default in defaults.items()}
+    multiple = math.prod(size if isinstance(size, int) else 0 for size in found.values())
+    return multiple, " x ".join(f"{name} {size!r}" for name, size in found.items())
 
 
 def _specials(words: Tokenizer | None) -> Mapping[str, int | None]:
@@ -181,11 +209,8 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes, told: Told = lambda 
             raise _in_the_way(output, "it is gone again")
         return _hashed(output, made)
     except (OSError, inert.NotWholeError) as error:
-        raise refused(
-            f"{checkpoint} cannot be converted into {output}",
-            str(error),
-            "see that the checkpoint stays in place and the disk has room, and run it again",
-        ) from error
+        fix = _FIXES.get(getattr(error, "errno", None) or 0, "see that the checkpoint stays in place, and run it again")
+        raise refused(f"{checkpoint} cannot be converted into {output}", str(error), fix) from error
 
 
 def _make_once(planned: Plan, output: Path, told: Told) -> None:
@@ -232,7 +257,7 @@ def _hashed(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     if all(each["sha256"] for each in made.values()):
         return manifest
     with ThreadPoolExecutor() as pool:
-        hashes = pool.map(lambda name: _sha256(output / name), made)
+        hashes = pool.map(lambda name: parts.sha256(output / name), made)
     outputs = {name: {**made[name], "sha256": found} for name, found in zip(made, hashes, strict=True)}
     files.write_json(output / MANIFEST, {**manifest, "outputs": outputs}, indent=1)
     return {**manifest, "outputs": outputs}
@@ -249,7 +274,7 @@ def _texts(planned: Plan) -> dict[str, Any]:
 
 def _about(planned: Plan, output: Path) -> dict[str, Any]:
     return {
-        "source": str(planned.checkpoint.resolve()),
+        "source": _real(planned.checkpoint),
         "target": str(output.absolute()),
         "format": planned.source.format,
         "architecture": planned.config["architectures"][0],
@@ -262,30 +287,71 @@ def _about(planned: Plan, output: Path) -> dict[str, Any]:
     }
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def finished(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any] | None:
     """Return the manifest of a whole output of this very checkpoint; None when nothing is there.
 
     Raises:
         AutoexpError: something else is there.
     """
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    if _is_free(output):
         return None
     try:
         manifest: dict[str, Any] = json.loads((output / MANIFEST).read_bytes())
         torn = [name for name, made in manifest["outputs"].items() if (output / name).stat().st_size != made["bytes"]]
-        same = manifest["source"] == str(checkpoint.resolve()) and manifest["wishes"] == _spelled(wishes)
-        if checkpoint.exists():  # else it was deleted since, and its path must do
-            same = same and all(_state(checkpoint / name) == was for name, was in manifest["inputs"].items())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        same = manifest["source"] == _real(checkpoint) and manifest["wishes"] == _spelled(wishes)
+        if same and checkpoint.exists():  # else it was deleted since, and its path must do
+            same = all(_state(checkpoint / name) == was for name, was in manifest["inputs"].items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _in_the_way(output, f"it is no finished conversion: {type(error).__name__} {error}") from error
     if torn or not same:
         raise _in_the_way(output, f"{torn[0]} is cut" if torn else "it was made of another checkpoint, or otherwise")
     return manifest
+
+
+def _is_free(output: Path) -> bool:
+    """Say whether there is nothing, but perhaps an empty folder.
+
+    Raises:
+        AutoexpError: no folder can ever get that name, for it appears by a rename.
+    """
+    try:
+        if any(output.iterdir()):
+            return False
+    except FileNotFoundError:
+        if output.is_symlink():
+            raise _in_the_way(output, "it is a link that leads nowhere") from None
+    except NotADirectoryError:
+        return False
+    except (OSError, ValueError) as error:
+        why = f"it cannot be looked into: {getattr(error, 'strerror', None) or error}"
+        raise _in_the_way(output, why, "give a folder that you can make") from error
+    if output.name in ("", "..") or Path.cwd() == Path(_real(output)):
+        why = "the folder appears whole, under a name of its own, and this one cannot be replaced"
+        raise _in_the_way(output, why, "name a folder that is not there yet, such as ./hf")
+    return True
+
+
+def _real(path: Path) -> str:
+    """Follow links as far as they lead; unlike Path.resolve, a circle of links raises nothing."""
+    return os.path.realpath(path)
+
+
+def made_by(manifest: Mapping[str, Any]) -> Wishes:
+    """Return the wishes that a finished conversion was made by, as far as its tensors go.
+
+    Raises:
+        LookupError, TypeError, ValueError: it is no manifest.
+    """
+    wishes, kept = manifest["wishes"], manifest["vocabulary"]["kept"]
+    if wishes["dtype"] not in (None, *writing.DTYPES) or not isinstance(kept, int):
+        raise ValueError(f"dtype {wishes['dtype']!r}, {kept!r} tokens")
+    return Wishes(
+        arch=wishes["arch"],
+        names=wishes["names"],
+        dtype=wishes["dtype"],
+        vocab_size=kept,
+        shard_bytes=int(wishes["shard_bytes"]),
+    )
 
 
 def _spelled(wishes: Wishes) -> dict[str, Any]:
@@ -298,5 +364,7 @@ def _state(path: Path) -> dict[str, int]:
     return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _in_the_way(output: Path, why: str) -> AutoexpError:
-    return AutoexpError(f"{output} is in the way", why=why, fix="give another folder, or move this one elsewhere first")
+def _in_the_way(
+    output: Path, why: str, fix: str = "give another folder, or move this one elsewhere first"
+) -> AutoexpError:
+    return AutoexpError(f"{output} is in the way", why=why, fix=fix)

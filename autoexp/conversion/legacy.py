@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from autoexp import inert, torchfile
-from autoexp.checkpoints import MODEL_FILE
 from autoexp.conversion.names import canonical, is_weight, split_of
 from autoexp.conversion.source import Source, check_version, checked, refused
 from autoexp.conversion.weights import Piece, Weight, join
+from autoexp.formats import legacy as formats
+from autoexp.formats.legacy import MODEL_FILE
+from autoexp.inert import NotWholeError
 
 _NUMBER = re.compile(r"\b(layers|experts)\.([0-9]+)\.")
 Part = dict[str, Weight]
@@ -32,12 +34,8 @@ class _Layout:
     gated: bool
 
     def folder(self, tensor: int, stage: int, expert: int) -> str:
-        """Name a rank's folder; stages and experts are named where there are several."""
-        return f"mp_rank_{tensor:02d}" + _suffix(stage, self.stages) + _suffix(expert, self.experts)
-
-
-def _suffix(number: int, count: int) -> str:
-    return f"_{number:03d}" if count > 1 else ""
+        """Name a rank's folder."""
+        return formats.rank_name((tensor, stage, expert), (self.tensor, self.stages, self.experts))
 
 
 def read(folder: Path) -> Source:
@@ -47,8 +45,10 @@ def read(folder: Path) -> Source:
         AutoexpError: it has a layout or a tensor that is not known.
         NotWholeError: a file is damaged.
     """
-    first = min(path for path in folder.iterdir() if path.name.startswith("mp_rank_"))
-    state = torchfile.read(first / MODEL_FILE)
+    found = formats.rank_folders(frozenset(path.name for path in folder.iterdir()))
+    if not found:
+        raise NotWholeError(f"{folder} holds no rank's folder")
+    state = torchfile.read(folder / found[0] / MODEL_FILE)
     check_version(state.get("checkpoint_version"))
     args = inert.state_of(state.get("args"))
     layout = _layout(args)
@@ -58,24 +58,18 @@ def read(folder: Path) -> Source:
         iteration=iteration if isinstance(iteration, int) else None,
         args=args,
         weights=_weights(folder, layout),
-        files=tuple(sorted(folder.glob(f"mp_rank_*/{MODEL_FILE}"))),
+        zips=tuple((folder / name / MODEL_FILE, 0, None) for name in found),
     )
 
 
 def _layout(args: Mapping[str, object]) -> _Layout:
-    kinds = ("tensor", "pipeline", "expert")
-    tensor, stages, experts = (_count(args, f"{kind}_model_parallel_size") for kind in kinds)
+    tensor, stages, experts = formats.sizes(args)
     within = args.get("expert_tensor_parallel_size")
     if args.get("num_experts") and within not in (None, tensor):
         raise refused(
             f"expert_tensor_parallel_size is {within!r}", f"experts are read where it is tensor's own, {tensor}"
         )
     return _Layout(tensor, stages, experts, gated=bool(args.get("swiglu")))
-
-
-def _count(args: Mapping[str, object], name: str) -> int:
-    size = args.get(name, 1)
-    return size if isinstance(size, int) else 1
 
 
 def _weights(folder: Path, layout: _Layout) -> dict[str, Weight]:

@@ -8,6 +8,9 @@ from autoexp.conversion.weights import ITEM_BYTES, Weight
 from autoexp.errors import AutoexpError
 from autoexp.torchfile import Tensor
 
+Zip = tuple[Path, int, int | None]
+"""A torch.save zip: its file, where in it the zip begins, and how long it is, None for up to the end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -19,8 +22,13 @@ class Source:
     """Megatron-LM's own arguments of the training."""
     weights: Mapping[str, Weight]
     """By the names of `names.canonical`, each layer and expert for itself."""
-    files: tuple[Path, ...]
-    """What the weights are in."""
+    zips: tuple[Zip, ...]
+    """What the weights are in, each with a checksum of every tensor."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that those are in."""
+        return tuple(sorted({file for file, _, _ in self.zips}))
 
 
 def refused(what: str, why: str, fix: str = "") -> AutoexpError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoexp.conversion.outputs import Output
+from autoexp.conversion.source import refused
 from autoexp.conversion.weights import Piece, Weight
 from autoexp.errors import AutoexpError
 from autoexp.inert import NotWholeError
@@ -73,6 +74,7 @@ def chunks(output: Output, dtype: str, files: Files) -> Iterator[memoryview | Ra
     What has to be neither moved nor changed is only named.
 
     Raises:
+        AutoexpError: a number is too large for the type.
         NotWholeError: a file was cut.
         OSError: one cannot be read.
     """
@@ -89,9 +91,21 @@ def chunks(output: Output, dtype: str, files: Files) -> Iterator[memoryview | Ra
     for block in blocks:
         if output.plus_one or dtype != weight.dtype:
             floats = to_float32(block, weight.dtype) + np.float32(output.plus_one)
-            yield from_float32(floats, dtype).data.cast("B")
+            yield _rounded(floats, dtype, output.name).data.cast("B")
         else:
             yield block.data.cast("B")
+
+
+def _rounded(floats: npt.NDArray[np.float32], dtype: str, name: str) -> Bits:
+    try:
+        with np.errstate(over="raise"):
+            return from_float32(floats, dtype)
+    except FloatingPointError as error:
+        raise refused(
+            f"{name} has numbers too large for {dtype}",
+            "they would become infinite",
+            "--dtype bfloat16, or leave it out",
+        ) from error
 
 
 def _ranges(weight: Weight) -> Iterator[Range]:

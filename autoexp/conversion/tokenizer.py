@@ -1,11 +1,13 @@
 """A tokenizer's files, as they are to lie beside a converted model."""
 
-import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeVar
+
+import msgspec
 
 from autoexp.errors import AutoexpError
 
@@ -14,6 +16,39 @@ FILES = (
     "merges.txt", "tokenizer.model", "spiece.model", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 """What transformers keeps a tokenizer in."""
+LARGEST_BYTES = 1 << 28
+"""The largest tokenizers have some ten MB."""
+
+T = TypeVar("T")
+Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+
+
+class _Added(msgspec.Struct):
+    content: str
+    id: Number
+
+
+class _Model(msgspec.Struct):
+    vocab: dict[str, Number] | list[tuple[str, float]] | None = None
+
+
+class _Words(msgspec.Struct):
+    """tokenizer.json: https://github.com/huggingface/tokenizers."""
+
+    model: _Model
+    added_tokens: list[_Added] | None = None
+
+
+class _Special(msgspec.Struct):
+    content: str
+
+
+class _Config(msgspec.Struct):
+    """tokenizer_config.json, as transformers writes it."""
+
+    bos_token: str | _Special | None = None
+    eos_token: str | _Special | None = None
+    pad_token: str | _Special | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,37 +75,45 @@ def read(folder: Path) -> Tokenizer:
     Raises:
         AutoexpError: there is none, or its files are damaged.
     """
-    if not any((folder / name).is_file() for name in FILES):
-        raise AutoexpError(
-            f"{folder} holds no tokenizer", why=f"none of {', '.join(FILES)} is there", fix="--tokenizer DIR"
-        )
+    if not any(os.path.isfile(folder / name) for name in FILES):  # noqa: PTH113 - unlike Path's it never raises
+        why = f"none of {', '.join(FILES)} is there"
+        raise AutoexpError(f"{folder} holds no tokenizer", why=why, fix="give the folder that holds them")
     vocabulary = _vocabulary(folder)
-    config = _load(folder / "tokenizer_config.json")
-    kinds = ("bos", "eos", "pad")
-    specials = {f"{kind}_token_id": vocabulary.get(_text(config.get(f"{kind}_token"))) for kind in kinds}
+    config = _load(folder / "tokenizer_config.json", _Config) or _Config()
+    tokens = {"bos": config.bos_token, "eos": config.eos_token, "pad": config.pad_token}
+    specials = {f"{kind}_token_id": vocabulary.get(_text(token)) for kind, token in tokens.items()}
     return Tokenizer(folder, max(vocabulary.values()) + 1 if vocabulary else None, specials)
 
 
 def _vocabulary(folder: Path) -> dict[str, int]:
     """Return every token's number, where the files are JSON."""
-    data = _load(folder / "tokenizer.json")
-    model = data.get("model") or {}
-    words = model.get("vocab") or _load(folder / "vocab.json")
+    found = _load(folder / "tokenizer.json", _Words)
+    words = found.model.vocab if found else None
     if isinstance(words, list):  # a unigram model lists its tokens in order
-        words = {entry[0]: number for number, entry in enumerate(words)}
-    added = {entry["content"]: entry["id"] for entry in data.get("added_tokens", [])}
-    return {**words, **added, **_load(folder / "added_tokens.json")}
+        words = {word: number for number, (word, _) in enumerate(words)}
+    words = words or _load(folder / "vocab.json", dict[str, Number]) or {}
+    added = {each.content: each.id for each in (found.added_tokens if found else None) or ()}
+    vocabulary = {**words, **added, **(_load(folder / "added_tokens.json", dict[str, Number]) or {})}
+    if found and not vocabulary:
+        raise _damaged(folder / "tokenizer.json", "it has no tokens")
+    return vocabulary
 
 
-def _text(token: Any) -> str:
-    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
+def _text(token: str | _Special | None) -> str:
+    return token.content if isinstance(token, _Special) else token or ""
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, kind: type[T]) -> T | None:
+    """Read a file of a format, None where there is none."""
     try:
-        data = json.loads(path.read_bytes())
+        if path.stat().st_size > LARGEST_BYTES:
+            raise _damaged(path, f"it has more than {LARGEST_BYTES >> 20} MiB")
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise AutoexpError(f"{path} is damaged", why=str(error), fix="copy the tokenizer again") from error
-    return data if isinstance(data, dict) else {}
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, why: str) -> AutoexpError:
+    return AutoexpError(f"{path} is damaged", why=why, fix="copy the tokenizer again")

@@ -7,6 +7,7 @@ it was before padding. What changes the model's output and is not known here is 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from autoexp.conversion.source import Source, refused
@@ -138,6 +139,31 @@ def traits_of(source: Source) -> Traits:
     )
 
 
+_WORDS: dict[str, tuple[str, str]] = {
+    "rotary": ("learned positions", "rotary positions"),
+    "gated": ("no SwiGLU", "SwiGLU"),
+    "experts": ("no experts", "experts"),
+    "qk_norm": ("no norm of queries and keys", "norms of queries and keys"),
+}
+"""What to call a trait that is not there, and one that is."""
+
+
+def differing(traits: Traits, **wanted: object) -> str | None:
+    """Say by which of these traits a model is of another kind; None if it has them all."""
+    apart = {name: value for name, value in wanted.items() if getattr(traits, name) != value}
+    if not apart:
+        return None
+    theirs, ours = (
+        ", ".join(_called(name, value) for name, value in values.items())
+        for values in (apart, {name: getattr(traits, name) for name in apart})
+    )
+    return f"it has {theirs}; the checkpoint has {ours}"
+
+
+def _called(name: str, value: object) -> str:
+    return _WORDS[name][bool(value)] if name in _WORDS else str(value)
+
+
 def _needed(weights: Mapping[str, Weight], name: str) -> Weight:
     if name not in weights:
         raise refused(f"{name} is missing", "every model has it")
@@ -190,7 +216,7 @@ def _norm(args: Mapping[str, object]) -> str:
 def _epsilon(args: Mapping[str, Any]) -> float:
     """Megatron-LM calls it norm_epsilon up to core 0.15, and layernorm_epsilon since."""
     found = {name: args[name] for name in ("layernorm_epsilon", "norm_epsilon") if args.get(name) is not None}
-    if len(set(found.values())) > 1:
+    if any(value != other for value, other in pairwise(found.values())):
         raise refused(f"there are two epsilons, {found}", "one of them is wrong")
     return _number(args, "layernorm_epsilon", "norm_epsilon")
 

@@ -10,15 +10,16 @@ From `megatron/core/dist_checkpointing` and `torch/distributed/checkpoint/filesy
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from autoexp import inert, torchfile
 from autoexp.formats import Judgement, parts, whole, with_iteration
+from autoexp.formats.index import INDEX, Index, Piece
+from autoexp.formats.index import read as read_index
 from autoexp.inert import NotWholeError
 
-INDEX = ".metadata"
 MARKER = "metadata.json"
 COMMON = "common.pt"
 _COMMON_ITEM = "common_state"
@@ -33,36 +34,6 @@ _ZARR = (
 )
 _FSDP = "it is Megatron-FSDP's format, which is not converted: let Megatron-LM load it, and save it as torch_dist"
 _DCP = "it is a plain torch DCP, which is not converted: export it with the framework that wrote it"
-
-
-Piece = tuple[str, int, int]
-"""A file of the folder, where in it the piece begins, and how many bytes it has."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Index:
-    """What .metadata says."""
-
-    pieces: Mapping[str, list[Piece]]
-    """The pieces of each item."""
-
-    @property
-    def needed_bytes(self) -> dict[str, int]:
-        """For each file the end of its last piece; a real file ends exactly there."""
-        needed: dict[str, int] = {}
-        for path, start, length in self.all():
-            if start + length > needed.get(path, -1):
-                needed[path] = start + length
-        return needed
-
-    def all(self) -> Iterator[Piece]:
-        """Yield every piece."""
-        for pieces in self.pieces.values():
-            yield from pieces
-
-    def has(self, word: str) -> bool:
-        """Say whether an item's name has this in it."""
-        return any(word in key for key in self.pieces)
 
 
 def is_one(names: frozenset[str]) -> bool:
@@ -88,13 +59,14 @@ def judge(folder: Path, names: frozenset[str], blank: Judgement, *, deep: bool) 
         if _DRAFT in names:
             raise NotWholeError(f"{_DRAFT} is there: a save into this folder is under way, or was cut short")
         with inert.uncollected():
-            index = _read_index(folder)
+            index = read_index(folder)
         if MARKER not in names:
             judgement = _without_marker(judgement, names, index)
         _check_files(folder, names, index)
         args: Mapping[str, object] = {}
         if MARKER in names:
-            judgement, args = _with_common(judgement, folder, index)
+            state = common(folder, index)
+            judgement, args = with_iteration(judgement, state.get("iteration")), inert.state_of(state.get("args"))
         if deep:
             _check_sums(folder, names, index)
     except NotWholeError as torn:
@@ -104,14 +76,14 @@ def judge(folder: Path, names: frozenset[str], blank: Judgement, *, deep: bool) 
     return whole(judgement, convertible=judgement.format == "torch_dist", resumable=saved, advice=advice)
 
 
-def arguments(folder: Path, blank: Judgement) -> Mapping[str, object]:
+def arguments(folder: Path) -> Mapping[str, object]:
     """Return the training arguments of a torch_dist checkpoint.
 
     Raises:
         NotWholeError: there are none to be read.
         OSError: a file cannot be read.
     """
-    return _with_common(blank, folder, _read_index(folder))[1]
+    return inert.state_of(common(folder, read_index(folder)).get("args"))
 
 
 def _foreign(blank: Judgement, backend: str) -> Judgement:
@@ -130,7 +102,7 @@ def _backend(folder: Path) -> str:
     return backend if isinstance(backend, str) and backend else "none"
 
 
-def _without_marker(judgement: Judgement, names: frozenset[str], index: _Index) -> Judgement:
+def _without_marker(judgement: Judgement, names: frozenset[str], index: Index) -> Judgement:
     """Tell what never has a marker from a torch_dist save that was cut before it.
 
     Megatron-LM's own formats without a marker have their args as an item; others do not use its names.
@@ -143,79 +115,11 @@ def _without_marker(judgement: Judgement, names: frozenset[str], index: _Index) 
     return replace(judgement, format="torch_dcp")
 
 
-# The index.
-
-
-_RECORDS = (
-    "filesystem._StorageInfo",
-    "metadata.BytesStorageMetadata",
-    "metadata.ChunkStorageMetadata",
-    "metadata.Metadata",
-    "metadata.MetadataIndex",
-    "metadata.TensorStorageMetadata",
-)
-"""torch's plain records: an index has some hundred thousand of them."""
-
-
-def _records() -> dict[str, type]:
-    """Return stand-ins that C makes, five times faster than `inert.Inert`; new ones, as a pickle may spoil a class."""
-    return {"torch.Size": tuple} | {f"torch.distributed.checkpoint.{name}": type("Record", (), {}) for name in _RECORDS}
-
-
-def _read_index(folder: Path) -> _Index:
-    """Read the index.
-
-    Raises:
-        NotWholeError: it is absent, damaged, or its items and pieces do not match.
-        OSError: it cannot be read.
-    """
-    metadata = inert.unpickle(torchfile.read_index(folder / INDEX), INDEX, _records())
-    items, storage = getattr(metadata, "state_dict_metadata", None), getattr(metadata, "storage_data", None)
-    if not isinstance(items, dict) or not isinstance(storage, dict) or not storage:
-        raise NotWholeError(f"{INDEX} holds no index of items and pieces")
-    pieces: dict[str, list[Piece]] = {}
-    for key, place in storage.items():
-        pieces.setdefault(_item_of(key), []).append(_piece(place))
-    for key, item in items.items():
-        if len(pieces.get(key, ())) != _count_chunks(item):
-            raise NotWholeError(f"{INDEX} has {len(pieces.get(key, ()))} of {_count_chunks(item)} pieces of {key}")
-    return _Index(pieces=pieces)
-
-
-def _count_chunks(item: object) -> int:
-    """Count the places that an item's pieces must fill; what is no tensor has one."""
-    chunks = getattr(item, "chunks", None)
-    if not isinstance(chunks, list):
-        return 1
-    return len({str(getattr(chunk, "offsets", None)) for chunk in chunks})
-
-
-def _item_of(key: object) -> str:
-    name = getattr(key, "fqn", None)
-    if not isinstance(name, str):
-        raise NotWholeError(f"{INDEX} has a piece of no item")
-    return name
-
-
-def _piece(place: object) -> Piece:
-    path, start, length = (
-        getattr(place, "relative_path", None),
-        getattr(place, "offset", None),
-        getattr(place, "length", None),
-    )
-    if not (isinstance(path, str) and isinstance(start, int) and isinstance(length, int)):
-        raise NotWholeError(f"{INDEX} has a piece without relative_path, offset and length")
-    if start < 0 or length < 0:
-        raise NotWholeError(f"{INDEX} has a piece of {length} bytes at byte {start}")
-    return path, start, length
-
-
 # The files. Each is asked for its status once.
 
 
-def _check_files(folder: Path, names: frozenset[str], index: _Index) -> None:
+def _check_files(folder: Path, names: frozenset[str], index: Index) -> None:
     needed = index.needed_bytes
-    _check_inside(needed)
     found = {name: parts.status(folder / name, name) for name in sorted(needed)}
     for name, size in needed.items():
         if found[name].st_size < size:
@@ -225,12 +129,6 @@ def _check_files(folder: Path, names: frozenset[str], index: _Index) -> None:
     for name, size in needed.items():
         if found[name].st_blocks:  # a file without any may lie on tape, and reading would fetch it
             parts.check_not_blank(folder / name, name, size)
-
-
-def _check_inside(paths: Iterable[str]) -> None:
-    for path in paths:
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise NotWholeError(f"{INDEX} points outside the folder, at {path!r}")
 
 
 def _check_times(folder: Path, names: frozenset[str], found: Mapping[str, os.stat_result]) -> None:
@@ -244,11 +142,16 @@ def _check_times(folder: Path, names: frozenset[str], found: Mapping[str, os.sta
             )
 
 
-def _with_common(judgement: Judgement, folder: Path, index: _Index) -> tuple[Judgement, Mapping[str, object]]:
-    """Read what is common to all ranks, the training arguments among it: an item since core 0.19, common.pt before."""
-    pieces = [piece for key, found in index.pieces.items() if key.split("/")[0] == _COMMON_ITEM for piece in found]
-    state = _common_item(folder, pieces[0]) if pieces else torchfile.read(folder / COMMON)
-    return with_iteration(judgement, state.get("iteration")), inert.state_of(state.get("args"))
+def common(folder: Path, index: Index) -> Mapping[str, object]:
+    """Read what is common to all ranks, the training arguments among it: an item since core 0.19, common.pt before.
+
+    Raises:
+        NotWholeError: it is absent, or damaged.
+        OSError: a file cannot be read.
+    """
+    found = (pieces for key, pieces in index.pieces.items() if key.split("/")[0] == _COMMON_ITEM)
+    first = next((piece for pieces in found for _, piece in pieces), None)
+    return _common_item(folder, first) if first else torchfile.read(folder / COMMON)
 
 
 def _common_item(folder: Path, piece: Piece) -> Mapping[str, object]:
@@ -261,7 +164,7 @@ def _common_item(folder: Path, piece: Piece) -> Mapping[str, object]:
             raise NotWholeError(f"{_COMMON_ITEM} in {path} holds no state of a training")
 
 
-def _check_sums(folder: Path, names: frozenset[str], index: _Index) -> None:
+def _check_sums(folder: Path, names: frozenset[str], index: Index) -> None:
     for path, start, length in index.all():
         parts.check_sums(folder / path, path, start, length)
     if COMMON in names:

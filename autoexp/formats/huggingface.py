@@ -68,7 +68,9 @@ def _check_weights(folder: Path, names: frozenset[str], *, deep: bool) -> None:
             _check_index(folder, name + _INDEX, check, deep=deep)
             return
     shards = sorted(name for name in names if _is_shard(name))
-    raise NotWholeError(f"{shards[0]} is there, but no index beside it" if shards else "no weights are there")
+    if shards:
+        raise NotWholeError(f"{shards[0]} is there, but no index beside it")
+    raise NotWholeError(f"{CONFIG} is there, and no weights: neither {_SAFE} nor {_PICKLED}, nor an index of several")
 
 
 def _check_index(folder: Path, name: str, check: Check, *, deep: bool) -> None:

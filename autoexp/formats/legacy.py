@@ -7,7 +7,6 @@
 From `megatron/training/checkpointing.py`. A stage's number is there with several stages, an expert rank's with several.
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -26,10 +25,12 @@ OLDEST_VERSION = 2.0
 _RANK = re.compile(r"mp_rank_[0-9]{2,}(_[0-9]{3,}){0,2}")
 _MOST_RANKS = 1 << 20
 _KINDS = ("tensor", "pipeline", "expert")
+Rank = tuple[int, int, int]
+"""Tensor's, pipeline's, experts'."""
 
 
 def rank_folders(names: frozenset[str]) -> list[str]:
-    """List the names that are those of ranks."""
+    """List the names that are those of ranks; `mp_rank_00.tmp` is none."""
     return sorted(name for name in names if _RANK.fullmatch(name))
 
 
@@ -126,19 +127,33 @@ def _check_zip(file: Path, *, deep: bool) -> None:
         parts.check_sums(file, f"{file.parent.name}/{file.name}")
 
 
-def _ranks(args: Mapping[str, object]) -> list[str]:
-    """Return the folder of each model-parallel rank; stages and experts are named where there are several.
+def sizes(args: Mapping[str, object]) -> Rank:
+    """Return how many ranks of each kind shared the model: tensor's, pipeline's, experts'.
+
+    Raises:
+        NotWholeError: the training arguments say none, or absurdly many.
+    """
+    tensors, stages, experts = (_size(args, f"{kind}_model_parallel_size") for kind in _KINDS)
+    if tensors * stages * experts > _MOST_RANKS:
+        raise NotWholeError(f"args ask for {tensors * stages * experts} ranks, more than any machine has")
+    return tensors, stages, experts
+
+
+def rank_name(rank: Rank, of: Rank) -> str:
+    """Name the folder of one of so many ranks; stages and experts are named where there are several.
 
     One stage with two expert ranks is mp_rank_00_001, which only `args` can tell from two stages.
     """
-    sizes = [_size(args, f"{kind}_model_parallel_size") for kind in _KINDS]
-    if math.prod(sizes) > _MOST_RANKS:
-        raise NotWholeError(f"args ask for {math.prod(sizes)} ranks, more than any machine has")
-    _, stages, experts = sizes
-    return [
-        f"mp_rank_{t:02d}" + (f"_{p:03d}" if stages > 1 else "") + (f"_{e:03d}" if experts > 1 else "")
-        for t, p, e in product(*map(range, sizes))
-    ]
+    (tensor, *others), (_, *counts) = rank, of
+    suffixes = (f"_{number:03d}" for number, count in zip(others, counts, strict=True) if count > 1)
+    return f"mp_rank_{tensor:02d}{''.join(suffixes)}"
+
+
+def _ranks(args: Mapping[str, object]) -> list[str]:
+    """Name the folder of each rank."""
+    counts = sizes(args)
+    tensors, stages, experts = map(range, counts)
+    return [rank_name(rank, counts) for rank in product(tensors, stages, experts)]
 
 
 def _size(args: Mapping[str, object], name: str) -> int:

@@ -158,16 +158,27 @@ def _gaps(run: Run, *, excerpt: bool) -> Iterator[tuple[Code, str]]:
         yield Code.UNREADABLE, "the output is torn: it has no rows, or no footer"
         return
     values = [half.busbw_gbps for half in run.halves]
-    if run.sweep and len(run.rows) < run.sweep.count():
-        yield Code.UNREADABLE, f"{run.sweep.count()} sizes were to be measured, {len(run.rows)} rows are there"
+    yield from _miscounts(run)
     if not all(math.isfinite(value) and value >= 0 for value in (*values, *run.averages)):
         yield Code.UNREADABLE, "a bandwidth is not a finite number"
     elif run.headers or (run.has_heading and not run.is_thinned()):
         yield from _disagreements(_mean(values), run.averages)
 
 
+def _miscounts(run: Run) -> Iterator[tuple[Code, str]]:
+    """Find sizes that are missing, and rows of which nobody has said that they would be there."""
+    count = run.sweep.count() if run.sweep else len(run.sizes)
+    rows, cycles = len(run.rows), -(-len(run.rows) // max(count, 1))
+    if rows != cycles * count or len(run.sizes) > count:
+        yield Code.UNREADABLE, f"{count} sizes were to be measured, {rows} rows of {len(run.sizes)} sizes are there"
+    for row in run.repeated():
+        yield Code.UNREADABLE, f"the row of {row.size_bytes} bytes is there twice: {row.text}"
+    if run.is_open:
+        yield Code.UNREADABLE, "the output is torn: it says that a test begins, and not that it is concluded"
+
+
 def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    return math.fsum(value / len(values) for value in values)  # a sum of absurd numbers would overflow
 
 
 def _disagreements(mean: float, averages: Sequence[float]) -> Iterator[tuple[Code, str]]:

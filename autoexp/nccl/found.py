@@ -19,6 +19,8 @@ class Row:
 
     size_bytes: int
     halves: tuple[Half, ...]
+    text: str = ""
+    """Its words, where it was printed: two that are equal in all of them are one that was printed twice."""
     wrong: float = 0.0
     """How many elements came out wrong in all; 0 where they were not checked."""
 
@@ -59,6 +61,8 @@ class Run:
     said_ranks: int | None = None
     """How many ranks it says there are, where it lists none."""
     rows: list[Row] = field(default_factory=list)
+    is_open: bool = False
+    """It has said that it begins, and not that it is concluded, which newer versions do."""
     has_footer: bool = True
     """Whether a whole output of this program ends with one."""
     out_of_bounds: list[float] = field(default_factory=list)
@@ -74,9 +78,18 @@ class Run:
         return min(here, default=math.nan)
 
     @property
+    def sizes(self) -> list[int]:
+        """The sizes that were measured, each once."""
+        return list(dict.fromkeys(row.size_bytes for row in self.rows))
+
+    @property
     def halves(self) -> list[Half]:
         """All that was measured."""
         return [half for row in self.rows for half in row.halves]
+
+    def repeated(self) -> list[Row]:
+        """List the rows that stand twice in a row: cycles of one test print all its sizes before the first again."""
+        return [after for before, after in pairwise(self.rows) if before == after]
 
     def implied_ranks(self) -> tuple[float, float]:
         """Say between which numbers of ranks the rows' two bandwidths allow.

@@ -77,6 +77,9 @@ def read(log: Log, text: str) -> None:
         elif _ROW.match(line):
             _keep(log.broken, line, log.current().rows, _read_row(line.split(), columns))
         _read_trouble(log, line)
+    last = text.rpartition("\n")[2]
+    if bare(last).startswith("# Avg bus bandwidth"):  # a line follows it in every version, and half a number is one
+        log.broken.append(f"the last line may be cut: {bare(last)}")
 
 
 def _keep(broken: list[str], line: str, found: list[T], value: T | None) -> None:
@@ -89,8 +92,12 @@ def _keep(broken: list[str], line: str, found: list[T], value: T | None) -> None
 def _read_comment(log: Log, line: str) -> None:
     if line.startswith("# nThread "):
         _read_header(log.begin(), line)
-    elif line.startswith("# Collective test starting"):
+    elif line.startswith("# nccl-tests version"):
         log.begin()
+    elif line.startswith("# Collective test starting"):
+        log.begin().is_open = True
+    elif line.startswith("# Collective test concluded"):
+        log.current().is_open = False
     elif reduced := _REDUCED.match(line):
         _reduce(log.current(), int(reduced[1]))
     elif device := _DEVICE.match(line):
@@ -144,7 +151,7 @@ def _read_row(words: list[str], columns: Sequence[str]) -> Row | None:
     algbw, busbw, wrong = ([value or 0.0 for value in values[name]] for name in _READ)
     starred = sum(word.endswith("*") for word in words)  # rccl-tests marks errors beyond its maximum so
     halves = tuple(Half(algbw_gbps=a, busbw_gbps=b) for a, b in zip(algbw, busbw, strict=True))
-    return Row(size_bytes=int(words[0]), halves=halves, wrong=sum(wrong) or starred)
+    return Row(size_bytes=int(words[0]), halves=halves, text=" ".join(words), wrong=sum(wrong) or starred)
 
 
 def _read_trouble(log: Log, line: str) -> None:

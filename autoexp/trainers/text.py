@@ -95,7 +95,7 @@ def _text(path: Path | None, *, held: bool) -> bytes:
 
 
 def _unusable(root: Path, why: str) -> AutoexpError:
-    fix = "give a readable text file, or a folder of some dozens of them, with --data-path"
+    fix = "give a readable text file, or a folder of some dozens of them"
     return AutoexpError(f"cannot take the text from {root}", why=why, fix=fix)
 
 
@@ -107,7 +107,7 @@ def _side(text: bytes, *, held: bool) -> bytes:
 
 def _joined(root: Path, names: list[str], *, held: bool) -> bytes:
     """Join one side's files; the hash of a name, not its place in the list, tells the sides apart."""
-    chosen = (name for name in names if (zlib.crc32(name.encode()) % _ONE_IN == 0) == held)
+    chosen = (name for name in names if (zlib.crc32(os.fsencode(name)) % _ONE_IN == 0) == held)
     return b"".join((root / name).read_bytes() for name in chosen)
 
 

@@ -105,3 +105,27 @@ def test_a_person_reads_yes_and_no(say: "Say", tmp_path: Path) -> None:
     out = say("inspect", make.legacy(tmp_path / "iter_0000006")).out.splitlines()
 
     assert [line.split() for line in out[3:6]] == [["complete", "yes"], ["convertible", "yes"], ["resumable", "yes"]]
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 300, f"{'x' * 300}/a.log", "y/" * 3000, "circle", "circle/x", "a\0b", "a\0b.log"]
+)
+def test_a_name_that_no_file_can_have_is_answered_too(say: "Say", tmp_path: Path, name: str) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+
+    said = say("inspect", tmp_path / name, "--json")
+
+    assert said.status == 1
+    found = json.loads(said.out)
+    assert found["why"]
+    assert not found.get("complete")
+
+
+def test_a_tracker_that_names_what_is_not_there_is_told(say: "Say", tmp_path: Path) -> None:
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("9")
+    assert inspected(say, tmp_path)["why"].endswith("the tracker beside it says 9, and that is not there")
+
+    make.legacy(tmp_path / "iter_0000006")
+    found = inspected(say, tmp_path)
+    assert (found["iteration"], found["tracker"]) == (6, 9)
+    assert found["why"] == "whole; the tracker beside it says 9, and that is not there"

@@ -51,6 +51,7 @@ ARGS: dict[str, Any] = {
     "ffn_hidden_size": 40,
     "max_position_embeddings": 40,
     "padded_vocab_size": 64,
+    "make_vocab_size_divisible_by": 16,
     "vocab_size": None,
     "layernorm_epsilon": 3e-4,
     "normalization": "RMSNorm",

@@ -48,6 +48,17 @@ def test_an_index_that_leaves_a_piece_out_is_refused(tmp_path: Path) -> None:
 
     folder = changed(save_dist(Model(), tmp_path / "iter_0000006"), forget)
 
+    with pytest.raises(NotWholeError, match=r"0 of 1 pieces of output_layer\.weight"):
+        distributed.read(folder)
+
+
+def test_an_index_that_moves_a_piece_is_refused(tmp_path: Path) -> None:
+    def move(metadata: Metadata) -> None:
+        item: Any = metadata.state_dict_metadata["output_layer.weight"]
+        item.chunks[0].offsets = torch.Size((1, 0))
+
+    folder = changed(save_dist(Model(), tmp_path / "iter_0000006"), move)
+
     with pytest.raises(NotWholeError, match=r"does not say where output_layer\.weight"):
         distributed.read(folder)
 

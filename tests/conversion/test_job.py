@@ -139,6 +139,44 @@ def test_no_tokens_and_more_tokens_than_rows_are_refused(tmp_path: Path, tokens:
         plan(save_torch(Model(), tmp_path / "iter_0000006"), Wishes(vocab_size=tokens))
 
 
+@pytest.mark.parametrize(
+    ("told", "ranks", "most"),
+    [
+        ({}, 1, 15),
+        ({}, 2, 31),
+        ({"make_vocab_size_divisible_by": 1}, 2, 1),
+        ({"make_vocab_size_divisible_by": 64, "padded_vocab_size": 128}, 1, 63),
+        ({"make_vocab_size_divisible_by": None, "padded_vocab_size": 256}, 1, 127),
+        ({"make_vocab_size_divisible_by": None}, 1, 0),  # 64 rows are no multiple of Megatron-LM's 128
+        ({"make_vocab_size_divisible_by": 48}, 1, 0),
+        ({"make_vocab_size_divisible_by": 0}, 1, 0),
+        ({"make_vocab_size_divisible_by": "16"}, 1, 0),
+    ],
+)
+def test_only_rows_that_can_be_padding_are_cut(tmp_path: Path, told: dict[str, Any], ranks: int, most: int) -> None:
+    source = save_torch(Model(told=told), tmp_path / "iter_0000006", tensor=ranks)
+    rows = told.get("padded_vocab_size", 64)
+
+    assert plan(source, Wishes(vocab_size=rows - most)).config["vocab_size"] == rows - most
+    with pytest.raises(AutoexpError, match=f"would leave out {most + 1} of the {rows} rows") as refusal:
+        plan(source, Wishes(vocab_size=rows - most - 1))
+    assert refusal.value.fix.endswith(f"--vocab-size {rows}")
+
+
+def test_another_tokenizer_than_the_trainings_is_copied_where_every_row_is_kept(tmp_path: Path) -> None:
+    words = tmp_path / "tokenizer"
+    words.mkdir()
+    (words / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0, "b": 1}}}))
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+
+    with pytest.raises(AutoexpError, match="2 tokens would leave out 62 of the 64 rows"):
+        convert(source, tmp_path / "hf", Wishes(tokenizer=words))
+    made = convert(source, tmp_path / "hf", Wishes(tokenizer=words, vocab_size=64))
+
+    assert made["vocabulary"] == {"rows": 64, "kept": 64}
+    assert (tmp_path / "hf" / "tokenizer.json").is_file()
+
+
 def test_another_type_of_numbers_is_rounded_as_torch_does(tmp_path: Path) -> None:
     source = save_torch(Model(), tmp_path / "iter_0000006")
     convert(source, tmp_path / "hf", Wishes(dtype="bfloat16"))
@@ -271,6 +309,62 @@ def test_the_output_of_another_checkpoint_or_of_other_wishes_is_never_taken_for_
             convert(other, tmp_path / "hf", wishes)
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        pytest.param(".", "a name of its own", id="the folder we are in"),
+        pytest.param("absent/..", "a name of its own", id="no name"),
+        pytest.param("link", "leads nowhere", id="a dangling link"),
+        pytest.param("circle", "Too many levels", id="a circle of links"),
+        pytest.param("file", "Not a directory", id="a file"),
+        pytest.param("file/hf", "Not a directory", id="in a file"),
+        pytest.param("x" * 300, "File name too long", id="a long name"),
+        pytest.param("a\0b", "null byte", id="a name that cannot be"),
+        pytest.param("nested", "RecursionError", id="an odd manifest"),
+    ],
+)
+def test_where_no_folder_can_appear_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, why: str
+) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    (tmp_path / "here" / "nested").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    if name == ".":
+        Path("nested").rmdir()
+    else:
+        Path("nested", "conversion.json").write_text("[" * 100_000)
+        Path("file").touch()
+        Path("link").symlink_to("nowhere")
+        Path("circle").symlink_to("circle")
+
+    with pytest.raises(AutoexpError, match="is in the way") as told:
+        convert(source, Path(name), Wishes())
+
+    assert why in told.value.why
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"), [("y" * 240, "give another folder"), ("{top}/file/hf/deeper", "move this one")]
+)
+def test_what_the_file_system_refuses_has_its_own_fix(tmp_path: Path, name: str, fix: str) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    (tmp_path / "file").touch()
+
+    with pytest.raises(AutoexpError) as told:
+        convert(source, tmp_path / name.format(top=tmp_path), Wishes())
+
+    assert fix in told.value.fix
+
+
+def test_a_finished_output_of_a_checkpoint_that_is_a_circle_now_is_of_another_one(tmp_path: Path) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    convert(source, tmp_path / "hf", Wishes())
+    (tmp_path / "circle").symlink_to("circle")
+
+    with pytest.raises(AutoexpError, match="made of another checkpoint"):
+        convert(tmp_path / "circle", tmp_path / "hf", Wishes())
+
+
 def test_an_empty_output_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "hf").mkdir()
 
@@ -352,3 +446,16 @@ def test_two_at_once_leave_one_whole_output(tmp_path: Path) -> None:
         assert [copy.wait(120) for copy in copies] == [0, 0, 0]
         assert convert(source, tmp_path / "hf", Wishes(shard_bytes=20_000))["outputs"] == want
         assert sorted(path.name for path in tmp_path.iterdir()) == ["hf", "iter_0000006", "want"]
+
+
+def test_a_number_too_large_for_its_new_type_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    path = source / "mp_rank_00" / "model_optim_rng.pt"
+    state = torch.load(path, weights_only=False)
+    state["model"]["decoder.layers.0.mlp.linear_fc2.weight"][0, 0] = 1e5
+    torch.save(state, path)
+
+    with pytest.raises(AutoexpError, match=r"layers\.0\.mlp\.down_proj\.weight has numbers too large for float16"):
+        convert(source, tmp_path / "hf", Wishes(dtype="float16"))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["iter_0000006"]

@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from autoexp.checkpoints import judge
 from autoexp.conversion import legacy
 from autoexp.errors import AutoexpError
+from autoexp.inert import NotWholeError
 from tests.conversion.megatron import Model, save_torch
 
 
@@ -65,3 +67,23 @@ def test_experts_shared_by_tensor_ranks_in_a_way_of_their_own_are_refused(tmp_pa
 
     with pytest.raises(AutoexpError, match="expert_tensor_parallel_size"):
         legacy.read(save_torch(model, tmp_path / "iter_0000006", tensor=2))
+
+
+@pytest.mark.parametrize("name", ["mp_rank_", "mp_rank_0", "mp_rank_00.tmp"])
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_what_is_named_almost_like_a_rank_is_let_alone(tmp_path: Path, name: str, *, is_folder: bool) -> None:
+    folder = save_torch(Model(), tmp_path / "iter_0000006")
+    if is_folder:
+        shutil.copytree(folder / "mp_rank_00", folder / name)
+    else:
+        (folder / name).write_text("a draft")
+
+    source = legacy.read(folder)
+
+    assert source.files == (folder / "mp_rank_00" / "model_optim_rng.pt",)
+    assert judge(folder).convertible
+
+
+def test_a_folder_without_ranks_holds_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(NotWholeError, match="holds no rank's folder"):
+        legacy.read(tmp_path)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from autoexp.conversion import legacy
-from autoexp.conversion.traits import Traits, traits_of
+from autoexp.conversion.traits import Traits, differing, traits_of
 from autoexp.errors import AutoexpError
 from tests.conversion.megatron import Model, save_torch
 
@@ -80,6 +80,7 @@ def test_legacy_models_turn_by_ten_thousand_whatever_they_were_told(tmp_path: Pa
         ({"window_size": (128, 1)}, "window_size"),
         ({"layernorm_epsilon": None}, "epsilon"),
         ({"layernorm_epsilon": 1e-5, "norm_epsilon": 1e-6}, "epsilon"),
+        ({"layernorm_epsilon": []}, "epsilon"),
         ({"kv_channels": 7}, "rows"),
         ({"kv_channels": None}, "kv_channels"),
         ({"num_layers": 4}, "num_layers"),
@@ -98,3 +99,12 @@ def test_what_changes_a_model_in_an_unknown_way_is_refused_by_its_name(
 ) -> None:
     with pytest.raises(AutoexpError, match=name):
         traits(tmp_path, told=told)
+
+
+def test_what_tells_a_model_from_another_kind_is_named_on_both_sides(tmp_path: Path) -> None:
+    llama = traits(tmp_path)
+
+    assert differing(llama, norm="RMSNorm", rotary=True, experts=0) is None
+    assert differing(llama, norm="LayerNorm", rotary=True, gated=False, experts=4) == (
+        "it has LayerNorm, no SwiGLU, experts; the checkpoint has RMSNorm, SwiGLU, no experts"
+    )

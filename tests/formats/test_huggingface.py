@@ -114,3 +114,12 @@ def test_a_trainers_own_checkpoint_can_be_resumed(single: Path) -> None:
     judgement = checkpoints.judge(single)
 
     assert (judgement.iteration, judgement.resumable) == (500, True)
+
+
+def test_a_configuration_alone_is_told_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+
+    judgement = checkpoints.judge(tmp_path)
+
+    assert not judgement.complete
+    assert judgement.why.startswith("config.json is there, and no weights: neither model.safetensors nor")

@@ -44,3 +44,16 @@ def test_zeros_at_either_end_are_a_lost_file(tmp_path: Path, data: bytes, *, bla
 
     with pytest.raises(NotWholeError, match="zeros") if blank else nullcontext():
         parts.check_not_blank(file, "x", 100)
+
+
+def test_only_the_members_that_hold_certain_bytes_are_checked_if_asked(two_items: tuple[Path, int]) -> None:
+    path, second = two_items
+    data = bytearray(path.read_bytes())
+    at = data.index(b"iteration")
+    data[at] ^= 1
+    path.write_bytes(data)
+
+    parts.check_sums(path, "x", 0, second, holding=[])
+    parts.check_sums(path, "x", 0, second, holding=[second - 1])
+    with pytest.raises(NotWholeError, match="the checksum of"):
+        parts.check_sums(path, "x", 0, second, holding=[at + 2])

@@ -123,6 +123,7 @@ def test_progress_of_the_cooldown_itself_is_never_reset_even_when_the_source_is_
 ) -> None:
     hook.prepare(job, **{"from": source, "iteration": AT})
     (job / "checkpoints" / TRACKER).write_text("1800")
+    (job / "checkpoints" / "iter_0001800").mkdir()
     shutil.rmtree(source)
 
     evidence = hook.prepare(job, **{"from": source, "iteration": AT})
@@ -145,6 +146,99 @@ def test_a_tracker_that_is_no_progress_of_this_cooldown_is_refused_and_left_alon
     assert not refusal.value.temporary
     assert "printf 1500" in refusal.value.fix
     assert (job / "checkpoints" / TRACKER).read_text() == content
+
+
+@pytest.mark.parametrize("left", [None, "a file", "a dangling link"])
+def test_a_tracker_ahead_of_what_is_saved_is_refused_with_what_is(
+    hook: ModuleType, source: Path, job: Path, left: str | None
+) -> None:
+    hook.prepare(job, **{"from": source, "iteration": AT})
+    (job / "checkpoints" / TRACKER).write_text("1800")
+    if left == "a file":
+        (job / "checkpoints" / "iter_0001800").touch()
+    elif left:
+        (job / "checkpoints" / "iter_0001800").symlink_to("nowhere")
+
+    with pytest.raises(HookRefused, match="says 1800, which is not there") as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert not refusal.value.temporary
+    assert f"if 1500 is right: printf 1500 > {job / 'checkpoints' / TRACKER}" in refusal.value.fix
+
+
+@pytest.mark.parametrize("odd", ["a dangling link", "a circle", "a folder"])
+def test_a_tracker_that_is_no_file_is_refused_for_good_with_what_mends_it(
+    hook: ModuleType, source: Path, job: Path, odd: str
+) -> None:
+    tracker = job / "checkpoints" / TRACKER
+    tracker.parent.mkdir()
+    if odd == "a folder":
+        tracker.mkdir()
+    else:
+        tracker.symlink_to("nowhere" if odd == "a dangling link" else TRACKER)
+
+    with pytest.raises(HookRefused, match="the tracker of") as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert not refusal.value.temporary
+    assert refusal.value.fix.startswith(f"remove {tracker}; ")
+    assert os.path.lexists(tracker)
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "kept"])
+@pytest.mark.parametrize("odd", ["a file", "a dangling link", "a circle", "a pipe"])
+def test_what_is_no_folder_where_one_is_to_be_is_refused_for_good(
+    hook: ModuleType, source: Path, job: Path, name: str, odd: str
+) -> None:
+    place = job / name
+    match odd:
+        case "a file":
+            place.touch()
+        case "a pipe":
+            os.mkfifo(place)
+        case _:
+            place.symlink_to("nowhere" if odd == "a dangling link" else name)
+
+    with pytest.raises(HookRefused, match=f"{place} is in the way") as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT, "keep": "link"})
+
+    assert not refusal.value.temporary
+    assert sorted(path.name for path in job.iterdir()) == [name]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "file/checkpoints"])
+def test_a_name_that_no_folder_can_have_is_refused_for_good(
+    hook: ModuleType, source: Path, job: Path, name: str
+) -> None:
+    (job / "file").touch()
+
+    with pytest.raises(HookRefused, match="is in the way") as refusal:
+        hook.branch(source, AT, job / name)
+
+    assert not refusal.value.temporary
+
+
+@pytest.mark.parametrize("odd", ["a file", "a torn checkpoint"])
+def test_what_is_no_checkpoint_where_one_is_to_be_kept_is_refused_for_good(
+    hook: ModuleType, source: Path, job: Path, odd: str
+) -> None:
+    kept = job / "kept" / "iter_0001500"
+    kept.parent.mkdir()
+    if odd == "a file":
+        kept.touch()
+    else:
+        (kept / "mp_rank_00").mkdir(parents=True)
+
+    with pytest.raises(HookRefused, match=f"{kept} is in the way") as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT, "keep": "copy"})
+
+    assert not refusal.value.temporary
+    assert os.path.lexists(kept)
+
+
+def test_a_cooldown_in_the_pretrainings_own_folder_is_refused(hook: ModuleType, source: Path) -> None:
+    with pytest.raises(HookRefused, match="is the pretraining's own folder"):
+        hook.prepare(source.parent, **{"from": source, "iteration": AT})
 
 
 def test_a_tracker_lost_beside_own_saves_is_not_written_back_to_the_start(
@@ -356,11 +450,20 @@ def test_a_pretraining_that_would_delete_the_branch_point_is_refused_with_the_wa
     assert not refusal.value.temporary
 
 
-def test_a_job_yaml_that_cannot_be_read_is_refused_not_ignored(hook: ModuleType, source: Path, job: Path) -> None:
-    (job / "job.yaml").write_text("args: [")
+@pytest.mark.parametrize("text", ["args: [", "", "[]", "args: [lr]", "[" * 5000, f"args: {{lr: {'9' * 5000}}}"])
+def test_a_job_yaml_that_cannot_be_read_is_refused_not_ignored(
+    hook: ModuleType, source: Path, job: Path, text: str
+) -> None:
+    (job / "job.yaml").write_text(text)
 
     with pytest.raises(HookRefused, match=r"job\.yaml cannot be read"):
         hook.prepare(job, **{"from": source, "iteration": AT})
+
+
+def test_a_flag_that_is_named_by_a_number_is_none_of_the_traps(hook: ModuleType, source: Path, job: Path) -> None:
+    (job / "job.yaml").write_text("args: {5: 6}")
+
+    assert hook.prepare(job, **{"from": source, "iteration": AT})["done"] == ["link", "tracker"]
 
 
 KEPT = {"iter_0001500": "-> ../kept/iter_0001500", TRACKER: "1500"}
@@ -549,6 +652,17 @@ def test_copies_that_race_make_one_link_and_one_tracker(
 
 
 # By hand.
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "9" * 5000, "1.5"])
+def test_by_hand_an_iteration_is_a_number_from_one_on(
+    hook: ModuleType, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        hook.main(["--from", "a", "--output", "b", f"--iteration={text}"])
+
+    assert ended.value.code == 2
+    assert "write a number from 1 on" in capsys.readouterr().err
 
 
 def test_by_hand_a_refusal_is_three_lines_and_says_whether_to_wait(

@@ -127,6 +127,47 @@ def test_a_tokenizer_in_the_folder_is_used(hook: ModuleType, model: Path) -> Non
     assert hook._tokens(model, {"vocab_size": 5000}, b"abz!", transformers) == [97, 98, 122, 0]
 
 
+def words(**numbers: int) -> str:
+    """Spell a tokenizer of these tokens."""
+    kind = {"type": "WordLevel", "vocab": {"<unk>": 0, **numbers}, "unk_token": "<unk>"}
+    return json.dumps({"version": "1.0", "added_tokens": [], "model": kind})
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (words(**{TEXT.decode(errors="replace"): 256}), "is not the model's"),
+        ("", "cannot be used"),
+        ("[]", "cannot be used"),
+        ("null", "cannot be used"),
+        ("{}", "cannot be used"),
+        ("[" * 100_000, "cannot be used"),
+        (words(a=-1), "cannot be used"),
+    ],
+)
+def test_a_broken_tokenizer_is_told(
+    hook: ModuleType, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, text: str, what: str
+) -> None:
+    (model / "tokenizer.json").write_text(text)
+    (model / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+
+    assert hook.main(["--model", str(model), "--output", str(tmp_path / "eval")]) == 1
+
+    lines = capsys.readouterr().err.splitlines()
+    assert what in next(line for line in lines if line.startswith("evaluate: "))
+
+
+def test_code_beside_a_tokenizer_is_not_run(hook: ModuleType, model: Path, tmp_path: Path) -> None:
+    (model / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["mine.Mine", null]}}')
+    (model / "mine.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()")
+
+    with pytest.raises(HookRefused, match="cannot be used") as told:
+        hook.evaluate(model)
+
+    assert "trust_remote_code" in told.value.why
+    assert not (tmp_path / "ran").exists()
+
+
 @given(tokens=st.integers(0, 3000), length=st.integers(1, 50), windows=st.integers(1, 100))
 def test_windows_lie_in_the_text_in_order_without_overlap(tokens: int, length: int, windows: int) -> None:
     spread = module().spread
@@ -205,12 +246,30 @@ def test_torn_weights_are_no_model(hook: ModuleType, model: Path) -> None:
         hook.evaluate(model)
 
 
-@pytest.mark.parametrize("config", ["", "[]", "{}", '{"max_position_embeddings": 0, "vocab_size": 1}'])
+@pytest.mark.parametrize("config", ["", "[]", "{}", "[" * 100_000, '{"max_position_embeddings": 0, "vocab_size": 1}'])
 def test_a_folder_without_a_sensible_configuration_is_no_model(hook: ModuleType, model: Path, config: str) -> None:
     (model / "config.json").write_text(config)
 
     with pytest.raises(HookRefused, match="holds no model"):
         hook.evaluate(model)
+
+
+def test_a_model_that_cannot_be_computed_is_told(
+    hook: ModuleType, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> float:
+        raise IndexError("index out of range in self")
+
+    monkeypatch.setattr(hook, "_mean_loss", broken)
+
+    with pytest.raises(HookRefused, match="cannot be computed") as told:
+        hook.evaluate(model)
+
+    assert told.value.why == "IndexError: index out of range in self"
+
+
+def test_more_at_once_than_there_are_is_all_at_once(hook: ModuleType, model: Path) -> None:
+    assert hook.evaluate(model, windows=2, seq_length=16, batch_size=10**30)["windows"] == 2
 
 
 def test_a_gpt2_calls_its_positions_otherwise(hook: ModuleType, tmp_path: Path) -> None:
@@ -347,9 +406,7 @@ def without_tokenizer(model: Path) -> None:
         ),
         pytest.param(without_tokenizer, "has no tokenizer", id="no tokenizer"),
         pytest.param(without_vocabulary, "has no tokenizer", id="an empty tokenizer"),
-        pytest.param(
-            lambda model: (model / "tokenizer.json").write_text("{"), "has no tokenizer", id="a torn tokenizer"
-        ),
+        pytest.param(lambda model: (model / "tokenizer.json").write_text("{"), "cannot be used", id="a torn tokenizer"),
         pytest.param(lambda model: (model / "config.json").unlink(), "holds no model", id="no model"),
     ],
 )

@@ -5,11 +5,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 from safetensors.torch import load_file
 
 from tests.conversion.megatron import Model, save_dist, save_torch
+
+if TYPE_CHECKING:
+    from tests.conftest import Room
 
 ROOT = Path(__file__).parent.parent.parent
 HOOK = ROOT / "hooks" / "megatron_to_hf.py"
@@ -61,3 +65,15 @@ def test_as_a_job_it_needs_no_torch_and_a_refusal_is_three_lines(tmp_path: Path,
     assert [line.split(":")[0].strip() for line in refused.stderr.splitlines()] == ["megatron_to_hf", "why", "fix"]
     assert (done.returncode, done.stderr) == (0, "")
     assert load_file(tmp_path / "hf" / "model.safetensors")
+
+
+def test_a_job_that_it_fails_says_what_happened(room: "Room") -> None:
+    (room.home / "s.yaml").write_text(
+        "{study: s, machine: local, stages: {convert: {hook: megatron_to_hf, with: {checkpoint: absent}}}}"
+    )
+
+    assert room.run("run", "s.yaml").returncode == 1
+
+    (study,) = json.loads(room.run("status", "experiments", "--json").stdout)["studies"]
+    (job,) = study["jobs"]
+    assert "absent cannot be converted" in job["reason"]

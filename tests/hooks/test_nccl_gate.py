@@ -186,10 +186,15 @@ def test_a_command_that_is_none_is_a_usage_error(gate: Gate, tmp_path: Path, com
     assert not (tmp_path / "gate.json").exists()
 
 
-@pytest.mark.parametrize("number", ["nan", "inf", "0", "-1", "x"])
+@pytest.mark.parametrize("number", ["nan", "inf", "1e300", "0", "-1", "x"])
 def test_limits_that_let_everything_or_nothing_pass_are_usage_errors(gate: Gate, number: str) -> None:
     assert gate("--threshold", number).returncode == 2
     assert gate("--timeout", number).returncode == 2
+
+
+@pytest.mark.parametrize("output", ["", ".", "/"])
+def test_an_output_that_is_no_file_is_a_usage_error(gate: Gate, output: str) -> None:
+    assert gate("--output", output).returncode == 2
 
 
 def alive(pid: int) -> bool:

@@ -78,13 +78,20 @@ def test_a_document_that_lacks_a_part_is_unreadable(key: str) -> None:
 
 
 def half(**changes: Any) -> dict[str, Any]:
-    return {"results": [{"size": 2 * GIB, "out_of_place": {**HALF, **changes}}] * 2}
+    return {"results": [{"size": size, "out_of_place": {**HALF, **changes}} for size in (GIB, 2 * GIB)]}
 
 
 def test_wrong_elements_are_wrong_data_and_unchecked_ones_are_none() -> None:
     assert judge(document(**half(nwrong=3.0))).code is Code.WRONG_DATA
     assert judge(document(**half(nwrong="nan"))).code is Code.WRONG_DATA
     assert judge(document(**half(nwrong="N/A"))).code is Code.PASS
+
+
+def test_a_result_that_stands_there_twice_is_a_contradiction() -> None:
+    results = json.loads(document())["results"]
+
+    assert judge(document(results=[*results, results[-1]])).code is Code.UNREADABLE
+    assert judge(document(results=results[-1:] * 2)).code is Code.UNREADABLE
 
 
 def test_a_document_cut_or_with_a_bare_infinity_is_unreadable() -> None:

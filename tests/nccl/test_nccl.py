@@ -222,9 +222,68 @@ def test_a_bandwidth_below_nothing_is_no_bandwidth() -> None:
     assert code(table((-1.0, -1.0))) is Code.UNREADABLE
 
 
+def test_absurd_numbers_overflow_nothing() -> None:
+    assert code(table((1.0, 1.0), (1.0, 1.0)).replace(" 1.00 ", " 1e308 ")) is Code.UNREADABLE
+
+
 def test_a_footer_that_is_one_percent_off_still_agrees_and_two_percent_do_not() -> None:
     assert code(table((100.0, 100.0), average="100.9")) is Code.PASS
     assert code(table((100.0, 100.0), average="102.1")) is Code.UNREADABLE
+
+
+@pytest.mark.parametrize("rows", [((90.0, 91.0),), ((90.0, 91.0), (95.0, 94.0)), ((90.0, 90.0),) * 3])
+def test_a_row_that_stands_there_twice_is_a_contradiction(rows: tuple[tuple[float, float], ...]) -> None:
+    lines = table(*rows).splitlines(keepends=True)
+    last = max(number for number, line in enumerate(lines) if "float" in line)
+
+    assert code("".join([*lines[:last], lines[last] * 2, *lines[last + 1 :]]), excerpt=True) is Code.UNREADABLE
+
+
+def test_a_row_that_a_quoted_table_has_twice_is_one_too() -> None:
+    text = excerpt((60.0, 60.0))
+    line = next(line for line in text.splitlines() if "float" in line)
+
+    assert code(text, excerpt=True, threshold_gbps=5.0) is Code.PASS
+    assert code(text.replace(line, f"{line}\n{line}"), excerpt=True, threshold_gbps=5.0) is Code.UNREADABLE
+
+
+def test_cycles_and_several_types_are_measured_at_every_size_once_more() -> None:
+    lines = table((90.0, 91.0), (95.0, 94.0)).splitlines(keepends=True)
+    first, last = [number for number, line in enumerate(lines) if "float" in line]
+    again = [line.replace("1234.5", "1234.6") for line in lines[first : last + 1]]
+    types = [line.replace("float", "  half") for line in lines[first : last + 1]]
+
+    assert code("".join([*lines[: last + 1], *again, *lines[last + 1 :]])) is Code.PASS
+    assert code("".join([*lines[: last + 1], *types, *lines[last + 1 :]])) is Code.PASS
+    assert code("".join([*lines[: last + 1], again[0], *lines[last + 1 :]])) is Code.UNREADABLE
+
+
+def test_more_sizes_than_were_to_be_measured_are_a_contradiction() -> None:
+    assert code(table().replace(f"maxBytes {2 * GIB}", f"maxBytes {GIB}")) is Code.UNREADABLE
+
+
+STARTING = "# nccl-tests version 2.19.6\n# Collective test starting: all_reduce_perf\n"
+CONCLUDED = "# Collective test concluded: all_reduce_perf\n#\n\n"
+
+
+@pytest.mark.parametrize("tests", [1, 2, 3])
+def test_of_several_tests_in_one_log_each_that_began_must_be_concluded(tests: int) -> None:
+    one = f"{STARTING}{table().rstrip()}\n{CONCLUDED}"
+
+    assert code(one * tests) is Code.PASS
+    for line in range(1, len(one.splitlines()) - len(CONCLUDED.splitlines())):
+        begun = "".join(one.splitlines(keepends=True)[:line])
+        assert code(one * (tests - 1) + begun) is Code.UNREADABLE
+
+
+@pytest.mark.parametrize("label", ["", "0: "])
+def test_an_average_that_ends_the_text_without_a_line_end_may_be_cut(label: str) -> None:
+    text = "".join(f"{label}{line}" for line in table((100.0, 100.5)).splitlines(keepends=True))
+    average = text.index("100.25 ")
+
+    for end in range(average, average + 7):
+        assert code(text[:end]) is Code.UNREADABLE
+    assert code(f"{text[: average + 6]}\n") is Code.PASS
 
 
 def test_sizes_in_steps_of_bytes_are_counted_too() -> None:

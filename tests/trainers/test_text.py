@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_a_single_file_is_split_by_position(tmp_path: Path) -> None:
 
 
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AutoexpError, match=r"nowhere(.|\n)*fix: .*--data-path"):
+    with pytest.raises(AutoexpError, match=r"nowhere(.|\n)*fix: give a readable text file"):
         text.training(tmp_path / "nowhere")
 
 
@@ -127,3 +128,10 @@ def test_the_evaluation_sees_the_same_windows_however_it_is_cut(total: int, data
 
 def test_the_evaluation_spreads_over_the_whole_text() -> None:
     assert text.spread(CUT, 0, 3, 3).tolist() == CUT[[0, 34, 68]].tolist()
+
+
+def test_a_name_that_is_no_text_falls_to_one_side_too(tmp_path: Path) -> None:
+    for number in range(60):
+        Path(os.fsdecode(b"%s/\xff%d" % (bytes(tmp_path), number))).write_bytes(b"x")
+
+    assert len(text.training(tmp_path)) + len(text.held_out(tmp_path)) == 60

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from autoexp.conversion.outputs import Inventory, Output, norm, queries_keys_values
-from autoexp.conversion.traits import Traits
+from autoexp.conversion.traits import Traits, differing
 from autoexp.conversion.weights import join
 
 NAMES: tuple[str, ...] = ()
@@ -15,8 +15,9 @@ NAMES: tuple[str, ...] = ()
 
 def misfit(traits: Traits) -> str | None:
     """Say why a model is none."""
-    if traits.norm != "LayerNorm" or traits.rotary or traits.gated or traits.experts or traits.qk_norm:
-        return "it has LayerNorm and learned positions, and neither SwiGLU nor experts"
+    apart = differing(traits, norm="LayerNorm", rotary=False, gated=False, experts=0, qk_norm=False)
+    if apart:
+        return apart
     if not (traits.qkv_bias and traits.out_bias and traits.mlp_bias):
         return "it has biases everywhere"
     if traits.groups != traits.heads or traits.head * traits.heads != traits.hidden:

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from autoexp.conversion.outputs import Inventory, Output, norm
-from autoexp.conversion.traits import Traits
+from autoexp.conversion.traits import Traits, differing
 
 NAMES: tuple[str, ...] = ()
 
 
 def misfit(traits: Traits) -> str | None:
     """Say why a model is none."""
-    if traits.norm != "LayerNorm" or not traits.rotary or traits.gated or traits.experts or traits.qk_norm:
-        return "it has LayerNorm and rotary positions, and neither SwiGLU nor experts"
+    apart = differing(traits, norm="LayerNorm", rotary=True, gated=False, experts=0, qk_norm=False)
+    if apart:
+        return apart
     if not (traits.qkv_bias and traits.out_bias and traits.mlp_bias):
         return "it has biases everywhere"
     if traits.groups != traits.heads or traits.head * traits.heads != traits.hidden:

@@ -24,3 +24,13 @@ def test_one_that_does_not_fit_is_refused_with_the_reason(traits_of_kind: Callab
 def test_an_unknown_one_is_refused_with_the_list() -> None:
     with pytest.raises(AutoexpError, match="there are llama, mistral, mixtral, qwen2, qwen3, opensci, gpt2, gpt_neox"):
         architectures.find("bert")
+
+
+def test_refusals_of_near_relatives_name_what_tells_them_apart(traits_of_kind: Callable[[str], Traits]) -> None:
+    for asked, kind, why in (
+        ("gpt2", "gpt_neox", "gpt2: it has learned positions; the checkpoint has rotary positions"),
+        ("gpt_neox", "gpt2", "gpt_neox: it has rotary positions; the checkpoint has learned positions"),
+    ):
+        with pytest.raises(AutoexpError) as told:
+            architectures.choose(traits_of_kind(kind), asked)
+        assert told.value.why == why

@@ -38,6 +38,31 @@ class StopJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueueAhead:
+    """Submit the next attempt already: the scheduler is to start it once the current one has ended."""
+
+    job: str
+    attempt: int
+    """The current one."""
+
+    def __str__(self) -> str:
+        return f"queue {self.job} attempt {self.attempt + 1} ahead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropAhead:
+    """Take an attempt back that was queued ahead, whether it has begun or not."""
+
+    job: str
+    attempt: int
+    """The current one."""
+    ahead: int
+
+    def __str__(self) -> str:
+        return f"drop {self.job} attempt {self.ahead}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppearJob:
     """Bring about the job of an each-template for `parent` at `iteration`."""
 
@@ -52,4 +77,4 @@ class AppearJob:
         return f"appear {self.job}"
 
 
-Action = SubmitJob | WithdrawJob | StopJob | AppearJob
+Action = SubmitJob | WithdrawJob | StopJob | QueueAhead | DropAhead | AppearJob

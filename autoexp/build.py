@@ -95,6 +95,8 @@ class Builder:
         resources = self._resources()
         args = self._mapping("args")
         retry = self._policy("retry", policies.read_retry) or RetryPolicy()
+        if self.world.machine.executor == "local":  # nobody queues there but we ourselves
+            retry = replace(retry, queue_ahead=False)
         spec = JobSpec(
             id=self.id,
             study=self.recipe.study,

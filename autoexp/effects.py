@@ -6,7 +6,7 @@ Each effect is a generator over a job and an event; it yields actions, and mappi
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from autoexp.actions import Action, AppearJob, StopJob, WithdrawJob
+from autoexp.actions import Action, AppearJob, DropAhead, QueueAhead, StopJob, WithdrawJob
 from autoexp.actions import SubmitJob as Submit
 from autoexp.budget import gpus_of
 from autoexp.events import Ended, Event, Requested
@@ -31,6 +31,8 @@ DEFAULT_REMEDIES: Mapping[EndingClass, Remedy] = {
     EndingClass.CRASHED: Remedy.RETRY,
     EndingClass.UNKNOWN: Remedy.RETRY,
 }
+CUT_SHORT = frozenset({EndingClass.TIME_LIMIT, EndingClass.PREEMPTED, EndingClass.NODE_FAIL})
+"""After which endings an attempt that was queued ahead begins; run.sh knows them by the exit file."""
 LONGEST_BACKOFF_S = 600.0
 FIRST_REFUSAL_BACKOFF_S = 2.0
 
@@ -100,7 +102,7 @@ def doubled(first_s: float, times: int) -> float:
 
 def next_attempt(job: Job) -> int:
     """Number the attempt that comes next: the newest one again, if it was refused before it ran."""
-    return job.attempt if job.unused else job.attempt + 1
+    return job.attempt if job.unused else max(job.attempt, job.dropped) + 1
 
 
 def open_attempt(job: Job, _: Event) -> Iterator[Effect]:
@@ -118,6 +120,7 @@ def open_attempt(job: Job, _: Event) -> Iterator[Effect]:
         "ending": None,
         "wake_at": None,
         "began_at": job.iteration,
+        "ahead": 0,
     }
     yield Submit(job=job.id, attempt=number)
 
@@ -132,6 +135,21 @@ def record_start(job: Job, event: Any) -> Iterator[Effect]:
     yield {"scheduler_id": event.scheduler_id or job.scheduler_id, "unused": False, "refusals": 0, "wake_at": None}
     if gpus_of(job.spec.resources):
         yield {"started_at": event.at}
+
+
+def queue_ahead(job: Job, _: Event) -> Iterator[Effect]:
+    """Queue the next attempt behind this one, where the recipe wants that."""
+    policy = job.spec.retry
+    if policy.queue_ahead and not job.retired and policy.max_attempts > 1 and job.pending is None:
+        yield {"ahead": job.attempt + 1}
+        yield QueueAhead(job=job.id, attempt=job.attempt)
+
+
+def drop_ahead(job: Job, _: Event) -> Iterator[Effect]:
+    """Take back what waits for this attempt to end: it is not to go on, or not like this."""
+    if job.ahead:
+        yield {"ahead": 0, "dropped": job.ahead}
+        yield DropAhead(job=job.id, attempt=job.attempt, ahead=job.ahead)
 
 
 def record_checkpoint(job: Job, event: Any) -> Iterator[Effect]:
@@ -195,8 +213,12 @@ def pend(_: Job, event: Requested) -> Iterator[Effect]:
 
 
 def back_off(job: Job, event: Ended) -> Iterator[Effect]:
-    """Wait twice as long after each attempt that counts."""
+    """Wait twice as long after each attempt that counts; one that was queued ahead goes on at once if it still fits."""
     said = answer(job, event)
+    if job.ahead and event.ending in CUT_SHORT and said.remedy in (Remedy.RESUME, Remedy.RETRY) and not said.reduce:
+        yield {"wake_at": event.at}
+        return
+    yield from drop_ahead(job, event)
     counted = spent_after(job) if said.attempts is None else failures_after(job, event)
     first_s = job.spec.retry.backoff_s if said.backoff_s is None else said.backoff_s
     yield {"wake_at": event.at + doubled(first_s, max(counted - 1, 0))}

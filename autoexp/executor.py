@@ -6,11 +6,11 @@ Every effect is safe to repeat, because after a crash a new watcher repeats what
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autoexp import clock, executors, hooks, study_files
-from autoexp.actions import Action, AppearJob, StopJob, SubmitJob, WithdrawJob
+from autoexp.actions import Action, AppearJob, DropAhead, QueueAhead, StopJob, SubmitJob, WithdrawJob
 from autoexp.errors import AutoexpError, HookRefused
 from autoexp.events import Appeared, Ended, Event, SubmitRefused
 from autoexp.executors import Executor
@@ -74,8 +74,11 @@ def order_of(job: Job, ledger: Ledger) -> Order:
 
 def carry_out(action: Action, ledger: Ledger, executor: Executor, at: float) -> Iterator[Outcome]:
     """Do what an action says; yield what came of it. What speaks of an older attempt is left undone."""
-    job = ledger.jobs[action.parent if isinstance(action, AppearJob) else action.job]
-    if not isinstance(action, AppearJob) and action.attempt != job.attempt:
+    if isinstance(action, AppearJob):
+        yield _appear(action, ledger, at)
+        return
+    job = ledger.jobs[action.job]
+    if action.attempt != job.attempt:
         return
     match action:
         case SubmitJob():
@@ -84,16 +87,24 @@ def carry_out(action: Action, ledger: Ledger, executor: Executor, at: float) -> 
         case WithdrawJob():
             if executor.withdraw(order_of(job, ledger)):
                 yield Outcome(_taken_back(job, at), job.id)
+        case QueueAhead():
+            _queue_ahead(job, ledger, executor, at)
+        case DropAhead():
+            order = order_of(_numbered(job, action.ahead), ledger)
+            executor.withdraw(order)
+            executor.forget(order)  # it may have begun just before
         case StopJob():
             machine = ledger.study.machine
             executor.stop(order_of(job, ledger), machine.save_grace_s if action.save else machine.stop_grace_s)
-        case AppearJob():
-            batch = action.iterations
-            spec = ledger.appear(action.template, action.parent, action.iteration, batch)
-            if not ledger.is_written_down(spec):
-                study_files.add_appeared(ledger.study, [spec])
-            event = Appeared(at=at, parent=action.parent, iteration=action.iteration, iterations=batch)
-            yield Outcome(event, spec.id, spec)
+
+
+def _appear(action: AppearJob, ledger: Ledger, at: float) -> Outcome:
+    batch = action.iterations
+    spec = ledger.appear(action.template, action.parent, action.iteration, batch)
+    if not ledger.is_written_down(spec):
+        study_files.add_appeared(ledger.study, [spec])
+    event = Appeared(at=at, parent=action.parent, iteration=action.iteration, iterations=batch)
+    return Outcome(event, spec.id, spec)
 
 
 def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event | None:
@@ -102,6 +113,7 @@ def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event | 
     try:
         _intend(job, order, at)
         if order.submission.exists():  # all was prepared before, and may be in use by now
+            _point_current_log(order)
             return executor.submit(order, at)
         _start_over(job, order)
         for call in job.spec.prepare:
@@ -117,6 +129,27 @@ def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event | 
         problem = AutoexpError("its directory cannot be written", why=str(error), fix="see to the file system")
         return _refused(job, problem, at, temporary=True)
     return executor.submit(order, at)
+
+
+def _numbered(job: Job, attempt: int) -> Job:
+    """Return a job as it would stand with another attempt."""
+    token = f"{job.id}.{attempt}.{job.spec.key}"
+    return replace(job, attempt=attempt, token=token, scheduler_id=None)
+
+
+def _queue_ahead(job: Job, ledger: Ledger, executor: Executor, at: float) -> None:
+    """Submit the next attempt behind the current one; if that cannot be, it is submitted in its turn."""
+    following = _numbered(job, job.attempt + 1)
+    order = order_of(following, ledger)
+    names = {**order.environment, "AUTOEXP_AFTER": str(job.attempt)}
+    order = replace(order, environment=names, after=job.scheduler_id or "")
+    if not order.after or ledger.budget.shortage(job):
+        return
+    if not order.submission.exists():
+        _intend(following, order, at)
+        if job.reduced:
+            study_files.write_scripts(ledger.study, ledger.reduced(job), order.attempt_dir)
+    executor.submit(order, at)
 
 
 def _start_over(job: Job, order: Order) -> None:

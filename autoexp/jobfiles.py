@@ -35,6 +35,10 @@ if [[ -z $${AUTOEXP_TOKEN:-} ]]; then setup; $by_hand; fi
 
 printf -v attempt 'attempts/%03d' "$$AUTOEXP_ATTEMPT"
 me=$${SLURM_JOB_ID:-$$$$}
+if [[ -n $${AUTOEXP_AFTER:-} ]]; then  # queued behind another attempt: not if that ended by itself, or by a person
+  printf -v before 'attempts/%03d/exit.json' "$$AUTOEXP_AFTER"
+  [[ ! -e $$before || $$(< "$$before") =~ '"asked":"'(USR2|TERM)'"' ]] || exit 0
+fi
 claim=$$attempt/run.$$AUTOEXP_TOKEN
 set -o noclobber
 if { exec 3> "$$claim"; } 2>/dev/null; then

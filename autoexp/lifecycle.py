@@ -16,7 +16,7 @@ from typing import Any
 from transitions import EventData, Machine, MachineError
 
 from autoexp import effects as do
-from autoexp.actions import Action, StopJob, SubmitJob, WithdrawJob
+from autoexp.actions import Action, DropAhead, QueueAhead, StopJob, SubmitJob, WithdrawJob
 from autoexp.events import Event, Requested
 from autoexp.fold import fold
 from autoexp.model import EndingClass, Job, Remedy, State, Transition, Verb
@@ -142,10 +142,10 @@ def _ask(verb: Verb, sources: tuple[Source, ...], target: State | None, *then: E
 def _end_as(verb: Verb, target: State, at_once: tuple[Source, ...]) -> tuple[Row, ...]:
     """Ask for an end: at once where nothing runs, otherwise when the attempt has ended."""
     return (
-        _ask(verb, at_once, target),
+        _ask(verb, at_once, target, do.drop_ahead),
         _ask(verb, (P,), None, do.pend),
         _ask(verb, SENT, None, do.pend, do.withdraw),
-        _ask(verb, LIVE, P, do.pend, do.stop),
+        _ask(verb, LIVE, P, do.pend, do.drop_ahead, do.stop),
     )
 
 
@@ -157,8 +157,8 @@ TABLE: tuple[Row, ...] = (
     Row("planned", ALL, None, (was_retired,), (do.unretire,)),
     Row("planned", ALL, None),
     Row("appeared", (UNBORN,), W, then=(do.appear_for_job,)),
-    Row("retired", (W, H, B), CUT, then=(do.retire,)),
-    Row("retired", (*SENT, *LIVE, P, *DONE), None, then=(do.retire,)),
+    Row("retired", (W, H, B), CUT, then=(do.retire, do.drop_ahead)),
+    Row("retired", (*SENT, *LIVE, P, *DONE), None, then=(do.retire, do.drop_ahead)),
     # Setting out.
     Row("conditions_met", (W,), S, then=(do.open_attempt,)),
     Row("conditions_died", (W,), SKIP),
@@ -177,14 +177,14 @@ TABLE: tuple[Row, ...] = (
     Row("submit_refused", SENT, BAD),
     # Running.
     Row("started", SENT, P, (is_pending,), (do.record_start, do.stop)),
-    Row("started", SENT, G, (has_gate,), (do.record_start,)),
-    Row("started", SENT, R, (), (do.record_start,)),
+    Row("started", SENT, G, (has_gate,), (do.record_start, do.queue_ahead)),
+    Row("started", SENT, R, (), (do.record_start, do.queue_ahead)),
     Row("started", (W, H, B, *DONE), None, then=(do.stop,)),
     Row("gate_passed", (G,), R),
     Row("gate_failed", (G,), None),
     Row("progressed", (L,), R),
-    Row("went_astray", LIVE, P, (), (do.note_astray, do.stop)),
-    Row("stalled", (R,), P, (kills_the_hung,), (do.note_hung, do.stop)),
+    Row("went_astray", LIVE, P, (), (do.drop_ahead, do.note_astray, do.stop)),
+    Row("stalled", (R,), P, (kills_the_hung,), (do.drop_ahead, do.note_hung, do.stop)),
     Row("stalled", (R,), L),
     Row("checkpoint_saved", (L,), R, (is_news,), (do.appear_for_checkpoint, do.record_checkpoint)),
     Row("checkpoint_saved", ALL, None, then=(do.appear_for_checkpoint, do.record_checkpoint)),
@@ -197,8 +197,8 @@ TABLE: tuple[Row, ...] = (
     Row("ended", SENT, CUT, (pends(Verb.CANCEL),), (do.record_ending, do.settle)),
     Row("ended", SENT, OK, (pends(Verb.SUCCEED),), (do.record_ending, do.settle)),
     Row("ended", SENT, BAD, (pends(Verb.FAIL),), (do.record_ending, do.settle)),
-    Row("ended", (*SENT, *LIVE), OK, (succeeded,), (do.record_ending, do.drop_wish)),
-    Row("ended", (*SENT, *LIVE), H, (pends(Verb.HOLD),), (do.record_ending, do.settle)),
+    Row("ended", (*SENT, *LIVE), OK, (succeeded,), (do.drop_ahead, do.record_ending, do.drop_wish)),
+    Row("ended", (*SENT, *LIVE), H, (pends(Verb.HOLD),), (do.drop_ahead, do.record_ending, do.settle)),
     Row("ended", (*SENT, *LIVE), W, (do.was_taken_back,), (do.record_ending,)),  # and that wish taken back since
     Row("ended", (P,), CUT, (pends(Verb.CANCEL),), (do.record_ending, do.settle)),
     Row("ended", (P,), S, (pends(Verb.RESTART),), (do.record_ending, do.start_over, do.open_attempt)),
@@ -208,19 +208,19 @@ TABLE: tuple[Row, ...] = (
     Row("ended", (P,), OK, (succeeded,), (do.record_ending, do.drop_wish)),
     Row("ended", (P,), H, (pends(Verb.HOLD, Verb.SAVE),), (do.record_ending, do.settle)),
     Row("ended", SENT, B, (do.never_began,), (do.try_again_later,)),
-    Row("ended", ATTEMPTED, H, (remedy_is(Remedy.HOLD),), (do.record_ending,)),
-    Row("ended", ATTEMPTED, CUT, (remedy_is(Remedy.CANCEL),), (do.record_ending,)),
+    Row("ended", ATTEMPTED, H, (remedy_is(Remedy.HOLD),), (do.drop_ahead, do.record_ending)),
+    Row("ended", ATTEMPTED, CUT, (remedy_is(Remedy.CANCEL),), (do.drop_ahead, do.record_ending)),
     Row("ended", ATTEMPTED, B, (may_retry,), (do.back_off, do.avoid_suspects, do.reduce, do.record_ending)),
-    Row("ended", ATTEMPTED, BAD, (), (do.avoid_suspects, do.say_why_not_again, do.record_ending)),
+    Row("ended", ATTEMPTED, BAD, (), (do.drop_ahead, do.avoid_suspects, do.say_why_not_again, do.record_ending)),
     # What people ask by dropping a marker. A verb without a row for a state is refused there.
-    _ask(Verb.HOLD, IDLE, H),
-    _ask(Verb.HOLD, (*LIVE, P), None, do.pend),
+    _ask(Verb.HOLD, IDLE, H, do.drop_ahead),
+    _ask(Verb.HOLD, (*LIVE, P), None, do.pend, do.drop_ahead),
     _ask(Verb.HOLD, SENT, None, do.pend, do.withdraw),
     _ask(Verb.RELEASE, (H,), W),
     _ask(Verb.RELEASE, (*SENT, *LIVE), None, do.take_back_hold),
     _ask(Verb.START, (*IDLE, H), S, do.open_attempt),
-    _ask(Verb.SAVE, LIVE, P, do.pend, do.save_and_stop),
-    _ask(Verb.RESTART, LIVE, P, do.pend, do.stop),
+    _ask(Verb.SAVE, LIVE, P, do.pend, do.drop_ahead, do.save_and_stop),
+    _ask(Verb.RESTART, LIVE, P, do.pend, do.drop_ahead, do.stop),
     _ask(Verb.RESTART, DONE, W, do.start_over, do.refresh),
     _ask(Verb.RETRY, (BAD, CUT, SKIP), W, do.refresh),
     *_end_as(Verb.CANCEL, CUT, (*IDLE, H)),
@@ -385,6 +385,10 @@ def owed(job: Job, known: Container[str]) -> Iterator[Action]:
         yield SubmitJob(job=job.id, attempt=job.attempt)
     if job.state in SENT and job.pending is not None and job.withdrawn:
         yield WithdrawJob(job=job.id, attempt=job.attempt)
+    if job.dropped:
+        yield DropAhead(job=job.id, attempt=job.attempt, ahead=job.dropped)
+    if job.ahead and job.state in LIVE:
+        yield QueueAhead(job=job.id, attempt=job.attempt)
     if job.state is P:
         yield StopJob(job=job.id, attempt=job.attempt, save=job.pending is Verb.SAVE)
     for iteration in (None, *job.checkpoints) if job.spec.children else ():

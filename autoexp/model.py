@@ -150,6 +150,8 @@ class RetryPolicy:
     when: Mapping[EndingClass, Answer] = field(default_factory=dict)
     backoff_s: float = 10.0
     """The wait before the second attempt; it doubles with each further one."""
+    queue_ahead: bool = False
+    """The next attempt is submitted as soon as one has begun, to begin when that one is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,6 +361,10 @@ class Job:
     """What its attempts that are over have used."""
     spent: int = 0
     """Attempts that count against `RetryPolicy.max_attempts`."""
+    ahead: int = 0
+    """The attempt that waits in the queue for the present one to end; 0 without one."""
+    dropped: int = 0
+    """The newest attempt that waited there, and was taken back: its number is used up."""
     failures: Mapping[str, int] = field(default_factory=dict)
     """How many of `spent` ended in each class whose answer counts them."""
     reduced: Mapping[str, JSON] = field(default_factory=dict)

@@ -30,6 +30,8 @@ class Order:
     priority: int = 0
     excluded: tuple[str, ...] = ()
     """Hosts that it must not run on."""
+    after: str = ""
+    """The scheduler's id of the job that must be over before it begins."""
     script: str = "run.sh"
     """What it runs, relative to `job_dir`."""
 

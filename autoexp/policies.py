@@ -13,7 +13,7 @@ RESOURCE_KEYS = (
     *("nodes", "cpus", "gpus_per_node", "processes_per_node", "memory", "walltime"),
     *(*BATCH_KEYS, "requeue", "options"),
 )
-RETRY_KEYS = ("max_attempts", "when", "backoff")
+RETRY_KEYS = ("max_attempts", "when", "backoff", "queue_ahead")
 ANSWER_KEYS = ("remedy", "attempts", "backoff", "reduce")
 REMEDIES = tuple(remedy for remedy in Remedy if remedy is not Remedy.CANCEL)
 
@@ -91,6 +91,7 @@ def read_retry(raw: Mapping[str, Any]) -> RetryPolicy:
         max_attempts=_count(raw, "max_attempts", 3),
         when=when,
         backoff_s=RetryPolicy().backoff_s if backoff_s is None else backoff_s,
+        queue_ahead=_flag(raw, "queue_ahead"),
     )
 
 

@@ -194,7 +194,7 @@ class Scheduled:
         """Say what became of a submission in doubt, as far as that is known; repeat it if it never arrived."""
         order = attempt.order
         known = attempt.claimed() or (attempt.first.id if attempt.first else None)
-        if known is not None:
+        if known is not None and not attempt.left_without_a_word:
             attempt.quiet_since, attempt.doubted = None, False
             return Submitted(at=at, attempt=order.attempt, scheduler_id=known)
         if not self.scheduler.is_quiet(order.token):

@@ -7,6 +7,7 @@ from autoexp import probe
 from autoexp.endings import Said
 from autoexp.files import read_json
 from autoexp.journal import unstamp
+from autoexp.model import EndingClass
 from autoexp.orders import Order
 
 CLOCK_SLACK_S = 600.0
@@ -58,6 +59,9 @@ class Answer:
         return [entry.id for entry in self.entries if entry.live]
 
 
+NO_WORD = (None, EndingClass.UNKNOWN)
+
+
 @dataclass(slots=True)
 class Attempt:
     """An attempt we ask about: an open one, one whose submission is in doubt, or one that is left behind."""
@@ -95,6 +99,12 @@ class Attempt:
         if self.answer is None or self.answer.at == self.answer.over_since:
             return None
         return self.answer.live
+
+    @property
+    def left_without_a_word(self) -> bool:
+        """Say whether it is over by the scheduler's word, without having begun and for no reason that this tells."""
+        said = self.answer
+        return said is not None and said.live is False and said.said.ending in NO_WORD and self.claimed() is None
 
     def claimed(self) -> str | None:
         """Say which of its jobs is the one that counts; once there is one, it stays that."""

@@ -229,6 +229,32 @@ def test_a_requeue_of_an_attempt_that_said_how_it_ended_runs_nothing(tmp_path: P
     assert said(folder, "exit.json")["code"] == 3
 
 
+@pytest.mark.parametrize(
+    ("before", "runs"),
+    [
+        (None, True),
+        ({"code": 143, "signal": 15, "asked": "USR2"}, True),
+        ({"code": 143, "signal": 15, "asked": "TERM"}, True),
+        ({"code": 0, "signal": 0, "asked": ""}, False),
+        ({"code": 1, "signal": 0, "asked": ""}, False),
+    ],
+    ids=["it vanished", "ahead of its time limit", "it was asked to end", "it did its work", "it failed"],
+)
+def test_an_attempt_queued_behind_another_runs_only_where_that_was_cut_short(
+    tmp_path: Path, before: dict[str, object] | None, *, runs: bool
+) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran")), attempt=2)
+    (folder / "attempts" / "001").mkdir(exist_ok=True)
+    if before is not None:
+        (folder / "attempts" / "001" / "exit.json").write_text(json.dumps(before, separators=(",", ":")))
+
+    code, *_ = run(folder, token="t", attempt=2, AUTOEXP_AFTER="1")
+
+    assert code == 0
+    assert (folder / "ran").exists() is runs
+    assert (folder / "attempts" / "002" / "run.t").exists() is runs
+
+
 def test_each_attempt_has_its_own_files(tmp_path: Path) -> None:
     folder = prepare(tmp_path, SPEC)
     prepare(tmp_path, SPEC, attempt=12)

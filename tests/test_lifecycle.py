@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from autoexp.actions import AppearJob, StopJob, SubmitJob, WithdrawJob
+from autoexp.actions import AppearJob, DropAhead, QueueAhead, StopJob, SubmitJob, WithdrawJob
 from autoexp.codec import decode, encode
-from autoexp.effects import DEFAULT_REMEDIES, LONGEST_BACKOFF_S, TRY_AGAIN
+from autoexp.effects import DEFAULT_REMEDIES, LONGEST_BACKOFF_S, TRY_AGAIN, next_attempt
 from autoexp.events import (
     EVENTS,
     Appeared,
@@ -623,6 +623,50 @@ def test_want_of_memory_reduces_what_the_recipe_says_until_it_cannot_be_reduced(
     assert after(at, ask(Verb.RETRY)).reduced == {}
 
 
+CHAINED = replace(SPEC, retry=RetryPolicy(max_attempts=3, queue_ahead=True, backoff_s=60.0))
+
+
+def test_the_next_attempt_queues_behind_one_that_has_begun_and_goes_on_at_once() -> None:
+    begun = step(job(Q, CHAINED), STARTED)
+    assert begun.actions == (QueueAhead(job="train", attempt=1),)
+
+    cut = after(begun.job, ended(EndingClass.TIME_LIMIT))
+    on = step(cut, BackoffElapsed(at=NOW))
+
+    assert (cut.state, cut.wake_at) == (B, NOW)
+    assert (on.job.attempt, on.job.ahead, on.actions) == (2, 0, (SubmitJob(job="train", attempt=2),))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ended(EndingClass.SUCCESS),
+        ended(EndingClass.CONFIG),
+        ended(EndingClass.CRASHED),
+        *(ask(verb) for verb in (Verb.HOLD, Verb.SAVE, Verb.RESTART, Verb.CANCEL, Verb.SUCCEED, Verb.FAIL)),
+        WentAstray(at=NOW, reason="it began elsewhere"),
+        Retired(at=NOW),
+    ],
+    ids=lambda event: str(getattr(event, "ending", "") or getattr(event, "verb", "") or event.trigger),
+)
+def test_what_is_queued_ahead_is_taken_back_where_the_job_is_not_to_go_on_or_not_like_this(event: Event) -> None:
+    begun = after(job(Q, CHAINED), STARTED)
+
+    decision = step(begun, event)
+
+    assert DropAhead(job="train", attempt=1, ahead=2) in decision.actions
+    assert (decision.job.ahead, decision.job.dropped) == (0, 2)
+    assert next_attempt(decision.job) == 3, "its number is used up"
+
+
+def test_a_new_watcher_queues_it_again_and_takes_back_again_what_was_taken_back() -> None:
+    begun = after(job(Q, CHAINED), STARTED)
+
+    assert list(owed(begun, {"train"})) == [QueueAhead(job="train", attempt=1)]
+    held = after(begun, ask(Verb.HOLD))
+    assert list(owed(held, {"train"})) == [DropAhead(job="train", attempt=1, ahead=2)]
+
+
 def test_a_fraction_is_reduced_as_a_fraction_and_only_by_its_own_ending() -> None:
     running = job(R, answering(EndingClass.GPU_OOM, reduce={"rate": 0.5, "batch": 0.75}))
 
@@ -919,7 +963,8 @@ class Life(RuleBasedStateMachine):
     ) -> None:
         said = {**remedies, **({EndingClass.HUNG: hung} if hung else {})}
         when = {ending: Answer(remedy=remedy, attempts=count) for ending, remedy in said.items()}
-        spec = replace(WITH_CHILDREN, retry=RetryPolicy(max_attempts=most, when=when), gate=("gate",) if gate else ())
+        policy = RetryPolicy(max_attempts=most, when=when, queue_ahead=count is not None)
+        spec = replace(WITH_CHILDREN, retry=policy, gate=("gate",) if gate else ())
         self.born = self.job = job(None, spec, attempt=0)
         self.happen(Planned(at=self.clock))
 

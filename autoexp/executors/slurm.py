@@ -65,7 +65,8 @@ class Slurm:
         options = (f"--job-name={order.token}", f"--output={log}", "--open-mode=append", "--export=ALL")
         asked = order.resources.options.get("exclude") or self.machine.options.get("exclude")
         excluded = (f"--exclude={','.join(filter(None, (asked, *order.excluded)))}",) if order.excluded else ()
-        command = ("sbatch", "--parsable", *options, *excluded, order.script)
+        behind = (f"--dependency=afterany:{order.after}",) if order.after else ()
+        command = ("sbatch", "--parsable", *options, *excluded, *behind, order.script)
         printed = self._run(*command, folder=str(order.job_dir), variables=self._environment(order))
         words = slurmtext.complaint(printed.errors)
         if printed.code == 0 and (number := slurmtext.submitted(printed.output)):

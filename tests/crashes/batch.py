@@ -25,7 +25,12 @@ stages:
     command: [bash, {home}/step.sh, fails-first]
     retry: {{max_attempts: 3, backoff: 0.01s}}
     resources: {{cpus: 4}}
-  serve: {{needs: tokenize, command: [bash, {home}/step.sh, for-ever], resources: {{cpus: 4}}}}
+  train:
+    needs: tokenize
+    command: [bash, {home}/step.sh, cut-first]
+    retry: {{max_attempts: 3, backoff: 0.01s, queue_ahead: true}}
+    resources: {{cpus: 4}}
+  serve: {{needs: train, command: [bash, {home}/step.sh, for-ever], resources: {{cpus: 4}}}}
   publish:
     start: {{job_state: {{stage: serve, state: running}}}}
     command: [bash, {home}/step.sh]

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autoexp.orders import WITHDRAWN
 from tests.slurm.cluster import Cluster, cluster
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ say() { echo "$1 $AUTOEXP_TOKEN $SLURM_JOB_ID $EPOCHREALTIME" >> "${AUTOEXP_ROOT
 say begin
 sleep "$1"
 say end
+[[ $2 != cut-first || $AUTOEXP_ATTEMPT != 1 ]] || { kill -USR2 $PPID; sleep 60; }
 [[ $2 != fails-first || $AUTOEXP_ATTEMPT != 1 ]]
 """
 STUDY = """
@@ -55,7 +57,10 @@ flaky: {{needs: seed, command: [bash, {home}/work.sh, 1, fails-first], retry: {{
 chain1: {{needs: seed, command: [bash, {home}/work.sh, 1]}}
 chain2: {{needs: chain1, command: [bash, {home}/work.sh, 2]}}
 chain3: {{needs: chain2, command: [bash, {home}/work.sh, 1]}}
-chain4: {{needs: chain3, command: [bash, {home}/work.sh, 2]}}
+chain4:
+  needs: chain3
+  command: [bash, {home}/work.sh, 2, cut-first]
+  retry: {{max_attempts: 3, queue_ahead: true}}
 chain5: {{needs: [chain4, gather, flaky], command: [bash, {home}/work.sh, 1]}}
 """
 RUN = re.compile(r"(begin|end) (\S+) (\d+) (\S+)\n")
@@ -213,11 +218,13 @@ def faults_of_runs(room: "Room", runs: list[Run]) -> Iterator[str]:
     yield from (f"{token} ran {n} times" for token, n in Counter(run.token for run in runs).items() if n != 1)
     claims = {path.name.removeprefix("run."): path.read_text().strip() for path in room.root.rglob("attempts/*/run.*")}
     ran = {run.token: run.id for run in runs}
+    dropped = {token for token, who in claims.items() if who == WITHDRAWN}  # they waited behind the last attempt
+    claims = {token: who for token, who in claims.items() if token not in dropped}
     if claims != ran:
         yield f"claimed: {claims.items() - ran.items()}, ran: {ran.items() - claims.items()}"
     intents = [json.loads(path.read_text())["token"] for path in room.root.rglob("attempts/*/intent.json")]
-    if sorted(intents) != sorted(ran):
-        yield f"attempts without a run: {set(intents) - set(ran)}"
+    if sorted(intents) != sorted((*ran, *dropped)):
+        yield f"attempts without a run: {set(intents) - set(ran) - dropped}"
     for run in runs:
         if run.ended is None:
             yield f"{run.token} did not end"

@@ -104,6 +104,61 @@ def test_a_job_near_its_time_limit_saves_and_goes_on_in_another_attempt(ward: "R
     assert endings(ward) == ["time_limit", "success"]
 
 
+def queued(slurm: Cluster) -> list[str]:
+    """The names of the jobs that wait for another one."""
+    return slurm.run("squeue", "--noheader", "--states=PENDING", "--format=%j %r").splitlines()
+
+
+def test_the_next_allocation_is_queued_behind_the_present_one_and_goes_on_with_the_work(
+    ward: "Room", slurm: Cluster
+) -> None:
+    running(ward, SAVES.replace("backoff: 1s", "max_attempts: 9, backoff: 10m, queue_ahead: true"))
+    ward.wait_until(lambda: any("Dependency" in line for line in queued(slurm)), "the next one in the queue", LONG_S)
+
+    ward.wait_until(lambda: ward.rows()["one"]["attempt"] == 3, "the third allocation", 3 * LONG_S)
+    ward.wait_for({"one": "running"}, within_s=LONG_S)
+    let_go(ward)
+
+    assert endings(ward) == ["time_limit", "time_limit", "success"]
+    assert ran(ward) == 3
+    ward.wait_until(lambda: not queued(slurm), "an empty queue", LONG_S)
+
+
+def test_what_is_queued_behind_a_job_goes_with_a_hold_and_the_job_goes_on_after_a_release(
+    ward: "Room", slurm: Cluster
+) -> None:
+    running(ward, SLEEPS.replace("backoff: 1s", "max_attempts: 9, backoff: 1s, queue_ahead: true"))
+    ward.wait_until(lambda: bool(queued(slurm)), "the next one in the queue", LONG_S)
+
+    ward.touch("one", "save")
+    ward.wait_for({"one": "held"}, within_s=LONG_S)
+    ward.wait_until(lambda: not queued(slurm), "an empty queue", LONG_S)
+    ward.touch("one", "release")
+    ward.wait_for({"one": "running"}, within_s=LONG_S)
+    ward.wait_until(lambda: ran(ward) == 2, "the program", LONG_S)
+    let_go(ward)
+
+    assert ward.rows()["one"]["attempt"] == 3, "the second one was taken back"
+    assert ran(ward) == 2
+
+
+def test_a_chain_goes_on_while_nobody_watches_and_the_next_watcher_finds_where_it_is(
+    ward: "Room", slurm: Cluster
+) -> None:
+    running(ward, SAVES.replace("backoff: 1s", "max_attempts: 9, backoff: 1s, queue_ahead: true"))
+    ward.wait_until(lambda: bool(queued(slurm)), "the next one in the queue", LONG_S)
+    ward.stop(ward.watchers[-1], signal.SIGKILL)
+    ward.wait_until(lambda: ran(ward) == 2, "the second allocation", 2 * LONG_S)
+
+    ward.watch()
+    ward.wait_until(lambda: ward.rows()["one"]["attempt"] == 2, "the second attempt", LONG_S)
+    ward.wait_for({"one": "running"}, within_s=LONG_S)
+    let_go(ward)
+
+    assert endings(ward) == ["time_limit", "success"]
+    assert ran(ward) == 2
+
+
 def test_a_job_that_does_not_heed_the_time_limit_is_known_to_have_hit_it(ward: "Room", slurm: Cluster) -> None:
     script = 'echo ran >> ran; trap "" TERM USR2; until test -e go; do sleep 0.2; done'
     running(ward, f"one: {{command: '{script}', retry: {{max_attempts: 1}}, resources: {{walltime: 60s}}}}\n")

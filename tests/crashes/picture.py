@@ -12,6 +12,7 @@ from typing import Any
 
 from autoexp import cli
 from autoexp.commands.status import as_json
+from autoexp.orders import WITHDRAWN
 from autoexp.view import view
 from tests.crashes.effects import tame
 from tests.crashes.stage import Stage
@@ -107,10 +108,16 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
         name = tame(str(path.relative_to(root)))
         if path.is_symlink():
             yield name, f"-> {path.readlink()}"
+        elif path.name == "output.log" and _is_taken_back(path.parent):
+            continue  # the scheduler makes one if it starts the job just before that is ended
         elif path.is_file():
             yield name, _content(path)
         else:
             yield name, "a folder"
+
+
+def _is_taken_back(attempt: Path) -> bool:
+    return any(claim.read_text().strip() == WITHDRAWN for claim in attempt.glob("run.*"))
 
 
 def _content(path: Path) -> str:

@@ -65,7 +65,7 @@ STEP = """
 meet "$AUTOEXP_JOB.started.$AUTOEXP_ATTEMPT"
 case $1 in
   fails-first) [[ $AUTOEXP_ATTEMPT != 1 ]] ;;
-  cut-first) [[ $AUTOEXP_ATTEMPT != 1 ]] || { kill -USR2 $PPID; sleep 1000; } ;;
+  cut-first) [[ $AUTOEXP_ATTEMPT != 1 ]] || { kill -USR2 $PPID; exec sleep 1000; } ;;
   writes) mkdir "${2%/*}" && echo "$AUTOEXP_JOB" > "$2" ;;
 esac
 """

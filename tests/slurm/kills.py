@@ -45,7 +45,7 @@ say() { echo "$1 $AUTOEXP_TOKEN $SLURM_JOB_ID $EPOCHREALTIME" >> "${AUTOEXP_ROOT
 say begin
 sleep "$1"
 say end
-[[ $2 != cut-first || $AUTOEXP_ATTEMPT != 1 ]] || { kill -USR2 $PPID; sleep 60; }
+[[ $2 != cut-first || $AUTOEXP_ATTEMPT != 1 ]] || { kill -USR2 $PPID; exec sleep 60; }
 [[ $2 != fails-first || $AUTOEXP_ATTEMPT != 1 ]]
 """
 STUDY = """

@@ -118,6 +118,12 @@ def test_a_tokenizer_is_copied_and_cuts_the_vocabulary_to_its_length(tmp_path: P
     assert {weights[name].shape[0] for name in ("model.embed_tokens.weight", "lm_head.weight")} == {50}
     assert (config["vocab_size"], config["eos_token_id"], config["bos_token_id"]) == (50, 7, None)
     assert {"tokenizer.json", "tokenizer_config.json"} < made["outputs"].keys()
+    with pytest.raises(AutoexpError, match="--vocab-size 49 leaves out words of the tokenizer"):
+        plan(source, Wishes(tokenizer=words, vocab_size=49))
+    assert convert(source, tmp_path / "hf", Wishes(tokenizer=words)) == made
+    (words / "tokenizer_config.json").write_text(json.dumps({"eos_token": "8"}))
+    with pytest.raises(AutoexpError, match="otherwise"):
+        convert(source, tmp_path / "hf", Wishes(tokenizer=words))
     assert torch.equal(weights["lm_head.weight"], Model().weights()["output.weight"][:50])
 
 

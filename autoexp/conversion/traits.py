@@ -147,8 +147,9 @@ def traits_of(source: Source) -> Traits:
 
 
 def _is_plain(value: object, plain: tuple[object, ...]) -> bool:
-    several = isinstance(value, list | tuple) and len(value) > 0
-    return all(each in plain for each in value) if several else value in plain
+    if isinstance(value, list | tuple) and value:
+        return all(each in plain for each in value)
+    return value in plain
 
 
 _WORDS: dict[str, tuple[str, str]] = {

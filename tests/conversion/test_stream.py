@@ -61,7 +61,12 @@ def test_the_files_that_were_read_last_stay_open(tmp_path: Path, monkeypatch: py
     files = Files()
     opened: list[str] = []
     real = os.open
-    monkeypatch.setattr(stream.os, "open", lambda path, flags: opened.append(path.name) or real(path, flags))
+
+    def noted(path: Path, flags: int) -> int:
+        opened.append(path.name)
+        return real(path, flags)
+
+    monkeypatch.setattr(os, "open", noted)
 
     for name in "abacab":
         buffer = bytearray(1)

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -465,3 +466,29 @@ def test_a_number_too_large_for_its_new_type_is_told_and_leaves_nothing(tmp_path
         convert(source, tmp_path / "hf", Wishes(dtype="float16"))
 
     assert [path.name for path in tmp_path.iterdir()] == ["iter_0000006"]
+
+
+def test_after_a_full_disk_it_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    wishes = Wishes(shard_bytes=20_000)
+    claims: list[int] = []
+    real = os.posix_fallocate
+
+    def claim(descriptor: int, start: int, length: int) -> None:
+        claims.append(length)
+        if len(claims) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor, start, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", claim)
+    with pytest.raises(AutoexpError) as told:
+        convert(source, tmp_path / "hf", wishes)
+    (draft,) = tmp_path.glob(".hf.*.partial")
+    done = {path.name: path.stat().st_ino for path in draft.glob("*.safetensors")}
+
+    convert(source, tmp_path / "hf", wishes)
+
+    assert "goes on where it stopped" in (told.value.fix or "")
+    assert done
+    assert {name: (tmp_path / "hf" / name).stat().st_ino for name in done} == done
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hf", "iter_0000006"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from autoexp import answers, clock, conditions, probe, studies
+from autoexp import answers, clock, conditions, probe, studies, study_files
 from autoexp.actions import Action
 from autoexp.alarms import Alarms
 from autoexp.errors import AlreadyWatched, AutoexpError
@@ -206,6 +206,7 @@ class Engine:
                     return
                 why, fix = "plan.json is gone", "put it back, or plan the study again"
                 raise AutoexpError(f"{folder} is no study any more", why=why, fix=fix)
+            study_files.relocate(folder)
             old, known = known, self.registry.load(folder)
             self._met.discard(folder.name)
             if old is not None and old.study.key != known.study.key:

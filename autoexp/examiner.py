@@ -26,6 +26,8 @@ MOST_BYTES = 8 << 30
 _TOO_LONG = f"judging it takes more than {MOST_CPU_S} s of processor time: no training wrote it as it is"
 AGAIN_AFTER_S = 3600.0
 """When it is worth another try."""
+_ASIDE = "import sys; sys.path.append(sys.argv[1]); from autoexp.examiner import serve; serve()"
+"""What the other process runs; the folder that autoexp lies in comes last, and may be a checkout."""
 
 
 @dataclass(slots=True)
@@ -62,13 +64,18 @@ class Examiner:
         if not said.endswith("\n"):
             status = _end(child)
             return _TOO_LONG if status == -signal.SIGXCPU else f"the process that judges it ended with status {status}"
+        try:
+            found: dict[str, Any] = json.loads(said)
+        except ValueError:
+            _end(child)
+            return f"the process that judges it answered {said[:80]!r}"
         self._child = child
-        found: dict[str, Any] = json.loads(said)
         return found
 
     @staticmethod
     def _start() -> "subprocess.Popen[str]":
-        command = (sys.executable, "-m", "autoexp.examiner")
+        # -P: a json.py in the user's working folder is none of ours
+        command = (sys.executable, "-P", "-c", _ASIDE, str(Path(__file__).resolve().parents[1]))
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)  # noqa: S603 - it is ourselves
 
@@ -141,7 +148,3 @@ def serve() -> None:
             resource.setrlimit(resource.RLIMIT_CPU, resource.getrlimit(resource.RLIMIT_CPU)[1:] * 2)
             judgement = checkpoints.judge(folder, deep=True)  # its files are read in full, however long that takes
         print(json.dumps(asdict(judgement)), flush=True)  # noqa: T201 - the answer
-
-
-if __name__ == "__main__":
-    serve()

@@ -62,7 +62,7 @@ def load(folder: Path) -> Study:
         version = data.get("v")
         if version != VERSION:
             raise ValueError(f"it is of version {version}; this autoexp reads {VERSION}")
-        study = _decode(folder, data)
+        study = decoded(folder, data)
     except FileNotFoundError as error:
         raise AutoexpError(
             f"{folder} is no study", why="it has no plan.json", fix="plan one: autoexp plan RECIPE"
@@ -101,7 +101,8 @@ def _key_in(folder: Path) -> object:
     return (read_json(folder / "plan.json") or {}).get("key")
 
 
-def _decode(folder: Path, data: Mapping[str, Any]) -> Study:
+def decoded(folder: Path, data: Mapping[str, Any]) -> Study:
+    """Make a study of what its plan.json says."""
     templates = decode(tuple[Template, ...], data["templates"])
     jobs = decode(tuple[JobSpec, ...], data["jobs"])
     plan = Plan(

@@ -3,17 +3,19 @@
 import hashlib
 import json
 import os
+import re
 import secrets
+import shlex
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from autoexp import __version__
+from autoexp import __version__, studies
 from autoexp.codec import encode
 from autoexp.errors import AutoexpError
 from autoexp.executors import directives
-from autoexp.files import read_json, sync_directory, sync_file_system, write_atomically
+from autoexp.files import read_json, read_regular, sync_directory, sync_file_system, write_atomically
 from autoexp.jobfiles import job_yaml, run_script
 from autoexp.model import JSON, JobSpec, Machine
 from autoexp.outline import Plan
@@ -123,6 +125,43 @@ def write_scripts(study: Study, job: JobSpec, folder: Path, *, durable: bool = T
     lines = directives(study.machine, job.resources)
     script = run_script(job, root, bin_folder, lines, study.machine.setup)
     write_atomically(folder / "run.sh", script, durable=durable)
+
+
+_HEAD_BYTES = 1 << 16
+_HOME = re.compile(rb'"dir":("(?:[^"\\]|\\.)*")')
+
+
+def relocate(folder: Path) -> None:
+    """Let a study that was moved with its root name its new place: its plan, what has appeared, and its jobs' scripts.
+
+    Only the one who watches, or plans, does so; killed in between, it is done again, for plan.json comes last.
+
+    Raises:
+        AutoexpError: one of the two places has a name that scripts would have to quote.
+        OSError: the study cannot be written.
+    """
+    path = folder / "plan.json"
+    said = _HOME.search(read_regular(path, _HEAD_BYTES))
+    home = Path(json.loads(said[1])) if said else folder
+    if home == folder or os.path.exists(home / "plan.json"):  # noqa: PTH110 - Path's own raises where we may not look
+        return
+    old, new = str(home.parent), str(folder.parent)
+    if any(shlex.quote(place) != place for place in (old, new)):
+        raise AutoexpError(
+            f"{folder} was moved from {home}",
+            why="its jobs' scripts name that place, and its name, or the new one, has characters that a shell reads",
+            fix=f"move it back, or: ln -s {shlex.quote(new)} {shlex.quote(old)}",
+        )
+    place = re.compile(rf"{re.escape(old)}(?![\w.-])")
+    mend(folder)
+    if (appeared := folder / "appeared.jsonl").exists():
+        write_atomically(appeared, place.sub(new, appeared.read_text(encoding="utf-8")))
+    text = place.sub(new, read_regular(path).decode())
+    study = studies.decoded(folder, json.loads(text))
+    for job in (*study.plan.jobs, *studies.appeared(folder)):
+        write_job(study, job, durable=False)
+    sync_file_system(folder)
+    write_atomically(path, text)
 
 
 def add_appeared(study: Study, jobs: Iterable[JobSpec]) -> None:

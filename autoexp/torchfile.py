@@ -1,7 +1,8 @@
 """Reads torch.save files without torch: the plain data in them, and where in the file the tensors are.
 
 The format (torch/serialization.py, since torch 1.6): a zip whose members are stored uncompressed, under one
-folder: `data.pkl`, which refers to storages by key; `data/KEY`, the bytes of each; and `byteorder`.
+folder: `data.pkl`, which refers to storages by key; `data/KEY`, the bytes of each; and `byteorder`, which an older
+torch leaves out.
 """
 
 import io
@@ -204,7 +205,8 @@ def _member(archive: zipfile.ZipFile, name: str, label: str) -> bytes:
 
 
 def _checked_places(archive: zipfile.ZipFile, label: str) -> dict[str, tuple[int, int]]:
-    if _member(archive, "byteorder", label) != b"little":
+    told = any(member.filename.partition("/")[2] == "byteorder" for member in archive.infolist())
+    if told and _member(archive, "byteorder", label) != b"little":  # an older torch does not say
         raise NotWholeError(f"{label} was written by a big-endian machine")
     return _places(archive)
 

@@ -117,6 +117,7 @@ def _load_studies(root: Path) -> tuple[Registry, dict[str, str]]:
     for folder in studies.all_in(root):
         try:
             study_files.mend(folder)
+            study_files.relocate(folder)
             registry.load(folder)
         except (AutoexpError, OSError) as error:
             problems[folder.name] = str(error)

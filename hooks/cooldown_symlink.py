@@ -193,6 +193,8 @@ def _check_place(folder: Path) -> None:
 def _check_progress(target: Path, tracker: int, iteration: int) -> None:
     """Refuse a tracker that is ahead of what is saved: Megatron-LM would not find its checkpoint."""
     folder = iterations(target).get(tracker)
+    if folder is not None and folder.is_symlink() and folder.is_dir():
+        raise _tracker_refused(target, f"says {tracker}, which is a link to another branch point", iteration)
     if (folder is None or not folder.is_dir()) and read_tracker(target) == tracker:  # not one that has gone on
         raise _tracker_refused(target, f"says {tracker}, which is not there", iteration)
 

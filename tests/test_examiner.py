@@ -136,6 +136,46 @@ def test_everyone_asks_the_other_process_for_a_while(checkpoint: Path) -> None:
     assert asked == [checkpoint]
 
 
+def test_an_answer_that_is_no_json_is_none(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def babbling() -> "subprocess.Popen[str]":
+        return subprocess.Popen(("sh", "-c", "echo hello; cat"), stdin=-1, stdout=-1, text=True)
+
+    monkeypatch.setattr(Examiner, "_start", staticmethod(babbling))
+    one = Examiner()
+
+    assert "answered 'hello" in one.judge(checkpoint).why
+    assert one._child is None
+
+
+def test_a_module_in_the_working_folder_is_not_run(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "resource", "autoexp"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')\nprint('it runs')\n")
+    monkeypatch.chdir(tmp_path)
+    one = Examiner()
+
+    assert one.judge(checkpoint) == checkpoints.judge(checkpoint)
+    one.close()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_inspect_of_a_checkout_judges_in_a_folder_with_modules_of_python_s_names(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "json.py").write_text("open('ran', 'w')\n")
+
+    said = subprocess.run(
+        (sys.executable, "-P", "-m", "autoexp", "inspect", str(checkpoint), "--json"),
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(examiner.__file__).parents[1])},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert said.returncode == 0, said.stderr
+    assert ".metadata" in said.stdout
+    assert not (tmp_path / "ran").exists()
+
+
 def test_inspect_ends_on_a_hostile_checkpoint(checkpoint: Path) -> None:
     (checkpoint / ".metadata").write_bytes(HUGE_MEMO)
 

@@ -468,15 +468,50 @@ def test_a_study_under_another_name_is_left_alone_and_said_so(room: "Room") -> N
     shutil.rmtree(room.root / "demo.bak")
 
 
-def test_a_study_that_was_moved_is_the_same_study_in_its_new_place(room: "Room") -> None:
-    room.plan("one: {command: 'true'}\ntwo: {needs: one, command: 'true'}\n")
-    room.run("watch", room.root, "--once")
-    room.root.rename(room.home / "moved")
-    (room.home / "var").rename(room.home / "var-moved")
+MOVED = """
+one: {command: 'true'}
+two: {needs: one, command: [touch, "${dir}/made"], env: {HERE: "${dir}"}}
+three: {each: {job: one}, command: [cp, -r, "${sibling.one.dir}/run.sh", "${dir}/copied"]}
+four: {needs: one, command: 'echo here: ${dir} > ${dir}/said'}
+"""
 
-    done = room.run("watch", room.home / "moved", "--until-done")
+
+def test_a_root_that_was_moved_goes_on_in_its_new_place_and_nothing_is_made_in_the_old_one(room: "Room") -> None:
+    room.plan(MOVED)
+    room.touch("two", "hold")
+    room.touch("four", "hold")
+    room.run("watch", room.root, "--until-done")
+    moved = room.home / "elsewhere" / "runs"
+    moved.parent.mkdir()
+    room.root.rename(moved)
+    (room.home / "var").rename(moved.parent / "var")
+    for job in ("two", "four"):
+        (moved / "demo" / "jobs" / job / "markers" / "release").touch()
+    (moved / "demo" / "jobs" / "three-one" / "markers" / "restart").touch()
+
+    done = room.run("watch", moved, "--until-done")
 
     assert done.returncode == 0, done.stderr
+    assert not room.root.exists()
+    jobs = moved / "demo" / "jobs"
+    assert (jobs / "two" / "made").exists()
+    assert (jobs / "four" / "said").read_text() == f"here: {jobs}/four\n"
+    assert (jobs / "three-one" / "copied").read_text() == (jobs / "one" / "run.sh").read_text()
+    for path in (*jobs.glob("*/run.sh"), *jobs.glob("*/job.yaml"), moved / "demo" / "plan.json"):
+        assert f"{room.root}/" not in path.read_text(), path
+
+
+def test_a_root_that_was_moved_to_an_odd_name_says_how_its_jobs_find_it(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\n")
+    odd = room.home / "an odd name"
+    room.root.rename(odd)
+
+    refused = room.run("watch", odd, "--until-done")
+
+    assert refused.returncode == 1
+    assert f"ln -s '{odd}' {room.root}" in refused.stderr
+    room.root.symlink_to(odd)
+    assert room.run("watch", odd, "--until-done").returncode == 0
 
 
 def test_a_renamed_study_is_no_bug_of_ours(room: "Room") -> None:

@@ -75,6 +75,8 @@ def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) ->
         raise recipe.places.error(("machine",), error.what, why=error.why, fix=error.fix) from error
     folder = root.resolve() / recipe.study
     _check_place(root, folder, dry_run=dry_run)
+    if studies.exists(folder) and not dry_run:
+        study_files.relocate(folder)
     old = studies.load(folder) if studies.exists(folder) else None
     key = old.key if old else study_files.key_for(folder)
     world = World(machine=machine, root=str(root.resolve()), hooks=hooks.find, variables=os.environ, key=key)

@@ -23,6 +23,8 @@ EXPIRY_S = 60.0
 POLL_S = 0.2
 PARTS = 6
 """Of a draft's name: what it is to be, then boot, PID namespace, process, its start, and a number."""
+_NEVER = 0
+"""When a process began that is not there."""
 _numbers = count()
 
 
@@ -30,7 +32,7 @@ _numbers = count()
 def draft(target: Path, is_made: Callable[[], bool]) -> Iterator[Path | None]:
     """Give a folder to make `target` in, with what a dead one has done; None once another one has made it.
 
-    What fails leaves nothing behind; what is killed leaves what it has done.
+    What is killed or interrupted, or finds the disk full, leaves what it has done; what fails otherwise leaves nothing.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = _take(target, is_made)
@@ -42,8 +44,11 @@ def draft(target: Path, is_made: Callable[[], bool]) -> Iterator[Path | None]:
     beating.start()
     try:
         yield folder
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException as end:
+        if isinstance(end, OSError | KeyboardInterrupt) and not isinstance(end, FileNotFoundError):
+            _leave(folder, target)
+        else:  # what it is made of is gone, or wrong
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
         ended.set()
@@ -70,7 +75,7 @@ def _take(target: Path, is_made: Callable[[], bool]) -> Path | None:
         if any(_lives(folder, seen) for folder in left):
             time.sleep(POLL_S)
             continue
-        own = target.with_name(f".{target.name}.{_us()}~{next(_numbers)}.partial")
+        own = _draft(target, hosts.this_process().start_time)
         for folder in left:
             with suppress(FileNotFoundError):  # another one was quicker
                 return folder.rename(own)
@@ -79,10 +84,17 @@ def _take(target: Path, is_made: Callable[[], bool]) -> Path | None:
     return None
 
 
-def _us() -> str:
-    """Name this very process: its boot, how that counts processes, its number and when it began."""
+def _leave(folder: Path, target: Path) -> None:
+    """Leave a draft to whoever comes next, as one of ours that is gone."""
+    with suppress(FileNotFoundError):  # it has its name by now
+        folder.rename(_draft(target, began=_NEVER))
+
+
+def _draft(target: Path, began: int) -> Path:
+    """Name a draft by its maker: this boot, how that counts processes, our number in it, and when we began."""
     us = hosts.this_process()
-    return "~".join(("", us.boot_id, us.pid_namespace.strip("pid:[]"), str(us.pid), str(us.start_time)))
+    maker = "~".join(("", us.boot_id, us.pid_namespace.strip("pid:[]"), str(us.pid), str(began)))
+    return target.with_name(f".{target.name}.{maker}~{next(_numbers)}.partial")
 
 
 def _beat(folder: Path, ended: threading.Event) -> None:
@@ -92,7 +104,7 @@ def _beat(folder: Path, ended: threading.Event) -> None:
 
 
 def _is_draft(folder: Path) -> bool:
-    """Say whether a name is one that `_us` has given; others are let alone."""
+    """Say whether a name is one that `_draft` has given; others are let alone."""
     parts = folder.name.removesuffix(".partial").split("~")
     return len(parts) >= PARTS and all(part.isdecimal() for part in parts[-3:])
 

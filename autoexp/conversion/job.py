@@ -116,6 +116,13 @@ def _planned(checkpoint: Path, source: Source, wishes: Wishes) -> Plan:
     told = source.args.get("padded_vocab_size")
     if told not in (None, padded):  # vocab_size itself is often absent, or off by one
         raise refused(f"padded_vocab_size is {told!r}", f"the embedding has {padded} rows")
+    least = (words.size if words else None) or 0
+    if wishes.vocab_size is not None and wishes.vocab_size < least:
+        raise refused(
+            f"--vocab-size {wishes.vocab_size} leaves out words of the tokenizer",
+            f"{wishes.tokenizer} has tokens up to number {least - 1}",
+            f"leave --vocab-size out, or give at least {least}",
+        )
     asked = wishes.vocab_size if wishes.vocab_size is not None else (words.size if words else None)
     source = _trimmed(_without_copy(source), asked)
     traits = traits_of(source)
@@ -355,7 +362,8 @@ def made_by(manifest: Mapping[str, Any]) -> Wishes:
 
 
 def _spelled(wishes: Wishes) -> dict[str, Any]:
-    return {name: value if value is None else str(value) for name, value in asdict(wishes).items()}
+    said = {name: value if value is None else str(value) for name, value in asdict(wishes).items()}
+    return {**said, "tokenizer_sha256": tokenizer.digest(wishes.tokenizer) if wishes.tokenizer else None}
 
 
 def _state(path: Path) -> dict[str, int]:

@@ -21,6 +21,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 CHUNK_BYTES = 8 << 20
+MOST_OPEN = 512
+"""Files at once, for as many threads as there are cores: a process may often open no more than 1,024."""
+MOST_OPEN_EACH = 64
 Bits = npt.NDArray[np.uint16 | np.uint32]
 """Numbers as their bits: numpy has no bfloat16, and copying needs none."""
 _BITS = {"float32": np.uint32, "float16": np.uint16, "bfloat16": np.uint16}
@@ -36,16 +39,21 @@ class Range:
 
 
 class Files:
-    """Open files to be read from at any place; each is opened once."""
+    """Open files to be read from at any place; those that were read last stay open."""
 
     def __init__(self) -> None:
         self._open: dict[Path, int] = {}
+        self._most = max(min(MOST_OPEN_EACH, MOST_OPEN // len(os.sched_getaffinity(0))), 1)
 
     def open(self, path: Path) -> int:
-        """Return a file's descriptor."""
-        if path not in self._open:
-            self._open[path] = os.open(path, os.O_RDONLY)
-        return self._open[path]
+        """Return a file's descriptor, which is good until the next call."""
+        descriptor = self._open.pop(path, None)
+        if descriptor is None:
+            descriptor = os.open(path, os.O_RDONLY)
+        self._open[path] = descriptor  # at the end: the first is the one that was used longest ago
+        if len(self._open) > self._most:
+            os.close(self._open.pop(next(iter(self._open))))
+        return descriptor
 
     def read(self, path: Path, start_bytes: int, into: memoryview) -> None:
         """Fill a buffer.

@@ -1,5 +1,6 @@
 """A tokenizer's files, as they are to lie beside a converted model."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from autoexp.errors import AutoexpError
+from autoexp.files import read_regular
 
 FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
@@ -67,6 +69,15 @@ class Tokenizer:
         for name in names:
             shutil.copyfile(self.folder / name, folder / name)
         return names
+
+
+def digest(folder: Path) -> str:
+    """Fingerprint a tokenizer's files: another one may stand in its place by now."""
+    found = hashlib.sha256()
+    for name in FILES:
+        if (folder / name).is_file():
+            found.update(f"{name}\n".encode() + hashlib.sha256(read_regular(folder / name)).digest())
+    return found.hexdigest()
 
 
 def read(folder: Path) -> Tokenizer:

@@ -44,8 +44,15 @@ _PLAIN: dict[str, tuple[object, ...]] = {
     "moe_router_enable_expert_bias": (False, None),
     "moe_latent_size": (None,),
     "moe_apply_probs_on_input": (False, None),
+    "moe_router_load_balancing_type": ("aux_loss", "seq_aux_loss", "global_aux_loss", "none", None),
+    "moe_expert_capacity_factor": (None, -1),  # tokens beyond it are dropped in inference too
+    "moe_mlp_glu_interleave_size": (None,),
+    "use_mup": (False, None),
 }
-"""Options that change what a model computes, and the values at which they do not."""
+"""Options that change what a model computes, and the values at which they do not.
+
+Some may be a list, of one for each layer or of several at once.
+"""
 
 LEGACY_ROTARY_BASE = 10000.0
 """Legacy models ignore --rotary-base (megatron/legacy/model/language_model.py)."""
@@ -99,7 +106,7 @@ def traits_of(source: Source) -> Traits:
     """
     args, weights = source.args, source.weights
     for name, plain in _PLAIN.items():
-        if args.get(name, plain[0]) not in plain:
+        if not _is_plain(args.get(name, plain[0]), plain):
             raise refused(f"{name} is {args[name]!r}", f"only {plain[0]!r} is converted")
     embedding, first = _needed(weights, "embedding.weight"), _needed(weights, "layers.0.attention.qkv.weight")
     layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
@@ -139,10 +146,17 @@ def traits_of(source: Source) -> Traits:
     )
 
 
+def _is_plain(value: object, plain: tuple[object, ...]) -> bool:
+    if isinstance(value, list | tuple) and value:
+        return all(each in plain for each in value)
+    return value in plain
+
+
 _WORDS: dict[str, tuple[str, str]] = {
     "rotary": ("learned positions", "rotary positions"),
     "gated": ("no SwiGLU", "SwiGLU"),
     "experts": ("no experts", "experts"),
+    "window": ("no window", "a window"),
     "qk_norm": ("no norm of queries and keys", "norms of queries and keys"),
 }
 """What to call a trait that is not there, and one that is."""

@@ -89,6 +89,9 @@ def _finished_or_written(folder: Path, part: Shard, dtype: str | None, plan: str
     source = Files()
     try:
         size = write(path, _contents(part, dtype, source), told, source, length)
+    except BaseException:
+        path.unlink(missing_ok=True)  # what others have finished stays, and this takes room
+        raise
     finally:
         source.close()
     files.write_json(note, {"plan": plan})

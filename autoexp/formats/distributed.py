@@ -46,6 +46,7 @@ def zarr(blank: Judgement) -> Judgement:
     return replace(blank, format="zarr", why=_ZARR)
 
 
+@inert.uncollected()
 def judge(folder: Path, names: frozenset[str], blank: Judgement, *, deep: bool) -> Judgement:
     """Judge a folder of one of these formats.
 
@@ -58,8 +59,7 @@ def judge(folder: Path, names: frozenset[str], blank: Judgement, *, deep: bool) 
             return _foreign(blank, backend)
         if _DRAFT in names:
             raise NotWholeError(f"{_DRAFT} is there: a save into this folder is under way, or was cut short")
-        with inert.uncollected():
-            index = read_index(folder)
+        index = read_index(folder)
         if MARKER not in names:
             judgement = _without_marker(judgement, names, index)
         _check_files(folder, names, index)

@@ -5,8 +5,10 @@ folder.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from autoexp import inert, torchfile
 from autoexp.inert import NotWholeError
@@ -22,6 +24,14 @@ _RECORDS = (
     "metadata.TensorStorageMetadata",
 )
 """torch's plain records: an index has some hundred thousand of them."""
+
+_PLANS = b"\x8c\x0fall_local_plans"
+"""How a pickle names Metadata's last field."""
+_END = b"ub."
+"""How it ends a record's fields, the record, and itself."""
+_FRAME_BYTES = 1 << 17
+"""A pickle's frame ends with the first small object beyond 64 KiB."""
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 Box = tuple[int, ...]
 Piece = tuple[str, int, int]
@@ -39,14 +49,8 @@ class Index:
     pieces: Mapping[str, list[tuple[object, Piece]]]
     """The pieces of each item, each with what is said of where in the tensor it begins."""
 
-    @property
-    def needed_bytes(self) -> dict[str, int]:
-        """For each file the end of its last piece; a real file ends exactly there."""
-        needed: dict[str, int] = {}
-        for path, start, length in self.all():
-            if start + length > needed.get(path, -1):
-                needed[path] = start + length
-        return needed
+    needed_bytes: Mapping[str, int]
+    """For each file the end of its last piece; a real file ends exactly there."""
 
     def all(self) -> Iterator[Piece]:
         """Yield every piece."""
@@ -85,19 +89,49 @@ def read(folder: Path) -> Index:
         NotWholeError: it is absent, damaged, points outside, or its items and pieces do not match.
         OSError: it cannot be read.
     """
-    metadata = inert.unpickle(torchfile.read_index(folder / INDEX), INDEX, _records())
+    metadata = _metadata(torchfile.read_index(folder / INDEX))
     items, storage = getattr(metadata, "state_dict_metadata", None), getattr(metadata, "storage_data", None)
     if not isinstance(items, dict) or not isinstance(storage, dict) or not storage:
         raise NotWholeError(f"{INDEX} holds no index of items and pieces")
-    pieces: dict[str, list[tuple[object, Piece]]] = {}
-    for key, place in storage.items():
-        pieces.setdefault(_item_of(key), []).append((getattr(key, "offset", None), _piece(place)))
-    found = Index(items=items, pieces=pieces)
-    _check_inside({path for path, _, _ in found.all()})
+    found = _gathered(items, storage)
+    _check_inside(found.needed_bytes)
     for key, item in items.items():
-        if len(pieces.get(key, ())) != _count_chunks(item):
-            raise NotWholeError(f"{INDEX} has {len(pieces.get(key, ()))} of {_count_chunks(item)} pieces of {key}")
+        has, needs = len(found.pieces.get(key, ())), _count_chunks(item)
+        if has != needs:
+            raise NotWholeError(f"{INDEX} has {has} of {needs} pieces of {key}")
     return found
+
+
+def _metadata(data: bytes) -> object:
+    """Unpickle all but the plans of the ranks, that say most of it again: the last field, where there are any.
+
+    The pickle ends in place, and its frame with what followed.
+    """
+    plans = data.rfind(_PLANS) if data.endswith(_END) else -1
+    if plans >= 0:
+        with suppress(NotWholeError):  # those words were not the field's name
+            frame = data[plans + len(_END) : plans + _FRAME_BYTES]
+            return inert.unpickle(b"".join((memoryview(data)[:plans], _END, frame)), INDEX, _records())
+    return inert.unpickle(data, INDEX, _records())
+
+
+def _gathered(items: Mapping[str, object], storage: Mapping[object, object]) -> Index:
+    """Go through the pieces once: there may be a hundred thousand."""
+    pieces: dict[str, list[tuple[object, Piece]]] = {}
+    needed: dict[str, int] = {}
+    for key, place in storage.items():
+        of, at = getattr(key, "__dict__", _NOTHING), getattr(place, "__dict__", _NOTHING)
+        name, path, start, length = of.get("fqn"), at.get("relative_path"), at.get("offset"), at.get("length")
+        if not isinstance(name, str):
+            raise NotWholeError(f"{INDEX} has a piece of no item")
+        if not (isinstance(path, str) and isinstance(start, int) and isinstance(length, int)):
+            raise NotWholeError(f"{INDEX} has a piece without relative_path, offset and length")
+        if start < 0 or length < 0:
+            raise NotWholeError(f"{INDEX} has a piece of {length} bytes at byte {start}")
+        pieces.setdefault(name, []).append((of.get("offset"), (path, start, length)))
+        if start + length > needed.get(path, -1):
+            needed[path] = start + length
+    return Index(items=items, pieces=pieces, needed_bytes=needed)
 
 
 def _records() -> dict[str, type]:
@@ -110,27 +144,10 @@ def _count_chunks(item: object) -> int:
     chunks = getattr(item, "chunks", None)
     if not isinstance(chunks, list):
         return 1
-    return len({str(getattr(chunk, "offsets", None)) for chunk in chunks})
-
-
-def _item_of(key: object) -> str:
-    name = getattr(key, "fqn", None)
-    if not isinstance(name, str):
-        raise NotWholeError(f"{INDEX} has a piece of no item")
-    return name
-
-
-def _piece(place: object) -> Piece:
-    path, start, length = (
-        getattr(place, "relative_path", None),
-        getattr(place, "offset", None),
-        getattr(place, "length", None),
-    )
-    if not (isinstance(path, str) and isinstance(start, int) and isinstance(length, int)):
-        raise NotWholeError(f"{INDEX} has a piece without relative_path, offset and length")
-    if start < 0 or length < 0:
-        raise NotWholeError(f"{INDEX} has a piece of {length} bytes at byte {start}")
-    return path, start, length
+    try:
+        return len({getattr(chunk, "offsets", None) for chunk in chunks})
+    except TypeError as error:
+        raise NotWholeError(f"{INDEX} has a piece at no place") from error
 
 
 def _box(size: object) -> Box:

@@ -73,10 +73,28 @@ def test_the_draft_of_another_host_is_taken_over_once_it_no_longer_changes(
 
 
 def test_what_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="full"), drafts.draft(tmp_path / "made", lambda: False):
-        raise OSError("full")
+    with pytest.raises(ValueError, match="wrong"), drafts.draft(tmp_path / "made", lambda: False):
+        raise ValueError("wrong")
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("end", [OSError, KeyboardInterrupt])
+def test_what_was_done_before_the_disk_was_full_or_somebody_interrupted_is_taken_over(
+    tmp_path: Path, end: type[BaseException]
+) -> None:
+    def ended() -> None:
+        with drafts.draft(tmp_path / "made", lambda: False) as folder:
+            assert folder is not None
+            (folder / "file").write_text("before\n")
+            raise end
+
+    with pytest.raises(end):
+        ended()
+    make(tmp_path / "made", tmp_path / "begun", None)
+
+    assert (tmp_path / "made" / "file").read_text() == f"before\n{os.getpid()}\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "made"]
 
 
 def test_who_comes_second_after_all_leaves_the_firsts_result(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -118,6 +119,12 @@ def test_a_tokenizer_is_copied_and_cuts_the_vocabulary_to_its_length(tmp_path: P
     assert {weights[name].shape[0] for name in ("model.embed_tokens.weight", "lm_head.weight")} == {50}
     assert (config["vocab_size"], config["eos_token_id"], config["bos_token_id"]) == (50, 7, None)
     assert {"tokenizer.json", "tokenizer_config.json"} < made["outputs"].keys()
+    with pytest.raises(AutoexpError, match="--vocab-size 49 leaves out words of the tokenizer"):
+        plan(source, Wishes(tokenizer=words, vocab_size=49))
+    assert convert(source, tmp_path / "hf", Wishes(tokenizer=words)) == made
+    (words / "tokenizer_config.json").write_text(json.dumps({"eos_token": "8"}))
+    with pytest.raises(AutoexpError, match="otherwise"):
+        convert(source, tmp_path / "hf", Wishes(tokenizer=words))
     assert torch.equal(weights["lm_head.weight"], Model().weights()["output.weight"][:50])
 
 
@@ -459,3 +466,29 @@ def test_a_number_too_large_for_its_new_type_is_told_and_leaves_nothing(tmp_path
         convert(source, tmp_path / "hf", Wishes(dtype="float16"))
 
     assert [path.name for path in tmp_path.iterdir()] == ["iter_0000006"]
+
+
+def test_after_a_full_disk_it_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    wishes = Wishes(shard_bytes=20_000)
+    claims: list[int] = []
+    real = os.posix_fallocate
+
+    def claim(descriptor: int, start: int, length: int) -> None:
+        claims.append(length)
+        if len(claims) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor, start, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", claim)
+    with pytest.raises(AutoexpError) as told:
+        convert(source, tmp_path / "hf", wishes)
+    (draft,) = tmp_path.glob(".hf.*.partial")
+    done = {path.name: path.stat().st_ino for path in draft.glob("*.safetensors")}
+
+    convert(source, tmp_path / "hf", wishes)
+
+    assert "goes on where it stopped" in (told.value.fix or "")
+    assert done
+    assert {name: (tmp_path / "hf" / name).stat().st_ino for name in done} == done
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hf", "iter_0000006"]

@@ -1,4 +1,6 @@
 import math
+import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,46 @@ def written(folder: Path, array: np.ndarray) -> Path:
     path = folder / "numbers"
     path.write_bytes(array.tobytes())
     return path
+
+
+def test_a_tensor_of_more_files_than_may_be_open_is_read(tmp_path: Path) -> None:
+    pieces = []
+    for number in range(300):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        pieces.append(Piece(written(folder, np.full((1, 2), number, np.float32)), 0, (number, 0), (1, 2)))
+    output = Output(name="x", weight=Weight("float32", (300, 2), tuple(pieces)), plus_one=True)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+    try:
+        got = read(output)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert got[:, 0].tolist() == [1.0 + number for number in range(300)]
+
+
+def test_the_files_that_were_read_last_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MOST_OPEN_EACH", 2)
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    files = Files()
+    opened: list[str] = []
+    real = os.open
+
+    def noted(path: Path, flags: int) -> int:
+        opened.append(path.name)
+        return real(path, flags)
+
+    monkeypatch.setattr(os, "open", noted)
+
+    for name in "abacab":
+        buffer = bytearray(1)
+        files.read(tmp_path / name, 0, memoryview(buffer))
+        assert buffer.decode() == name
+    files.close()
+
+    assert opened == ["a", "b", "c", "b"]
 
 
 def read(output: Output, dtype: str = "float32") -> np.ndarray:

@@ -92,6 +92,12 @@ def test_legacy_models_turn_by_ten_thousand_whatever_they_were_told(tmp_path: Pa
         ({"mtp_num_layers": 1}, "mtp_num_layers"),
         ({"moe_router_pre_softmax": True}, "moe_router_pre_softmax"),
         ({"moe_shared_expert_intermediate_size": 64}, "moe_shared_expert_intermediate_size"),
+        ({"use_mup": True, "mup_output_mult": 0.5, "mup_embedding_mult": 2.0}, "use_mup"),
+        ({"moe_router_load_balancing_type": "sinkhorn"}, "moe_router_load_balancing_type"),
+        ({"moe_router_load_balancing_type": ["aux_loss", "sinkhorn"]}, "moe_router_load_balancing_type"),
+        ({"moe_mlp_glu_interleave_size": 32}, "moe_mlp_glu_interleave_size"),
+        ({"moe_expert_capacity_factor": 1.25}, "moe_expert_capacity_factor"),
+        ({"moe_layer_freq": [1, 0, 1]}, "moe_layer_freq"),
     ],
 )
 def test_what_changes_a_model_in_an_unknown_way_is_refused_by_its_name(
@@ -99,6 +105,19 @@ def test_what_changes_a_model_in_an_unknown_way_is_refused_by_its_name(
 ) -> None:
     with pytest.raises(AutoexpError, match=name):
         traits(tmp_path, told=told)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"moe_layer_freq": [1, 1, 1]},
+        {"moe_router_load_balancing_type": ["seq_aux_loss", "global_aux_loss"]},
+        {"moe_expert_capacity_factor": -1.0},
+        {"use_mup": False, "mup_output_mult": 1.0},
+    ],
+)
+def test_what_changes_nothing_is_accepted_in_every_spelling(tmp_path: Path, told: dict[str, Any]) -> None:
+    assert traits(tmp_path / "a", "mixtral", told) == traits(tmp_path / "b", "mixtral")
 
 
 def test_what_tells_a_model_from_another_kind_is_named_on_both_sides(tmp_path: Path) -> None:

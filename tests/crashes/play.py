@@ -13,6 +13,7 @@ import traceback
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -207,6 +208,7 @@ def become_a_watcher(stage: Stage, pipe: int, kill: Kill | None) -> None:
         effects = Effects(stage.home, heed)
         effects.listen()
         stage.script.begin(effects)
+        setattr(sys.modules[watch.__module__], "examining", lambda _: nullcontext())  # noqa: B010 - a process each is slow
         watch(stage.root, until_done(), listen, Namespace(debug=False, var=None, observer="inotify"))
         status = 0
     except BaseException:  # noqa: BLE001 - it is told, and ends here: this process is a copy of another

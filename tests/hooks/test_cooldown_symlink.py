@@ -166,6 +166,15 @@ def test_a_tracker_ahead_of_what_is_saved_is_refused_with_what_is(
     assert f"if 1500 is right: printf 1500 > {job / 'checkpoints' / TRACKER}" in refusal.value.fix
 
 
+def test_a_cooldown_from_a_later_branch_point_is_none_from_an_earlier_one(
+    hook: ModuleType, source: Path, job: Path
+) -> None:
+    hook.prepare(job, **{"from": source, "iteration": 2000})
+
+    with pytest.raises(HookRefused, match="says 2000, which is a link to another branch point"):
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+
 @pytest.mark.parametrize("odd", ["a dangling link", "a circle", "a folder"])
 def test_a_tracker_that_is_no_file_is_refused_for_good_with_what_mends_it(
     hook: ModuleType, source: Path, job: Path, odd: str

@@ -15,6 +15,13 @@ from autoexp.errors import AutoexpError
 from tests.conversion.megatron import Model, save_dist, save_torch
 from tests.formats import make
 
+HOOK = Path(__file__).parent.parent.parent / "hooks" / "verify_hf.py"
+BLOCKED = """
+import runpy, sys
+sys.modules["transformers"] = None
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+
 
 @pytest.fixture
 def hook(load: Callable[[str], ModuleType]) -> ModuleType:
@@ -33,6 +40,34 @@ def test_a_right_conversion_is_within_the_tolerance(
 ) -> None:
     assert hook.main(["--checkpoint", str(source), "--output", str(tmp_path / "hf")]) == 0
     assert "and its logits within" in capsys.readouterr().out
+
+
+def test_without_transformers_all_but_the_logits_is_compared_and_that_is_said(
+    hook: ModuleType, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+
+    assert hook.verify(source, tmp_path / "hf").endswith(
+        f"its tensors are those of {source}; not compared: its logits, which transformers computes and is not "
+        "installed: pip install transformers"
+    )
+    path = tmp_path / "hf" / "model.safetensors"
+    weights = load_file(path)
+    weights["model.norm.weight"].view(torch.int32)[0] ^= 1
+    save_file(weights, path, metadata={"format": "pt"})
+    sign(tmp_path / "hf")
+    with pytest.raises(AutoexpError, match="is not the model of") as told:
+        hook.verify(source, tmp_path / "hf")
+    assert "model.norm.weight" in told.value.why
+
+
+def test_without_transformers_the_hook_starts(source: Path, tmp_path: Path) -> None:
+    command = (sys.executable, "-c", BLOCKED, str(HOOK), "--checkpoint", str(source), "--output", str(tmp_path / "hf"))
+
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert said.returncode == 0, said.stderr
+    assert "not compared: its logits" in said.stdout
 
 
 def test_a_cut_vocabulary_is_compared_where_it_is(hook: ModuleType, source: Path, tmp_path: Path) -> None:

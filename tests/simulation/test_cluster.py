@@ -53,7 +53,7 @@ def test_a_job_is_queued_runs_says_how_it_ended_and_comes_into_the_accounting_la
     pass_time(cluster, SLOWEST_ACCOUNTING_S)
     assert known(cluster, order) == [(number, False)]
     exited, begun = read_json(order.attempt_dir / "exit.json"), read_json(order.attempt_dir / "started.json")
-    assert exited == {"v": 1, "code": 0, "signal": 0, "asked": ""}
+    assert exited == {"v": 1, "token": "one.1.k3y", "code": 0, "signal": 0, "asked": ""}
     assert begun is not None
     assert (begun["token"], begun["id"]) == (order.token, number)
 

@@ -15,7 +15,7 @@ NAMES: tuple[str, ...] = ()
 
 def misfit(traits: Traits) -> str | None:
     """Say why a model is none."""
-    apart = differing(traits, norm="LayerNorm", rotary=False, gated=False, experts=0, qk_norm=False)
+    apart = differing(traits, norm="LayerNorm", rotary=False, gated=False, experts=0, qk_norm=False, window=None)
     if apart:
         return apart
     if not (traits.qkv_bias and traits.out_bias and traits.mlp_bias):

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from tests.simulation import campaign
 
 CHUNK = 20
+TOLD_EVERY = 500
 
 
 def play(first: int, last: int) -> tuple[int, dict[int, list[str]]]:
@@ -31,6 +32,8 @@ def main() -> int:
             played, broken = played + count, broken + len(faults)
             for seed, found in faults.items():
                 print(campaign.told(seed, found))
+            if played % TOLD_EVERY == 0:
+                print(f"{played} seeds, {broken} with faults so far", flush=True)
     print(f"{played} seeds, {broken} with faults, {time.monotonic() - began:.0f} s")
     return 1 if broken else 0
 

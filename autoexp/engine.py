@@ -308,20 +308,10 @@ class Engine:
             executor.await_word(order)
         self.progress.saw("/".join(key), new)
         visibility_s = ledger.study.machine.visibility_s
-        self._set_alarm(key, new, job.spec, visibility_s)
+        for when in probe.due_again(new, job.spec, visibility_s):
+            self._alarms.set(key, when + 0.001)
         for event in changes(old, new, job.spec, visibility_s):
             yield Fact(key, event)
-
-    def _set_alarm(self, key: Key, seen: Snapshot, spec: JobSpec, visibility_s: float) -> None:
-        """Come back when time alone would change what a look means."""
-        due = [since + probe.SETTLING_S for since in seen.unsettled.values()]
-        if seen.log.behind:
-            due.append(seen.at)
-        due += [since + visibility_s for since in (seen.gone_since, seen.exit_since) if since is not None]
-        if spec.no_progress_s is not None and seen.at - seen.progress_at <= spec.no_progress_s:
-            due.append(seen.progress_at + spec.no_progress_s)
-        for when in due:
-            self._alarms.set(key, when + 0.001)
 
     def _alarms_due(self, now: float, hints: set[Hint]) -> Iterator[Fact]:
         for key in self._alarms.due(now):
@@ -350,7 +340,7 @@ class Engine:
             changed: dict[Key, None] = {}
             for fact in queue:
                 ledger = self.registry.ledgers[fact.key.study]
-                decision = step(self._job_for(fact, ledger), fact.event)
+                decision = step(ledger.job_for(fact.key.job, fact.spec), fact.event)
                 self.mailroom.decided(fact.key, fact.event, decision)
                 if decision.transition is not None:
                     ledger.put(decision.job)
@@ -370,15 +360,6 @@ class Engine:
         self.lease.beat(clock.now())  # what a successor does not count must not answer a marker
         for _ in self.mailroom.answer(clock.now()):
             self.lease.beat(clock.now())  # there may be thousands of them
-
-    @staticmethod
-    def _job_for(fact: Fact, ledger: Ledger) -> Job:
-        job = ledger.jobs.get(fact.key.job)
-        if job is not None:
-            return job
-        if fact.spec is None:
-            raise KeyError(f"nobody knows the job {fact.key}")
-        return Job(spec=ledger.with_children(fact.spec))
 
     def _note_state(self, key: Key, job: Job) -> None:
         """Keep what depends on a job's state: who is unfinished, what is watched, which alarm is set."""

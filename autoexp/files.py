@@ -127,10 +127,27 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def is_copy(folder: Path, home: object, mark: str) -> bool:
-    """Say whether a folder that was at home elsewhere is a copy, not moved: what is there still has the mark."""
-    if not isinstance(home, str) or not os.path.exists(os.path.join(home, mark)):  # noqa: PTH110, PTH118 - odd names
+    """Say whether a folder that was at home elsewhere is a copy, not moved: what is there still has the mark.
+
+    Where that cannot be looked at, it counts as there.
+    """
+    if not isinstance(home, str) or is_gone(Path(home, mark)):
         return False
-    return not os.path.samefile(home, folder)  # noqa: PTH121
+    try:
+        return not os.path.samefile(home, folder)  # noqa: PTH121 - two of them
+    except OSError:
+        return True
+
+
+def is_gone(path: Path) -> bool:
+    """Say whether there certainly is nothing: what we may not look at, or cannot, may be there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def sync_directory(folder: Path) -> None:

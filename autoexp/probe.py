@@ -11,7 +11,7 @@ from autoexp import backends, checkpoints, hosts
 from autoexp.endings import Exit, Said
 from autoexp.files import read_json, read_regular
 from autoexp.logs import LogFacts
-from autoexp.model import Job
+from autoexp.model import Job, JobSpec
 from autoexp.orders import WITHDRAWN
 from autoexp.snapshot import Snapshot
 from autoexp.tail import read_on
@@ -70,6 +70,17 @@ def look(
     gone = alive is False and ended is None
     since = (old.gone_since if old and old.gone_since is not None else at) if gone else None
     return replace(seen, gone_since=since, progress_at=_progress_at(old, seen, folder))
+
+
+def due_again(seen: Snapshot, spec: JobSpec, visibility_s: float) -> list[float]:
+    """Say when time alone would change what a look means."""
+    due = [since + SETTLING_S for since in seen.unsettled.values()]
+    if seen.log.behind:
+        due.append(seen.at)
+    due += [since + visibility_s for since in (seen.gone_since, seen.exit_since) if since is not None]
+    if spec.no_progress_s is not None and seen.at - seen.progress_at <= spec.no_progress_s:
+        due.append(seen.progress_at + spec.no_progress_s)
+    return due
 
 
 def _was_ended_by_us(job: Job) -> bool:

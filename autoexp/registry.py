@@ -83,6 +83,14 @@ class Ledger:
             found = self._dirs[job] = self.study.job_dir(job)
         return found
 
+    def job_for(self, name: str, spec: JobSpec | None) -> Job:
+        """Return a job as it stands, or one that is about to be born."""
+        if name in self.jobs:
+            return self.jobs[name]
+        if spec is None:
+            raise KeyError(f"nobody knows the job {name} of {self.study.name}")
+        return Job(spec=self.with_children(spec))
+
     def put(self, job: Job) -> None:
         """Take over how a job stands now."""
         known = self.jobs.get(job.id)

@@ -15,7 +15,7 @@ from autoexp import __version__, studies
 from autoexp.codec import encode
 from autoexp.errors import AutoexpError
 from autoexp.executors import directives
-from autoexp.files import read_json, read_regular, sync_directory, sync_file_system, write_atomically
+from autoexp.files import is_gone, read_json, read_regular, sync_directory, sync_file_system, write_atomically
 from autoexp.jobfiles import job_yaml, run_script
 from autoexp.model import JSON, JobSpec, Machine
 from autoexp.outline import Plan
@@ -143,7 +143,7 @@ def relocate(folder: Path) -> None:
     path = folder / "plan.json"
     said = _HOME.search(read_regular(path, _HEAD_BYTES))
     home = Path(json.loads(said[1])) if said else folder
-    if home == folder or os.path.exists(home / "plan.json"):  # noqa: PTH110 - Path's own raises where we may not look
+    if home == folder or not is_gone(home / "plan.json"):
         return
     old, new = str(home.parent), str(folder.parent)
     if any(shlex.quote(place) != place for place in (old, new)):

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.files import read_json, sync_directory, write_atomically, write_json, write_new, write_new_whole
+from autoexp.files import (
+    is_copy,
+    is_gone,
+    read_json,
+    sync_directory,
+    write_atomically,
+    write_json,
+    write_new,
+    write_new_whole,
+)
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 LEAVES = st.none() | st.booleans() | NUMBERS | st.text(max_size=8)
@@ -171,3 +180,12 @@ def test_numbers_that_json_has_no_word_for_are_not_written(tmp_path: Path) -> No
         write_json(tmp_path / "x", {"loss": float("nan")}, indent=1)
 
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_looked_at_may_be_there_and_makes_a_copy_of_what_was_copied(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+
+    assert is_copy(tmp_path, str(loop), "mark")
+    assert not is_copy(tmp_path, str(tmp_path / "gone"), "mark")
+    assert not is_gone(loop)

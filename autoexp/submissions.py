@@ -104,7 +104,7 @@ class Attempt:
     def left_without_a_word(self) -> bool:
         """Say whether it is over by the scheduler's word, without having begun and for no reason that this tells."""
         said = self.answer
-        return said is not None and said.live is False and said.said.ending in NO_WORD and self.claimed() is None
+        return self.alive is False and said is not None and said.said.ending in NO_WORD and self.claimed() is None
 
     def claimed(self) -> str | None:
         """Say which of its jobs is the one that counts; once there is one, it stays that."""

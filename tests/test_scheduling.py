@@ -170,6 +170,22 @@ def test_what_was_found_once_was_taken_although_a_later_answer_leaves_it_out(ben
     assert bench.told.submitted == [TOKEN]
 
 
+def test_one_answer_that_calls_it_over_sends_nothing_again_and_two_do(bench: Bench) -> None:
+    """As of a job that left the queue without having begun; the first such answer may be wrong."""
+    bench.told.replies, bench.told.knows = [LOST, TAKEN], {TOKEN: []}
+    bench.submit()
+    bench.submit(2.0)
+    bench.say(("9", False))
+
+    assert bench.submit(61.0) == Submitted(at=bench.now, attempt=1, scheduler_id="9")
+    assert bench.told.submitted == [TOKEN]
+    for _ in range(8):  # it counts as queued; then it is given up, and wanted again
+        bench.tend(LONGEST_S)
+    bench.submit()
+    assert bench.submit(61.0) == TAKEN
+    assert bench.told.submitted == [TOKEN, TOKEN]
+
+
 def test_an_attempt_that_the_scheduler_never_had_is_submitted_again_under_the_same_token(bench: Bench) -> None:
     bench.told.replies = [LOST, TAKEN]
     bench.told.knows = {TOKEN: []}

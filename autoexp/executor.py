@@ -14,7 +14,7 @@ from autoexp.actions import Action, AppearJob, DropAhead, QueueAhead, StopJob, S
 from autoexp.errors import AutoexpError, HookRefused
 from autoexp.events import Appeared, Ended, Event, SubmitRefused
 from autoexp.executors import Executor
-from autoexp.files import read_json, sync_directory, write_json
+from autoexp.files import draft_of, read_json, sync_directory, write_json
 from autoexp.jobfiles import DONE
 from autoexp.journal import stamp
 from autoexp.model import EndingClass, Job, JobSpec
@@ -193,7 +193,7 @@ def _intend(job: Job, order: Order, at: float) -> None:
 def _point_current_log(order: Order) -> None:
     """Let current.log name the newest attempt's log."""
     link = order.job_dir / "current.log"
-    draft = order.job_dir / f".current.log.{os.getpid()}"
+    draft = draft_of(link)
     draft.unlink(missing_ok=True)
     draft.symlink_to(Path("attempts") / order.attempt_dir.name / "output.log")
     draft.replace(link)

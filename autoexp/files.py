@@ -19,6 +19,12 @@ NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 """How a file system without hard links says so."""
 
 
+def draft_of(path: Path) -> Path:
+    """Name a file's draft, beside it; another process, also on another node, names another one."""
+    node = os.uname().nodename.partition(".")[0]
+    return path.with_name(f".{path.name}.{node}-{os.getpid()}.tmp")
+
+
 def write_new(path: Path, data: bytes) -> None:
     """Create a file with durable contents; its name is durable after `sync_directory`.
 
@@ -38,7 +44,7 @@ def write_new_whole(path: Path, data: bytes) -> None:
     Raises:
         FileExistsError: it is there already.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = draft_of(path)
     draft.unlink(missing_ok=True)  # only a killed process of the same id can have left one
     try:
         write_new(draft, data)
@@ -53,7 +59,7 @@ def write_new_whole(path: Path, data: bytes) -> None:
 
 def write_atomically(path: Path, data: str | bytes, *, durable: bool = True) -> None:
     """Put a file in place by rename: a reader sees the old contents or the new, never a part."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = draft_of(path)
     draft.unlink(missing_ok=True)  # only a killed process of the same id can have left one
     contents = data.encode() if isinstance(data, str) else data
     try:

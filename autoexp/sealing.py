@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autoexp.errors import AutoexpError
-from autoexp.files import sync_directory, sync_file
+from autoexp.files import draft_of, sync_directory, sync_file
 from autoexp.history import accepted_lengths
 from autoexp.segments import CHUNK_BYTES, SEALED, Accepted, Content, first_line, remedy, segment_files
 
@@ -44,7 +44,7 @@ def seal(folder: Path, before: int, kept: int | None = None) -> Iterator[None]:
 def _seal_one(plain: Path, accepted: Accepted) -> Iterator[None]:
     sealed = plain.with_name(f"{plain.stem}{SEALED}")
     if not sealed.exists():
-        draft = plain.with_name(f".{sealed.name}.{os.getpid()}.tmp")
+        draft = draft_of(sealed)
         yield from _compress(plain, draft, accepted)
         sync_file(draft)
         _compare(draft, accepted)

@@ -326,7 +326,7 @@ def _make_kept(folder: Path, kept: Path, how: str) -> list[str]:
         raise HookRefused(
             f"{kept} is in the way", why=f"it is no checkpoint to keep: {judgement.why}", fix="move it away"
         )
-    draft = kept.with_name(f".{kept.name}.{os.uname().nodename}-{os.getpid()}.tmp")
+    draft = files.draft_of(kept)
     shutil.rmtree(draft, ignore_errors=True)  # only a killed process of the same name can have left one
     try:
         _fill(draft, folder, how)
@@ -382,7 +382,7 @@ def _make_tracker(target: Path, iteration: int) -> list[str]:
     """Write the tracker unless there is one by now: another copy of this hook, or the cooldown itself."""
     if (target / TRACKER).exists():
         return []
-    draft = target / f".{TRACKER}.{os.uname().nodename}-{os.getpid()}.tmp"
+    draft = files.draft_of(target / TRACKER)
     draft.unlink(missing_ok=True)  # only a killed process of the same name can have left one
     files.write_new(draft, str(iteration).encode())
     try:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoexp.files import (
+    draft_of,
     is_copy,
     is_gone,
     read_json,
@@ -122,12 +123,23 @@ def test_only_a_directory_can_be_synced_as_one(tmp_path: Path) -> None:
 
 
 def test_a_draft_left_by_a_killed_process_of_the_same_id_is_no_obstacle(tmp_path: Path) -> None:
-    (tmp_path / f".x.{os.getpid()}.tmp").write_bytes(b"half")
+    draft_of(tmp_path / "x").write_bytes(b"half")
 
     write_atomically(tmp_path / "x", b"whole")
 
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_bytes() == b"whole"
+
+
+def test_processes_of_one_id_on_two_nodes_write_two_drafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = os.uname()
+    drafts = []
+    for name in ("gpu001.cluster", "gpu002.cluster"):
+        there = os.uname_result((node.sysname, name, *node[2:]))
+        monkeypatch.setattr(os, "uname", lambda there=there: there)
+        drafts.append(draft_of(tmp_path / "x").name)
+
+    assert drafts == [f".x.gpu001-{os.getpid()}.tmp", f".x.gpu002-{os.getpid()}.tmp"]
 
 
 def test_a_new_file_never_overwrites_an_old_one(tmp_path: Path) -> None:

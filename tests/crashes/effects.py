@@ -39,12 +39,12 @@ QUESTIONS = ("squeue", "sacct", "scontrol")
 
 _TIME = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
 _TOKEN = re.compile(r"(/\.?run\.[^/]*)\.[0-9a-f]{8}(?=$|\.PID)")
-_DRAFT = re.compile(r"(^|/)\.([^/]+?)\.([^/.]+-)?\d+(\.tmp)?$")
+_DRAFT = re.compile(r"(^|/)\.([^/]+?)\.[^/.]+-\d+\.tmp$")
 
 
 def tame(path: str) -> str:
     """Take times, process ids and the study's random key out of a path."""
-    return _TOKEN.sub(r"\1.KEY", _DRAFT.sub(r"\1.\2.PID\4", _TIME.sub("TIME", path)))
+    return _TOKEN.sub(r"\1.KEY", _DRAFT.sub(r"\1.\2.PID.tmp", _TIME.sub("TIME", path)))
 
 
 class Effects:

@@ -27,7 +27,7 @@ KEPT = {
 """What is compared of files that also tell times and process ids."""
 _OF_THE_SHELL = re.compile(r"run\.sh: line \d+: |^mv: |^slurmstepd-")
 _OF_SLURM = re.compile(r"slurmstepd-\S+ error: .*")
-_DRAFT = re.compile(r"\.[^/]*(PID|\.tmp)[^/]*$")
+_DRAFT = re.compile(r"\.[^/]*\.tmp$")
 
 
 @dataclass(frozen=True, slots=True)

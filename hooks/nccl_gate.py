@@ -33,6 +33,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from statistics import median_high
 from typing import NoReturn, cast
 
 from autoexp import fabrics, files, gates, localisation, nccl
@@ -54,8 +55,10 @@ MOST = 1e9
 MAY_PASS = (nccl.Code.UNREADABLE, nccl.Code.SLOW, nccl.Code.TIMEOUT)
 """What a second try may find gone. Wrong data stays wrong, however often a sum is right after all."""
 
-BLAMES = (nccl.Code.SLOW, nccl.Code.WRONG_DATA)
+BLAMES = (nccl.Code.SLOW, nccl.Code.WRONG_DATA, nccl.Code.TIMEOUT)
 """What is looked for in parts of an allocation."""
+FAR_BELOW = 0.7
+"""Of what other groups of as many nodes reach: the paths of healthy ones differ by less, half a link by more."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,28 +134,56 @@ def locate(ranks: int, hosts: int, timeout_s: float, asked: nccl.Asked) -> local
     """Measure parts of the Slurm allocation we run in, many at once, until it is known which are slow."""
     nodes = sorted(spelled_out(os.environ.get("SLURM_JOB_NODELIST", "")))
     each, end = -(-ranks // hosts), time.monotonic() + LOCATE_S
-    search = localisation.locate(nodes)
+    search, usual = localisation.locate(nodes), dict[int, float]()
     try:
         wave = next(search)
         while True:
             with ThreadPoolExecutor(len(wave)) as pool:
-                measured = pool.map(lambda group: is_fast(group, each, timeout_s, asked, end), wave)
-                wave = search.send(dict(zip(wave, measured, strict=True)))
+                measured = pool.map(lambda group: measure_part(group, each, timeout_s, asked, end), wave)
+                wave = search.send(compared(dict(zip(wave, measured, strict=True)), usual))
     except StopIteration as found:
         return cast("localisation.Findings", found.value)
 
 
-def is_fast(group: localisation.Group, each: int, timeout_s: float, asked: nccl.Asked, end: float) -> bool | None:
-    """Measure some nodes; None where that cannot be judged. One process alone has nobody to talk to."""
+def measure_part(
+    group: localisation.Group, each: int, timeout_s: float, asked: nccl.Asked, end: float
+) -> nccl.Verdict | None:
+    """Measure some nodes; None where that is not done. One process alone has nobody to talk to."""
     ranks = each * len(group)
     if ranks < LEAST_RANKS:
-        return True
+        return nccl.Verdict(code=nccl.Code.PASS, cause="one process alone", threshold_gbps=asked.threshold_gbps)
     if time.monotonic() > end:
         return None
     command = default_command(ranks, len(group), group)
-    verdict = measure(command, timeout_s, replace(asked, ranks=ranks, hosts=len(group)), quiet=True)
+    verdict = measure(command, timeout_s / 2, replace(asked, ranks=ranks, hosts=len(group)), quiet=True)
     print(f"nccl_gate: {' '.join(group)}: {verdict.busbw_gbps} GB/s, {verdict.cause}", flush=True)
-    return {nccl.Code.PASS: True, nccl.Code.SLOW: False, nccl.Code.WRONG_DATA: False}.get(verdict.code)
+    return verdict
+
+
+def compared(
+    wave: Mapping[localisation.Group, nccl.Verdict | None], usual: dict[int, float]
+) -> dict[localisation.Group, bool | None]:
+    """Say which groups are fast: by the threshold, and beside the groups of that many nodes in their first wave.
+
+    A few nodes are faster than all of them by their nature: a link at half its rate may pass there, and not here.
+    `usual` keeps what groups of each number of nodes reach, in GB/s.
+    """
+    reached: dict[int, list[float]] = {}
+    for group, verdict in wave.items():
+        if verdict is not None and verdict.busbw_gbps is not None:
+            reached.setdefault(len(group), []).append(verdict.busbw_gbps)
+    for size, all_gbps in reached.items():
+        usual.setdefault(size, median_high(all_gbps))
+    return {group: _is_fast(verdict, usual.get(len(group), 0.0)) for group, verdict in wave.items()}
+
+
+def _is_fast(verdict: nccl.Verdict | None, usual_gbps: float) -> bool | None:
+    """Judge one part; None where it cannot be judged. A part that hangs is a slow one, for the others do not."""
+    if verdict is not None and verdict.code in BLAMES:
+        return False
+    if verdict is None or verdict.code is not nccl.Code.PASS:
+        return None
+    return verdict.busbw_gbps is None or verdict.busbw_gbps >= FAR_BELOW * usual_gbps
 
 
 def with_findings(verdict: nccl.Verdict, found: localisation.Findings) -> nccl.Verdict:

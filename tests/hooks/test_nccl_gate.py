@@ -168,6 +168,56 @@ def test_on_several_hosts_the_launcher_of_slurm_starts_it(
     )
 
 
+SRUN = """\
+#!{python}
+# Stands in for srun and all_reduce_perf: each node sends over its link, and a node's own GPUs are fast.
+import json, sys, time
+from pathlib import Path
+links = json.loads(Path("{folder}/links").read_text())
+words = dict(word.lstrip("-").split("=") for word in sys.argv[1:] if word.startswith("--"))
+nodes = words.get("nodelist", ",".join(links)).split(",")
+ranks, slowest = int(words["ntasks"]), min(links[node] for node in nodes)
+if len(nodes) > 1 and slowest == 0:
+    time.sleep(60)
+bus = min(450.0, slowest * (ranks - 1) / (len(nodes) - 1)) if len(nodes) > 1 else 450.0
+print("# nThread 1 nGpus 1 minBytes 1073741824 maxBytes 1073741824 step: 2(factor) warmup iters: 5 iters: 20")
+print("# Using devices")
+for rank in range(ranks):
+    print(f"#  Rank {{rank}} Group  0 Pid  {{rank}} on {{nodes[rank // (ranks // len(nodes))]}} device  0 [0x07] GPU")
+alg = bus * ranks / (2 * (ranks - 1))
+half = f"{{1073741824 / alg / 1000:.1f}} {{alg:.2f}} {{bus:.2f}} 0"
+print("# size count type redop root time algbw busbw #wrong time algbw busbw #wrong")
+print(f" 1073741824 268435456 float sum -1 {{half}} {{half}}")
+print(f"# Out of bounds values : 0 OK\\n# Avg bus bandwidth    : {{bus:.2f}}")
+"""
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        pytest.param({"n1": 25, "n2": 25, "n3": 17, "n4": 25}, id="a link that is enough for a pair"),
+        pytest.param({"n1": 25, "n2": 25, "n3": 0, "n4": 25}, id="a link that hangs"),
+        pytest.param({"n1": 25, "n2": 25, "n3": 1, "n4": 25}, id="a link that is nearly dead"),
+    ],
+)
+def test_the_slow_node_of_an_allocation_is_found(
+    links: dict[str, int], program: Callable[[str], None], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """All four together have to reach 240 GB/s, which is 23 on each link; two reach that with 16."""
+    program("exit 1")  # it is there, and started by srun
+    (tmp_path / "links").write_text(json.dumps(links))
+    (tmp_path / "srun").write_text(SRUN.format(python=sys.executable, folder=tmp_path))
+    (tmp_path / "srun").chmod(0o755)
+    there = {"PATH": f"{tmp_path}:{environment['PATH']}", "SLURM_JOB_NODELIST": "n[1-4]"}
+    asked = ["--ranks", "32", "--hosts", "4", "--threshold", "240", "--timeout", "4"]
+
+    command = [sys.executable, str(HOOK), "--output", str(tmp_path / "gate.json"), *asked]
+    done = subprocess.run(command, env={**environment, **there}, check=False, capture_output=True, text=True)
+
+    assert verdict(tmp_path)["suspects"] == ["n3"], done.stdout
+    assert "n3 is slow" in str(verdict(tmp_path)["cause"])
+
+
 def test_a_program_that_is_not_there_fails_and_says_so(gate: Gate, tmp_path: Path) -> None:
     assert gate("--command", "no_such_program -b 1G").returncode == 44
     assert verdict(tmp_path)["cause"] == "no_such_program cannot be run: No such file or directory"

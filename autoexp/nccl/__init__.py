@@ -160,7 +160,7 @@ def _gaps(run: Run, *, excerpt: bool) -> Iterator[tuple[Code, str]]:
     values = [half.busbw_gbps for half in run.halves]
     yield from _miscounts(run)
     if not all(math.isfinite(value) and value >= 0 for value in (*values, *run.averages)):
-        yield Code.UNREADABLE, "a bandwidth is not a finite number"
+        yield Code.UNREADABLE, "a bandwidth is negative, or not a finite number"
     elif run.headers or (run.has_heading and not run.is_thinned()):
         yield from _disagreements(_mean(values), run.averages)
 
@@ -173,6 +173,8 @@ def _miscounts(run: Run) -> Iterator[tuple[Code, str]]:
         yield Code.UNREADABLE, f"{count} sizes were to be measured, {rows} rows of {len(run.sizes)} sizes are there"
     for row in run.repeated():
         yield Code.UNREADABLE, f"the row of {row.size_bytes} bytes is there twice: {row.text}"
+    for row in run.misplaced():
+        yield Code.UNREADABLE, f"it is not the turn of {row.size_bytes} bytes: {row.text}"
     if run.is_open:
         yield Code.UNREADABLE, "the output is torn: it says that a test begins, and not that it is concluded"
 

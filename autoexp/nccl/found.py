@@ -43,6 +43,10 @@ class Sweep:
             size, count = size * self.step, count + 1
         return count
 
+    def size(self, index: int) -> int:
+        """Return one of them."""
+        return self.first_bytes * self.step**index if self.by_factor else self.first_bytes + self.step * index
+
 
 @dataclass(slots=True, kw_only=True)
 class Run:
@@ -88,8 +92,19 @@ class Run:
         return [half for row in self.rows for half in row.halves]
 
     def repeated(self) -> list[Row]:
-        """List the rows that stand twice in a row: cycles of one test print all its sizes before the first again."""
-        return [after for before, after in pairwise(self.rows) if before == after]
+        """List the rows that stand twice in a row, and those that begin a cycle which is the one before, word by word.
+
+        Cycles of one test print all its sizes before the first again; their times differ.
+        """
+        cycles = [self.rows[begin : begin + len(self.sizes)] for begin in range(0, len(self.rows), len(self.sizes))]
+        rows = [after for before, after in pairwise(self.rows) if before == after]
+        return rows or [after[0] for before, after in pairwise(cycles) if before == after]
+
+    def misplaced(self) -> list[Row]:
+        """List the rows whose size is not the one whose turn it is: it lost a digit, or a row did its place."""
+        sizes = sorted(self.sizes)
+        due = self.sweep.size if self.sweep else sizes.__getitem__
+        return [row for index, row in enumerate(self.rows) if not _fits(row.size_bytes, due(index % len(sizes)))]
 
     def implied_ranks(self) -> tuple[float, float]:
         """Say between which numbers of ranks the rows' two bandwidths allow.
@@ -108,6 +123,13 @@ class Run:
         return len(factors) > 1 and len(steps) > 1
 
 
+def _fits(size: int, asked: int) -> bool:
+    """Say whether a size is the one asked for; the tool makes it a little smaller, so that it can be shared out."""
+    return size <= asked and (2 * size > asked or asked < _SHARED_OUT_BYTES)
+
+
+_SHARED_OUT_BYTES = 1 << 20
+"""Below it, what is cut off may be more than half."""
 _TELLING_GBPS = 1.0
 """Below it two decimals say too little about a ratio."""
 _ROUNDING_GBPS = 0.006

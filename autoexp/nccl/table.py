@@ -113,6 +113,8 @@ def _read_comment(log: Log, line: str) -> None:
         average = _AVERAGE.fullmatch(line)
         _keep(log.broken, line, log.current().averages, number(average[1]) if average else None)
         log.current().below_own_minimum |= bool(average and average[2] == "FAILED")
+    elif line.endswith(" FAILED"):  # of a check that only newer versions have
+        log.errors.append(line)
 
 
 def _read_heading(log: Log) -> None:

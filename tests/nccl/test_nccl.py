@@ -258,6 +258,36 @@ def test_cycles_and_several_types_are_measured_at_every_size_once_more() -> None
     assert code("".join([*lines[: last + 1], again[0], *lines[last + 1 :]])) is Code.UNREADABLE
 
 
+def test_a_whole_cycle_that_stands_there_twice_word_by_word_was_printed_twice() -> None:
+    lines = table((90.0, 91.0), (95.0, 94.0)).splitlines(keepends=True)
+    first, last = [number for number, line in enumerate(lines) if "float" in line]
+
+    verdict = judge("".join([*lines[: last + 1], *lines[first:]]))
+
+    assert (verdict.code, "is there twice" in verdict.cause) == (Code.UNREADABLE, True)
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+@pytest.mark.parametrize("digit", range(10))
+def test_a_size_that_lost_a_digit_is_not_the_one_whose_turn_it_is(row: int, digit: int) -> None:
+    text = table(*[(90.0, 90.0)] * 3)
+    size = str(GIB << row)
+
+    verdict = judge(text.replace(f"\n  {size} ", f"\n  {size[:digit]}{size[digit + 1 :]} "))
+
+    assert (verdict.code, "turn" in verdict.cause) == (Code.UNREADABLE, True)
+
+
+def test_sizes_that_are_rounded_down_so_that_they_can_be_shared_out_are_those_asked_for() -> None:
+    assert code(table(ranks=3, hosts=3).replace(f"\n  {GIB} ", f"\n  {GIB - GIB % 48} ")) is Code.PASS
+
+
+def test_a_check_of_newer_versions_that_failed_fails() -> None:
+    failed = table().replace("# Avg", "# Bitwise mismatches : 12 FAILED\n# Avg")
+
+    assert (judge(failed).code, judge(failed).cause) == (Code.UNREADABLE, "# Bitwise mismatches : 12 FAILED")
+
+
 def test_more_sizes_than_were_to_be_measured_are_a_contradiction() -> None:
     assert code(table().replace(f"maxBytes {2 * GIB}", f"maxBytes {GIB}")) is Code.UNREADABLE
 

@@ -5,13 +5,13 @@ actions be carried out; what comes of those are events again, until nothing is l
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
 from autoexp import answers, clock, conditions, probe, studies, study_files
-from autoexp.actions import Action
+from autoexp.actions import Action, SubmitJob
 from autoexp.alarms import Alarms
 from autoexp.errors import AlreadyWatched, AutoexpError
 from autoexp.events import BackoffElapsed, ConditionsDied, ConditionsMet, Event, Planned, Retired
@@ -401,9 +401,11 @@ class Engine:
         for key, action in actions:
             ledger = self.registry.ledgers[key.study]
             self.lease.beat(clock.now())  # there may be thousands of them
+            takes_time = isinstance(action, SubmitJob) and ledger.jobs[key.job].spec.prepare
             try:
-                for outcome in carry_out(action, ledger, self.executors.of(ledger), clock.now()):
-                    yield Fact(Key(key.study, outcome.job), outcome.event, outcome.spec)
+                with self.lease.beating() if takes_time else nullcontext():
+                    outcomes = list(carry_out(action, ledger, self.executors.of(ledger), clock.now()))
+                yield from (Fact(Key(key.study, outcome.job), outcome.event, outcome.spec) for outcome in outcomes)
             except (AutoexpError, OSError) as error:
                 name = f"{key.study}: {action}"
                 self._unmet[name] = key

@@ -10,12 +10,14 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
-from autoexp import hosts
+from autoexp import clock, hosts
 from autoexp.errors import AlreadyWatched, AutoexpError, TakenOver
 from autoexp.files import LARGEST_JSON_BYTES, is_copy, read_json, read_regular, write_json
 from autoexp.hosts import Process
@@ -126,6 +128,23 @@ class Lease:
         if self.due_in_s(now) <= 0:
             self.beaten_at = now
             self._write(self.record | {"beat": self.record["beat"] + 1})
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Keep the heart beating while something takes its time, such as copying a checkpoint."""
+        done = Event()
+        thread = Thread(target=self._beat_until, args=(done,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _beat_until(self, done: Event) -> None:
+        with suppress(TakenOver, OSError):  # whoever comes back from that work checks, and is told the same
+            while not done.wait(self.beat_s):
+                self.beat(clock.now())
 
     def due_in_s(self, now: float) -> float:
         """Say when the heartbeat is to change again."""

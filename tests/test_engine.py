@@ -156,6 +156,28 @@ def test_who_loses_the_lease_in_the_middle_finishes_only_the_action_it_is_at(roo
     assert json.loads((room.root / ".autoexp" / "lease.json").read_text())["nonce"] == "another"
 
 
+def test_the_heart_beats_while_a_hook_takes_its_time(room: "Room") -> None:
+    """Copying a checkpoint takes minutes, and the lease of who cannot be seen is free after seconds."""
+    room.write(
+        "hooks/slow.py",
+        """
+        import json, time
+        def prepare(folder, lease):
+            beat = lambda: json.loads(open(lease).read())["beat"]
+            began, end = beat(), time.monotonic() + 30
+            while beat() < began + 2 and time.monotonic() < end:
+                time.sleep(0.05)
+            (folder / "beats").write_text(str(beat() - began))
+            return {}
+        """,
+    )
+    room.plan(f"one: {{prepare: {{slow: {{lease: {room.root / '.autoexp' / 'lease.json'}}}}}, command: 'true'}}\n")
+
+    room.run("watch", room.root, "--until-done")
+
+    assert (room.job_dir("one") / "beats").read_text() == "2"
+
+
 class Deaf:
     """An observer that loses every notification."""
 

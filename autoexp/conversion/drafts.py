@@ -6,6 +6,7 @@ is gone, takes over what is done, by a rename that only one can make.
 
 import errno
 import os
+import random
 import shutil
 import threading
 import time
@@ -71,17 +72,35 @@ def _take(target: Path, is_made: Callable[[], bool]) -> Path | None:
     """Take over a draft whose maker is gone, or begin one; wait while a maker lives."""
     seen: dict[Path, tuple[int, float]] = {}
     while not is_made():
-        left = sorted(filter(_is_draft, target.parent.glob(f".{escape(target.name)}.~*.partial")))
-        if any(_lives(folder, seen) for folder in left):
-            time.sleep(POLL_S)
-            continue
-        own = _draft(target, hosts.this_process().start_time)
-        for folder in left:
-            with suppress(FileNotFoundError):  # another one was quicker
-                return folder.rename(own)
-        own.mkdir()
-        return own
+        left = _drafts(target)
+        if not any(_lives(folder, seen) for folder in left):
+            own = _begin(target, left)
+            if not any(_lives(folder, seen) for folder in _drafts(target) if folder != own):
+                return own
+            _step_back(own, target)  # two began at once: neither goes on, and they do not come back at once
+        time.sleep(POLL_S * random.SystemRandom().uniform(1, 2))
     return None
+
+
+def _drafts(target: Path) -> list[Path]:
+    return sorted(filter(_is_draft, target.parent.glob(f".{escape(target.name)}.~*.partial")))
+
+
+def _begin(target: Path, left: list[Path]) -> Path:
+    """Make a draft of our own out of what was left behind, or a new one."""
+    own = _draft(target, hosts.this_process().start_time)
+    for folder in left:
+        with suppress(FileNotFoundError):  # another one was quicker
+            return folder.rename(own)
+    own.mkdir()
+    return own
+
+
+def _step_back(own: Path, target: Path) -> None:
+    try:
+        own.rmdir()
+    except OSError:  # there is something in it that somebody has done
+        _leave(own, target)
 
 
 def _leave(folder: Path, target: Path) -> None:

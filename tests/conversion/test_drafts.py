@@ -1,8 +1,10 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,25 @@ def test_a_second_maker_waits_for_the_first_ones_result(tmp_path: Path, wait: Wa
     assert (tmp_path / "made" / "file").read_text() == f"{first.pid}\n"
     assert not (tmp_path / "second").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "gate", "made"]
+
+
+def test_of_several_that_begin_at_the_same_instant_one_makes_it(tmp_path: Path) -> None:
+    together, made = threading.Barrier(4), list[Path]()
+
+    def make_at_once(target: Path) -> None:
+        together.wait()
+        with drafts.draft(target, target.exists) as folder:
+            if folder is not None:
+                made.append(target)
+                time.sleep(0.02)
+                drafts.appear(folder, target)
+
+    for number in range(20):
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(make_at_once, [tmp_path / str(number)] * 4))
+
+    assert [path.name for path in made] == [str(number) for number in range(20)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map(str, range(20)))
 
 
 def test_what_a_killed_maker_has_done_is_taken_over_at_once(tmp_path: Path, wait: Wait) -> None:

@@ -124,6 +124,10 @@ def _planned(checkpoint: Path, source: Source, wishes: Wishes) -> Plan:
             f"leave --vocab-size out, or give at least {least}",
         )
     asked = wishes.vocab_size if wishes.vocab_size is not None else (words.size if words else None)
+    if words and asked is None:
+        why = f"none of the files in {words.folder} lists its tokens"
+        fix = "say with --vocab-size how many rows of the embedding are tokens"
+        raise AutoexpError("it is not known how many tokens there are", why=why, fix=fix)
     source = _trimmed(_without_copy(source), asked)
     traits = traits_of(source)
     choice = architectures.choose(traits, wishes.arch)

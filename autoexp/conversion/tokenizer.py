@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from autoexp.conversion import pieces
 from autoexp.errors import AutoexpError
 from autoexp.files import read_regular
 
@@ -18,6 +19,7 @@ FILES = (
     "merges.txt", "tokenizer.model", "spiece.model", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 """What transformers keeps a tokenizer in."""
+SENTENCEPIECE = ("tokenizer.model", "spiece.model")
 LARGEST_BYTES = 1 << 28
 """The largest tokenizers have some ten MB."""
 
@@ -97,17 +99,28 @@ def read(folder: Path) -> Tokenizer:
 
 
 def _vocabulary(folder: Path) -> dict[str, int]:
-    """Return every token's number, where the files are JSON."""
+    """Return every token's number; none where the files do not say."""
     found = _load(folder / "tokenizer.json", _Words)
     words = found.model.vocab if found else None
     if isinstance(words, list):  # a unigram model lists its tokens in order
         words = {word: number for number, (word, _) in enumerate(words)}
-    words = words or _load(folder / "vocab.json", dict[str, Number]) or {}
+    words = words or _load(folder / "vocab.json", dict[str, Number]) or _pieces(folder)
     added = {each.content: each.id for each in (found.added_tokens if found else None) or ()}
     vocabulary = {**words, **added, **(_load(folder / "added_tokens.json", dict[str, Number]) or {})}
     if found and not vocabulary:
         raise _damaged(folder / "tokenizer.json", "it has no tokens")
     return vocabulary
+
+
+def _pieces(folder: Path) -> dict[str, int]:
+    """Number the tokens of a SentencePiece model, where there is one."""
+    for path in (folder / name for name in SENTENCEPIECE):
+        if path.is_file():
+            try:
+                return {piece: number for number, piece in enumerate(pieces.read(read_regular(path)))}
+            except ValueError as error:  # undecodable text too
+                raise _damaged(path, f"it is no SentencePiece model: {error}") from error
+    return {}
 
 
 def _text(token: str | _Special | None) -> str:

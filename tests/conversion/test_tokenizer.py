@@ -38,7 +38,7 @@ def test_only_its_own_files_are_copied(folder: Path, tmp_path: Path) -> None:
     [
         ({"vocab.json": {"a": 0, "b": 4}, "merges.txt": {}}, 5),
         ({"tokenizer.json": {"model": {"vocab": [["a", 0.5], ["b", 0.1]]}}}, 2),
-        ({"tokenizer.model": {}}, None),
+        ({"chat_template.json": {}}, None),
     ],
 )
 def test_each_kind_of_tokenizer_says_its_size_or_that_nobody_knows(

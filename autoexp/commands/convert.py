@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     wishes = asking.wishes_of(arguments)
     if arguments.dry_run:
-        print("\n".join(asking.table(job.plan(arguments.checkpoint, wishes))))
+        planned = job.plan(arguments.checkpoint, wishes)
+        print(json.dumps(asking.outline(planned)) if arguments.json else "\n".join(asking.table(planned)))
         return 0
     made = asking.convert(arguments.checkpoint, arguments.output, wishes)
     more = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from autoexp.conversion import hub, job
 from autoexp.conversion.job import Plan, Wishes
+from autoexp.conversion.outputs import Output
 from autoexp.conversion.weights import ITEM_BYTES
 from autoexp.conversion.writing import Told
 
@@ -43,10 +44,7 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any]:
     Raises:
         AutoexpError: as `job.convert` does.
     """
-    if job.finished(checkpoint, output, wishes) is not None:
-        return job.convert(checkpoint, output, wishes)
-    with _bar(job.plan(checkpoint, wishes).total_bytes) as told:
-        return job.convert(checkpoint, output, wishes, told)
+    return job.convert(checkpoint, output, wishes, _bar)
 
 
 def upload(arguments: argparse.Namespace, made: Mapping[str, Any]) -> str | None:
@@ -76,6 +74,28 @@ def _bar(total_bytes: int) -> Iterator[Told]:
         yield lambda count: bar.update(task, advance=count)
 
 
+def outline(planned: Plan) -> dict[str, Any]:
+    """Return what a conversion would do, for a program to read."""
+    return {
+        "source": str(planned.checkpoint),
+        "format": planned.source.format,
+        "iteration": planned.source.iteration,
+        "architecture": planned.config["architectures"][0],
+        "parameters": planned.parameters,
+        "bytes": planned.total_bytes,
+        "files": {
+            shard.name: {
+                each.name: {"shape": list(each.shape), "dtype": _dtype(planned, each)} for each in shard.outputs
+            }
+            for shard in planned.shards
+        },
+    }
+
+
+def _dtype(planned: Plan, output: Output) -> str:
+    return planned.dtype or output.weight.dtype
+
+
 def table(planned: Plan) -> Iterator[str]:
     """Yield what a conversion would do, for a person to read."""
     yield f"{planned.checkpoint}: {planned.source.format}, iteration {planned.source.iteration}"
@@ -84,4 +104,4 @@ def table(planned: Plan) -> Iterator[str]:
     for shard in planned.shards:
         yield shard.name
         for output in shard.outputs:
-            yield f"  {output.name} {list(output.shape)} {planned.dtype or output.weight.dtype}"
+            yield f"  {output.name} {list(output.shape)} {_dtype(planned, output)}"

@@ -7,8 +7,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from autoexp.errors import AutoexpError
 from autoexp.examiner import examining
 from autoexp.formats import parts
 
+Telling = Callable[[int], AbstractContextManager[Told]]
 MANIFEST = "conversion.json"
 _FIXES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "see to its permissions, or give another folder"),
@@ -204,8 +206,14 @@ def _specials(words: Tokenizer | None) -> Mapping[str, int | None]:
     return words.specials if words else {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
 
-def convert(checkpoint: Path, output: Path, wishes: Wishes, told: Told = lambda _: None) -> dict[str, Any]:
+def _silent(_total_bytes: int) -> AbstractContextManager[Told]:
+    return nullcontext(lambda _: None)
+
+
+def convert(checkpoint: Path, output: Path, wishes: Wishes, telling: Telling = _silent) -> dict[str, Any]:
     """Make `output`, unless it is made already; return its manifest.
+
+    `telling` gets the number of bytes to write, and gives who is told of them as they are written.
 
     Raises:
         AutoexpError: the checkpoint is not whole, of a kind that is not known, or changed meanwhile; something else is
@@ -214,7 +222,9 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes, told: Told = lambda 
     made = finished(checkpoint, output, wishes)
     try:
         if made is None:
-            _make_once(plan(checkpoint, wishes), output, told)
+            planned = plan(checkpoint, wishes)
+            with telling(planned.total_bytes) as told:
+                _make_once(planned, output, told)
             made = finished(checkpoint, output, wishes)
         if made is None:
             raise _in_the_way(output, "it is gone again")

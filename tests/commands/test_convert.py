@@ -41,6 +41,17 @@ def test_a_dry_run_writes_nothing(room: "Room") -> None:
     assert not (room.home / "hf").exists()
 
 
+def test_a_dry_run_is_told_as_json(room: "Room") -> None:
+    source = save_torch(Model(), room.home / "iter_0000006")
+
+    said = json.loads(room.run("convert", source, room.home / "hf", "--dry-run", "--json").stdout)
+
+    gate = said["files"]["model.safetensors"]["model.layers.0.mlp.gate_proj.weight"]
+    assert gate == {"shape": [40, 32], "dtype": "float32"}
+    assert (said["architecture"], said["format"], said["iteration"]) == ("LlamaForCausalLM", "torch", 6)
+    assert not (room.home / "hf").exists()
+
+
 def test_a_refusal_says_what_why_and_fix(room: "Room") -> None:
     done = room.run("convert", room.home / "absent", room.home / "hf")
 

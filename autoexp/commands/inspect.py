@@ -57,15 +57,21 @@ def _checkpoint(path: Path, *, deep: bool) -> dict[str, Any]:
     """Judge a checkpoint, or the newest in a save directory; say so where the tracker names another."""
     found = _judged(path, deep=deep)
     newest, tracker = (None, None) if found["format"] != "unknown" else _saved(path)
-    if newest is None and not isinstance(tracker, int):
+    if newest is None and tracker is None:
         return found
     if newest is not None:
         found = _judged(newest, deep=deep)
     if tracker not in (found["iteration"], None):
-        is_there = not isinstance(tracker, int) or tracker in checkpoints.iterations(path)
-        meaning = "that is what Megatron-LM would load" if is_there else "that is not there"
-        found["why"] += f"; the tracker beside it says {tracker}, and {meaning}"
+        found["why"] += f"; the tracker beside it {_meaning(path, tracker)}"
     return {**found, "tracker": tracker}
+
+
+def _meaning(root: Path, tracker: int | str | None) -> str:
+    """Say what a tracker does that names another checkpoint, or none."""
+    if tracker == "garbled":
+        return f"({checkpoints.TRACKER}) holds no number: Megatron-LM would end with 0, and train nothing"
+    is_there = tracker == "release" or tracker in checkpoints.iterations(root)
+    return f"says {tracker}, and that is {'what Megatron-LM would load' if is_there else 'not there'}"
 
 
 def _judged(folder: Path, *, deep: bool) -> dict[str, Any]:

@@ -326,7 +326,7 @@ def finished(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any] |
         raise _in_the_way(output, f"it is no finished conversion: {type(error).__name__} {error}") from error
     if torn or not same:
         raise _in_the_way(output, f"{torn[0]} is cut" if torn else "it was made of another checkpoint, or otherwise")
-    return manifest
+    return {**manifest, "target": str(output.absolute())}  # it may have been moved, or be a copy
 
 
 def _is_free(output: Path) -> bool:

@@ -270,6 +270,10 @@ def _activation(args: Mapping[str, object], *, gated: bool, biased: bool) -> str
     return "gelu_new" if fused or args.get("openai_gelu") else "gelu"
 
 
+_ENDLESS = -1
+"""How a window says that it reaches back to the beginning."""
+
+
 def _window(args: Mapping[str, object]) -> int | None:
     """Count the tokens attention reaches: Megatron-LM names how many there are beside the token itself."""
     window = args.get("window_size")
@@ -277,4 +281,4 @@ def _window(args: Mapping[str, object]) -> int | None:
         return None
     if not (isinstance(window, tuple | list) and len(window) == 2 and window[1] == 0 and isinstance(window[0], int)):  # noqa: PLR2004 - left and right
         raise refused(f"window_size is {window!r}", "windows into the past are converted")
-    return int(window[0]) + 1
+    return None if window[0] == _ENDLESS else int(window[0]) + 1

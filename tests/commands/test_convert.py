@@ -52,6 +52,16 @@ def test_a_dry_run_is_told_as_json(room: "Room") -> None:
     assert not (room.home / "hf").exists()
 
 
+def test_a_result_that_was_moved_is_told_where_it_is(room: "Room") -> None:
+    source = save_torch(Model(), room.home / "iter_0000006")
+    room.run("convert", source, room.home / "hf")
+    (room.home / "hf").rename(room.home / "model")
+
+    said = json.loads(room.run("convert", source, room.home / "model", "--json").stdout)
+
+    assert said["target"] == str(room.home / "model")
+
+
 def test_a_refusal_says_what_why_and_fix(room: "Room") -> None:
     done = room.run("convert", room.home / "absent", room.home / "hf")
 

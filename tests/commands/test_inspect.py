@@ -121,6 +121,15 @@ def test_a_name_that_no_file_can_have_is_answered_too(say: "Say", tmp_path: Path
     assert not found.get("complete")
 
 
+def test_an_empty_tracker_is_told_also_where_there_is_no_checkpoint(say: "Say", tmp_path: Path) -> None:
+    (tmp_path / "latest_checkpointed_iteration.txt").touch()
+
+    found = inspected(say, tmp_path)
+
+    assert (found["format"], found["tracker"]) == ("unknown", "garbled")
+    assert "holds no number: Megatron-LM would end with 0, and train nothing" in found["why"]
+
+
 def test_a_tracker_that_names_what_is_not_there_is_told(say: "Say", tmp_path: Path) -> None:
     (tmp_path / "latest_checkpointed_iteration.txt").write_text("9")
     assert inspected(say, tmp_path)["why"].endswith("the tracker beside it says 9, and that is not there")

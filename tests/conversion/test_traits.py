@@ -60,7 +60,8 @@ def test_the_older_name_of_the_epsilon_is_read_too(tmp_path: Path) -> None:
 
 
 def test_a_window_reaches_the_token_itself_and_those_before_it(tmp_path: Path) -> None:
-    assert traits(tmp_path, told={"window_size": (127, 0)}).window == 128
+    assert traits(tmp_path / "some", told={"window_size": (127, 0)}).window == 128
+    assert traits(tmp_path / "all", told={"window_size": (-1, 0)}).window is None
 
 
 def test_legacy_models_turn_by_ten_thousand_whatever_they_were_told(tmp_path: Path) -> None:

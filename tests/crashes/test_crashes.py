@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-CHUNKS = 16
+CHUNKS = 8
 SUBMITTING = "rename:.*/submission.json|(spawn|await):.*/s(batch|cancel) after [a-z]+_|write:.*/journal/.*submitted"
 """The points right around a submission, of which half are tried; `make soak` tries all on a real cluster."""
 PAIRS = 50

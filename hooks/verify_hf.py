@@ -197,9 +197,20 @@ def _apart(planned: Plan, output: Path) -> tuple[float, list[str]]:
         if planned.dtype not in (None, traits.dtype):
             exact, want = want, logits(traits, _rounded(traits, weights, _DTYPES[planned.dtype]), tokens)
             notes.append(f"{planned.dtype} moves them by {_share(want, exact):.1e}")
+        _check_finite(planned, weights, want)
         del weights
         got, left_out = _converted(output, tokens)
     return _share(got, want), [*notes, *left_out]
+
+
+def _check_finite(planned: Plan, weights: Mapping[str, Tensor], want: Tensor) -> None:
+    """Refuse a checkpoint that computes nothing itself, whatever was made of it."""
+    if want.isfinite().all():
+        return
+    odd = [name for name, weight in weights.items() if not weight.isfinite().all()]
+    why = f"numbers of {', '.join(odd[:3])} are not finite" if odd else "its logits are not finite: numbers overflow"
+    fix = "take one from before it diverged: the conversion is faithful, and so is what is wrong with it"
+    raise AutoexpError(f"{planned.checkpoint} is no model to compare", why=why, fix=fix)
 
 
 def _share(got: Tensor, want: Tensor) -> float:

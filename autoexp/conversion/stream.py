@@ -91,12 +91,7 @@ def chunks(output: Output, dtype: str, files: Files) -> Iterator[memoryview | Ra
     if as_it_is and all(piece.shape[1:] == weight.shape[1:] for piece in weight.pieces):
         yield from _ranges(weight)
         return
-    if output.transposed:
-        whole = np.concatenate([block.copy() for block in _blocks(weight, files)])
-        blocks = iter([np.ascontiguousarray(whole.T)])
-    else:
-        blocks = _blocks(weight, files)
-    for block in blocks:
+    for block in _transposed(weight, files) if output.transposed else _blocks(weight, files):
         if output.plus_one or dtype != weight.dtype:
             floats = to_float32(block, weight.dtype) + np.float32(output.plus_one)
             yield _rounded(floats, dtype, output.name).data.cast("B")
@@ -144,6 +139,17 @@ def _blocks(weight: Weight, files: Files) -> Iterator[Bits]:
             if begin < end:
                 _read_rows(piece, begin, block[begin - first : end - first], files)
         yield block
+
+
+def _transposed(weight: Weight, files: Files) -> Iterator[Bits]:
+    """Yield the weight's columns as rows, some after the others; the whole is held in memory, once."""
+    whole = np.empty(weight.shape[::-1], _BITS[weight.dtype])
+    done = 0
+    for block in _blocks(weight, files):
+        whole[:, done : done + len(block)] = block.T
+        done += len(block)
+    most = max(CHUNK_BYTES // max(whole.strides[0], 1), 1)
+    yield from (whole[first : first + most] for first in range(0, len(whole), most))
 
 
 def _read_rows(piece: Piece, begin: int, block: Bits, files: Files) -> None:

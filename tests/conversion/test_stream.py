@@ -1,6 +1,7 @@
 import math
 import os
 import resource
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,20 @@ def test_pieces_are_read_to_their_place_however_small_the_chunks(
 
     want = whole + 1 if options.get("plus_one") else whole
     assert (found == (want.T if options.get("transposed") else want)).all()
+
+
+def test_a_transposed_tensor_is_held_in_memory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "CHUNK_BYTES", 1 << 14)
+    file = written(tmp_path, np.zeros((512, 512), np.float32))
+    weight = Weight("float32", (512, 512), (Piece(file, 0, (0, 0), (512, 512)),))
+    tracemalloc.start()
+
+    for _ in chunks(Output(name="x", weight=weight, transposed=True), "bfloat16", Files()):
+        pass
+
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1.25 * (512 * 512 * 4)
 
 
 def test_a_file_that_is_cut_while_it_is_read_is_noticed(tmp_path: Path) -> None:

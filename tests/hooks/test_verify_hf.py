@@ -125,6 +125,20 @@ def test_a_wrong_tensor_is_named(hook: ModuleType, tmp_path: Path, kind: str, ha
     assert ("spare" if harm == "left over" else first) in told.value.why
 
 
+def test_a_checkpoint_that_diverged_is_to_blame_itself(hook: ModuleType, tmp_path: Path) -> None:
+    made = save_torch(Model(), tmp_path / "iter_0000006")
+    file = next(made.rglob("model_optim_rng.pt"))
+    saved = torch.load(file, weights_only=False)
+    saved["model"]["decoder.final_layernorm.weight"][0] = torch.nan
+    torch.save(saved, file)
+    convert(made, tmp_path / "hf", Wishes())
+
+    with pytest.raises(AutoexpError, match="is no model to compare") as told:
+        hook.verify(made, tmp_path / "hf")
+
+    assert told.value.why == "numbers of final_norm.weight are not finite"
+
+
 @pytest.mark.parametrize("format_", ["torch", "torch_dist"])
 def test_a_byte_that_flipped_in_the_checkpoint_is_found_and_its_tensor_named(
     hook: ModuleType, tmp_path: Path, format_: str

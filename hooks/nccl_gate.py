@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     asked = nccl.Asked(threshold_gbps=args.threshold, ranks=args.ranks, hosts=args.hosts)
     command = args.command or default_command(args.ranks or LEAST_RANKS, args.hosts or 1)
-    verdict, tries = measure(command, args.timeout, asked), 1
+    verdict, tries = (alone(asked), 0) if args.ranks == 1 else (measure(command, args.timeout, asked), 1)
     if verdict.code in MAY_PASS:
         print(f"nccl_gate: {verdict.cause}; once more", flush=True)
         verdict, tries = measure(command, args.timeout, asked), 2
@@ -77,6 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.output and not _written(args.output, record):
         return int(nccl.Code.UNREADABLE)
     return int(verdict.code)
+
+
+def alone(asked: nccl.Asked) -> nccl.Verdict:
+    """Refuse a gate of a single rank."""
+    cause = "a single rank has nobody to talk to: leave the gate out"
+    return nccl.Verdict(code=nccl.Code.TOPOLOGY, cause=cause, threshold_gbps=asked.threshold_gbps, ranks=1)
 
 
 def _parser() -> argparse.ArgumentParser:

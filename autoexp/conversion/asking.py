@@ -11,7 +11,8 @@ from autoexp.conversion import hub, job
 from autoexp.conversion.job import Plan, Wishes
 from autoexp.conversion.outputs import Output
 from autoexp.conversion.weights import ITEM_BYTES
-from autoexp.conversion.writing import Told
+from autoexp.conversion.writing import SHARD_BYTES, Told
+from autoexp.quantities import size_bytes
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="copy it, and cut the vocabulary to its length")
     parser.add_argument("--vocab-size", type=int, metavar="N", help="cut the vocabulary to so many tokens")
     parser.add_argument("--dtype", choices=tuple(ITEM_BYTES), help="the numbers' type, if not the checkpoint's")
+    parser.add_argument(
+        "--shard-size", type=size_bytes, metavar="SIZE", default=SHARD_BYTES, help="of a file of weights: 5GB, 500MB"
+    )
     parser.add_argument("--names", metavar="SCHEME", help="how the tensors are named, where there are several ways")
     parser.add_argument(
         "--upload", metavar="OWNER/NAME", help="then upload it to the hub, to a branch of its iteration"
@@ -35,6 +39,7 @@ def wishes_of(arguments: argparse.Namespace) -> Wishes:
         vocab_size=arguments.vocab_size,
         dtype=arguments.dtype,
         names=arguments.names,
+        shard_bytes=arguments.shard_size,
     )
 
 

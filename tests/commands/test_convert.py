@@ -41,6 +41,18 @@ def test_a_dry_run_writes_nothing(room: "Room") -> None:
     assert not (room.home / "hf").exists()
 
 
+def test_the_weights_files_are_as_large_as_is_asked_for(room: "Room") -> None:
+    source = save_torch(Model(), room.home / "iter_0000006")
+
+    done = room.run("convert", source, room.home / "hf", "--shard-size", "20kB")
+    odd = room.run("convert", source, room.home / "hf", "--shard-size", "20")
+
+    assert done.returncode == 0, done.stderr
+    assert len(sizes := [file.stat().st_size for file in (room.home / "hf").glob("*.safetensors")]) > 1
+    assert max(sizes) < 25_000
+    assert (odd.returncode, "--shard-size: invalid" in odd.stderr) == (2, True)
+
+
 def test_a_dry_run_is_told_as_json(room: "Room") -> None:
     source = save_torch(Model(), room.home / "iter_0000006")
 

@@ -218,6 +218,11 @@ def test_the_slow_node_of_an_allocation_is_found(
     assert "n3 is slow" in str(verdict(tmp_path)["cause"])
 
 
+def test_a_single_rank_needs_no_gate_and_is_told_so(gate: Gate, tmp_path: Path) -> None:
+    assert gate("--ranks", "1").returncode == 48
+    assert verdict(tmp_path)["cause"] == "a single rank has nobody to talk to: leave the gate out"
+
+
 def test_a_program_that_is_not_there_fails_and_says_so(gate: Gate, tmp_path: Path) -> None:
     assert gate("--command", "no_such_program -b 1G").returncode == 44
     assert verdict(tmp_path)["cause"] == "no_such_program cannot be run: No such file or directory"

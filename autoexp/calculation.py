@@ -5,10 +5,11 @@ the holes that stand for `${x}`, no attributes, no calls but `FUNCTIONS`.
 """
 
 import ast
-import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from autoexp.functions import FUNCTIONS
 
 Holes = Sequence[Any]
 """The values of the `${x}` in an expression, in the order of their numbers."""
@@ -62,20 +63,6 @@ def numeric(symbol: str, apply: Callable[[Any, Any], Any]) -> Callable[[Any, Any
     return apply_to_numbers
 
 
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "ceil": math.ceil,
-    "floor": math.floor,
-    "min": min,
-    "max": max,
-    "round": round,
-    "abs": abs,
-    "sqrt": math.sqrt,
-    "log2": math.log2,
-    "int": int,
-    "float": float,
-    "str": str,
-    "len": len,
-}
 _BINARY: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -205,10 +192,31 @@ def _list(node: ast.List | ast.Tuple) -> Calculation:
 def _call(node: ast.Call) -> Calculation:
     name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
     function = FUNCTIONS.get(name)
-    if function is None or node.keywords:
+    if function is None:
         raise ExpressionError(f"{name!r} is no function here; there are {', '.join(FUNCTIONS)}")
     arguments = [_compile(argument) for argument in node.args]
-    return lambda holes: function(*(argument(holes) for argument in arguments))
+    named = {keyword.arg: _compile(keyword.value) for keyword in node.keywords}
+    if None in named:
+        raise ExpressionError("** is not allowed in an expression")
+
+    def call(holes: Holes) -> Any:
+        words = {str(key): argument(holes) for key, argument in named.items()}
+        return function(*(argument(holes) for argument in arguments), **words)
+
+    return call
+
+
+def _item(node: ast.Subscript) -> Calculation:
+    """Take one of a list or of a text, or some side by side."""
+    whole = _compile(node.value)
+    if isinstance(node.slice, ast.Slice):
+        lower, upper, step = (
+            (lambda _: None) if part is None else _compile(part)
+            for part in (node.slice.lower, node.slice.upper, node.slice.step)
+        )
+        return lambda holes: whole(holes)[slice(lower(holes), upper(holes), step(holes))]
+    index = _compile(node.slice)
+    return lambda holes: whole(holes)[index(holes)]
 
 
 def _operator(table: Mapping[Any, Callable[..., Any]], node: ast.AST) -> Callable[..., Any]:
@@ -229,4 +237,5 @@ _COMPILERS: Mapping[type[ast.expr], Callable[[Any], Calculation]] = {
     ast.List: _list,
     ast.Tuple: _list,
     ast.Call: _call,
+    ast.Subscript: _item,
 }

@@ -237,8 +237,6 @@ class Planner:
 
             with self._sweep_errors(path):
                 self._points[path] = expand(sweep, evaluate)
-                if not self._points[path]:
-                    raise SweepError("no point is left", ("filter",) if "filter" in sweep else (), "loosen the filter")
         return self._points[path]
 
     @contextmanager

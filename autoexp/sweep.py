@@ -4,10 +4,12 @@ A level has `params` (axis: values), `configs` (axis: named entries, or a list o
 `groups` (further levels). `type` says how they combine: `product` (every combination; the default), `zip` (first
 with first, second with second) or `list` (one after the other). `defaults` lends names to every point of the
 level, `filter` keeps the points for which it is true, and `require` refuses the recipe if a kept point fails it.
+An entry of `configs` may be a level itself. A name that two parts of a level define is a mistake, unless
+`list_composition` names it: then it is the one's list and the other's, one after the other.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import product
 from math import prod
@@ -15,7 +17,9 @@ from typing import Any
 
 from autoexp.expressions import literal
 
-KEYS = ("type", "params", "configs", "groups", "defaults", "filter", "require")
+KEYS = ("type", "params", "configs", "groups", "defaults", "filter", "require", "list_composition")
+AXES = ("params", "configs", "groups")
+"""The keys that make points; an entry of `configs` with one of them is a level itself."""
 TYPES = ("product", "list", "zip")
 
 MOST_POINTS = 100_000
@@ -45,6 +49,9 @@ class Point:
     """Axes, entry params and defaults; the latter two are not evaluated yet."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
+    composed: frozenset[str] = frozenset()
+    """Names whose lists are put one after the other when it is merged."""
+
     def scope(self) -> dict[str, Any]:
         """All names, a default giving way to everything else."""
         return {**self.defaults, **self.names}
@@ -55,15 +62,18 @@ def expand(sweep: Any, evaluate: Evaluate, path: Path = ()) -> list[Point]:
 
     Raises:
         SweepError: a level has an unknown key or type, an axis without values, a name twice, axes of unequal
-            length to zip, or a point that it requires not to have.
+            length to zip, a filter that drops everything, or a point that it requires not to have.
     """
     _check(sweep, path)
     kind = sweep.get("type", "product")
     factors = list(_factors(sweep, evaluate, path, apart=kind == "zip"))
-    points = _combine(kind, factors, path)
+    composed = frozenset(sweep.get("list_composition") or ())
+    every = _combine(kind, [[replace(point, composed=composed) for point in factor] for factor in factors], path)
     defaults = sweep.get("defaults") or {}
-    points = [Point(p.axes, p.names, {**defaults, **p.defaults}) for p in points]
-    points = [point for point in points if _holds("filter", point, sweep, evaluate, path)]
+    every = [Point(p.axes, p.names, {**defaults, **p.defaults}) for p in every]
+    points = [point for point in every if _holds("filter", point, sweep, evaluate, path)]
+    if not points:
+        raise SweepError(f"the filter drops all {len(every)} points", (*path, "filter"), "loosen it")
     for point in points:
         if not _holds("require", point, sweep, evaluate, path):
             said = f"the point {dict(point.axes)} is not what the sweep requires"
@@ -79,6 +89,8 @@ def _check(sweep: Any, path: Path) -> None:
             raise SweepError(f"a sweep has no {key!r}", (*path, key), f"use one of {', '.join(KEYS)}")
         if key in ("params", "defaults") and not isinstance(value or {}, Mapping):
             raise SweepError(f"{key} is written as NAME: VALUES", (*path, key), "indent the names below it")
+        if key == "list_composition" and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+            raise SweepError(f"{value!r} are no names", (*path, key), "write a list of names")
         if key in ("groups", "configs") and not isinstance(value or (), Sequence | Mapping):
             raise SweepError(f"{value!r} are no {key}", (*path, key), "write a list")
     if sweep.get("type", "product") not in TYPES:
@@ -112,15 +124,22 @@ def _point(values: Mapping[str, Any]) -> Point:
 def _configs(configs: Any, evaluate: Evaluate, path: Path) -> Iterator[list[Point]]:
     if isinstance(configs, Mapping):
         for axis, entries in configs.items():
-            yield [_entry(axis, *entry) for entry in _entries(axis, entries, (*path, axis))]
+            named = _entries(axis, entries, (*path, axis))
+            yield [point for entry in named for point in _entry(axis, *entry, evaluate)]
         return
-    yield [_whole(entry, evaluate, (*path, number)) for number, entry in enumerate(configs)]
+    yield [point for number, entry in enumerate(configs) for point in _whole(entry, evaluate, (*path, number))]
 
 
-def _whole(entry: Any, evaluate: Evaluate, path: Path) -> Point:
+def _whole(entry: Any, evaluate: Evaluate, path: Path) -> list[Point]:
     if not isinstance(entry, Mapping):
         raise SweepError(f"{entry!r} is no configuration", path, "write - {NAME: VALUE, ...}, or name the axis")
-    return _point({name: evaluate(value, {}, (*path, name)) for name, value in entry.items()})
+    if _is_level(entry):
+        return expand(entry, evaluate, path)
+    return [_point({name: evaluate(value, {}, (*path, name)) for name, value in entry.items()})]
+
+
+def _is_level(entry: Mapping[str, Any]) -> bool:
+    return entry.keys() <= set(KEYS) and not entry.keys().isdisjoint(AXES)
 
 
 def _entries(axis: str, entries: Any, path: Path) -> Iterator[tuple[str, Mapping[str, Any], Path]]:
@@ -139,8 +158,10 @@ def _entries(axis: str, entries: Any, path: Path) -> Iterator[tuple[str, Mapping
             yield str(name), params or {}, (*path, number)
 
 
-def _entry(axis: str, name: str, params: Mapping[str, Any], path: Path) -> Point:
-    return _merge(Point({axis: name}, {axis: literal(name)}), Point({}, params), path)
+def _entry(axis: str, name: str, params: Mapping[str, Any], path: Path, evaluate: Evaluate) -> list[Point]:
+    here = Point({axis: name}, {axis: literal(name)})
+    inside = expand(params, evaluate, (*path, name)) if _is_level(params) else [Point({}, params)]
+    return [_merge(here, point, path) for point in inside]
 
 
 def _combine(kind: str, factors: list[list[Point]], path: Path) -> list[Point]:
@@ -155,7 +176,7 @@ def _combine(kind: str, factors: list[list[Point]], path: Path) -> list[Point]:
 
 
 def _spell(factor: list[Point]) -> str:
-    return "/".join(factor[0].axes) if factor else "a group"
+    return "/".join(factor[0].axes) or "a group"
 
 
 def _product(factors: list[list[Point]], path: Path) -> list[Point]:
@@ -166,11 +187,24 @@ def _product(factors: list[list[Point]], path: Path) -> list[Point]:
 
 
 def _merge(one: Point, other: Point, path: Path = ()) -> Point:
-    for ours, theirs in ((one.names, other.names), (one.defaults, other.defaults)):
-        if twice := ours.keys() & theirs.keys():
-            said = f"the name {min(twice)!r} is defined twice on one level"
+    composed = one.composed | other.composed
+    axes = _joined(one.axes, other.axes, composed, path)
+    names = _joined(one.names, other.names, composed, path)
+    return Point(axes, names, _joined(one.defaults, other.defaults, composed, path), composed)
+
+
+def _joined(ours: Mapping[str, Any], theirs: Mapping[str, Any], composed: frozenset[str], path: Path) -> dict[str, Any]:
+    """Put names beside each other; of those that both define, only lists to compose."""
+    lists = {}
+    for name in sorted(ours.keys() & theirs.keys()):
+        if name not in composed:
+            said = f"the name {name!r} is defined twice on one level"
             raise SweepError(said, path, "rename or remove one of them")
-    return Point({**one.axes, **other.axes}, {**one.names, **other.names}, {**one.defaults, **other.defaults})
+        if not (isinstance(ours[name], list) and isinstance(theirs[name], list)):
+            said = f"{name!r} is {ours[name]!r} and {theirs[name]!r}"
+            raise SweepError(said, (*path, "list_composition"), "only lists are put one after the other")
+        lists[name] = [*ours[name], *theirs[name]]
+    return {**ours, **theirs, **lists}
 
 
 def merge(one: Point, other: Point) -> Point:

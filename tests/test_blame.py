@@ -659,9 +659,9 @@ ERRORS = {
           filter: "${calc:'${lr} > 1'}"  # HERE
         stages: {train: {command: [train]}}
         """,
-        "sweep.filter: no point is left",
+        "sweep.filter: the filter drops all 1 points",
         "the sweep cannot be expanded",
-        "loosen the filter",
+        "loosen it",
     ),
     "a group's filter that drops everything of a stage": (
         """
@@ -669,13 +669,13 @@ ERRORS = {
         stages:
           train: {command: [train]}
           report:
-            sweep:  # HERE
-              groups: [{params: {lr: [1]}, filter: false}]
+            sweep:
+              groups: [{params: {lr: [1]}, filter: false}]  # HERE
             command: [report]
         """,
-        "stages.report.sweep: no point is left",
+        "stages.report.sweep.groups.0.filter: the filter drops all 1 points",
         "the sweep cannot be expanded",
-        "loosen the filter",
+        "loosen it",
     ),
     "an unknown key of a sweep": (
         """

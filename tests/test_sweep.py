@@ -100,6 +100,27 @@ def test_list_puts_one_after_the_other() -> None:
     assert axes_of(sweep) == [{"a": 1}, {"a": 2}, {"b": "x"}, {"a": 3, "c": 4}]
 
 
+def test_an_entry_may_be_a_level_itself() -> None:
+    large = {"defaults": {"width": 64}, "params": {"lr": [1, 2]}, "filter": "${calc:'${lr} * ${width} < 100'}"}
+
+    assert axes_of({"configs": [{"lr": 9}, {"params": {"lr": [1, 2]}}]}) == [{"lr": 9}, {"lr": 1}, {"lr": 2}]
+    assert scopes_of({"configs": {"model": [{"small": {"width": 16, "lr": 3}}, {"large": large}]}}) == [
+        {"model": "small", "width": 16, "lr": 3},
+        {"model": "large", "width": 64, "lr": 1},
+    ]
+
+
+def test_lists_of_several_groups_are_composed_where_that_is_asked_for() -> None:
+    groups = [{"params": {"plugins": [["a"], ["b"]]}}, {"params": {"plugins": [["c"], []]}}]
+
+    assert axes_of({"groups": groups, "list_composition": ["plugins"]}) == [
+        {"plugins": ["a", "c"]},
+        {"plugins": ["a"]},
+        {"plugins": ["b", "c"]},
+        {"plugins": ["b"]},
+    ]
+
+
 def test_defaults_give_way_to_entries_and_to_inner_defaults() -> None:
     sweep = {
         "defaults": {"warmup": 100, "decay": 1, "seed": 0},
@@ -136,7 +157,6 @@ def test_defaults_name_no_job() -> None:
             id="on two levels",
         ),
         pytest.param({"params": {"a": [1]}, "filter": True}, [1], id="a plain boolean"),
-        pytest.param({"params": {"a": [1]}, "filter": False}, [], id="nothing is left"),
     ],
 )
 def test_a_filter_keeps_the_points_for_which_it_is_true(sweep: dict[str, Any], expected: list[object]) -> None:
@@ -152,7 +172,8 @@ def test_require_lets_points_pass_that_fulfil_it_after_the_filter() -> None:
 def _reference(level: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Enumerate a sweep by itertools alone."""
     axes = [[{name: value} for value in values] for name, values in level["params"].items()]
-    groups = [_reference(group) for group in level["groups"]]
+    entries = [_reference(entry) if "type" in entry else [entry] for entry in level["configs"]]
+    groups = [*([[*chain(*entries)]] if entries else []), *(_reference(group) for group in level["groups"])]
     if level["type"] == "zip":
         rows: Any = zip(*axes, *groups, strict=True) if axes or groups else [()]
     elif level["type"] == "list" and (axes or groups):
@@ -181,7 +202,11 @@ def _levels(draw: st.DrawFn) -> dict[str, Any]:
             for n in draw(st.lists(sizes, min_size=least, max_size=2))
         }
         groups = [level(depth + 1, wanted) for _ in range(draw(st.integers(0, 2 if depth < 2 else 0)))]
-        return {"type": kind, "params": params, "groups": groups}
+        whole = draw(st.integers(0, 2)) if wanted is None and depth < 2 else 0
+        configs = [
+            level(depth + 1, None) if draw(st.booleans()) else {next(names): draw(st.integers())} for _ in range(whole)
+        ]
+        return {"type": kind, "params": params, "configs": configs, "groups": groups}
 
     return level(0, None)
 
@@ -228,6 +253,30 @@ def test_any_nesting_of_groups_is_what_itertools_makes_of_it(level: dict[str, An
             "the name 'd' is defined",
             id="two defaults",
         ),
+        pytest.param(
+            {"params": {"a": [1, 2]}, "filter": False},
+            ("filter",),
+            "the filter drops all 2 points",
+            id="nothing is left",
+        ),
+        pytest.param(
+            {
+                "type": "list",
+                "groups": [{"params": {"a": [1]}}, {"params": {"a": [2]}, "filter": "${calc:'${a} < 1'}"}],
+            },
+            ("groups", 1, "filter"),
+            "the filter drops all 1 points",
+            id="nothing is left of one group",
+        ),
+        pytest.param(
+            {"list_composition": "a"}, ("list_composition",), "'a' are no names", id="composition of no names"
+        ),
+        pytest.param(
+            {"groups": [{"params": {"n": [1]}}, {"params": {"n": [2]}}], "list_composition": ["n"]},
+            ("list_composition",),
+            "'n' is 1 and 2",
+            id="composition of numbers",
+        ),
         pytest.param({"params": {"a": [1]}, "filter": 1}, ("filter",), "the filter's value is 1", id="no boolean"),
         pytest.param(
             {"params": {"a": [1]}, "filter": "${a}"},
@@ -262,7 +311,6 @@ def test_what_cannot_be_expanded_names_the_key(sweep: object, path: tuple[str | 
     ("groups", "fix"),
     [
         pytest.param([{"params": {"b": [1, 2, 3]}}], "a has 2, b has 3", id="unequal"),
-        pytest.param([{"params": {"b": [1]}, "filter": False}], "a has 2, a group has 0", id="emptied by a filter"),
     ],
 )
 def test_axes_of_unequal_length_cannot_be_zipped(groups: list[Any], fix: str) -> None:

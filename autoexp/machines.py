@@ -13,7 +13,7 @@ from typing import Any
 from autoexp import containers, fabrics, folders, hosts, policies, quantities
 from autoexp.model import Machine, Network, Partition
 from autoexp.places import KeyPath, Places
-from autoexp.recipes import load_yaml
+from autoexp.recipes import load_yaml, merged
 
 DURATIONS = ("sweep", "poll", "visibility", "stop_grace", "save_grace", "query_interval", "submit_interval")
 KEYS = (
@@ -118,7 +118,7 @@ def _know(path: Path, above: tuple[Path, ...] = ()) -> Known:
         return Known(path, raw, places, ())
     base = _know(_base_of(str(raw.pop("extends")), places, (*above, path)), (*above, path))
     written = {**base.places.written, **places.written}
-    return Known(path, _merged(base.raw, raw), Places(places.file, written), (base.path, *base.bases))
+    return Known(path, merged(base.raw, raw), Places(places.file, written), (base.path, *base.bases))
 
 
 def _base_of(name: str, places: Places, chain: tuple[Path, ...]) -> Path:
@@ -133,15 +133,6 @@ def _base_of(name: str, places: Places, chain: tuple[Path, ...]) -> Path:
         raise places.error(("extends",), f"{name!r} extends itself", why=f"they go in a circle: {circle}", fix=fix)
     why = f"there are {', '.join(folders.files('machines', '.yaml'))}"
     raise places.error(("extends",), f"unknown machine {name!r}", why=why, fix=f"correct it, or add {name}.yaml")
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a mapping over another, key by key; null takes a key away."""
-    both = {**base, **over}
-    for key in base.keys() & over.keys():
-        if isinstance(base[key], Mapping) and isinstance(over[key], Mapping):
-            both[key] = _merged(base[key], over[key])
-    return {key: value for key, value in both.items() if value is not None}
 
 
 def read(name: str, raw: Mapping[str, Any], places: Places) -> Machine:

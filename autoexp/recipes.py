@@ -1,4 +1,7 @@
-"""Recipe files: YAML through OmegaConf's loader, every key with its place, overrides applied."""
+"""Recipe files: YAML through OmegaConf's loader, every key with its place.
+
+What a recipe extends lies under it, a variant and then overrides over it.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,12 +12,14 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from autoexp.errors import RecipeError
+from autoexp import folders
+from autoexp.errors import AutoexpError, RecipeError
 from autoexp.jobfiles import block
 from autoexp.places import KeyPath, Places
 from autoexp.quantities import SECONDS
 from autoexp.stages import Recipe, read_recipe
 
+VARIANT = "variant="
 DEEPEST_BLOCK = 4
 """How deep the pairs of a changed recipe stand on lines of their own."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -30,14 +35,18 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: the file cannot be read, is no YAML, or is no recipe; an override does not fit.
     """
     text = _read(file)
-    raw, places = _parse(text, str(file))
-    if overrides:
-        written = dict(places.written)
-        for override in overrides:
+    raw, places = load_yaml(file)
+    is_whole = "extends" not in raw and not overrides
+    raw, places = _on_bases(file, raw, places, ())
+    asked = [each for each in overrides if each.startswith(VARIANT) and "variants" in raw]
+    raw, places = _varied(raw, places, asked)
+    written = dict(places.written)
+    for override in overrides:
+        if override not in asked:
             _override(raw, override, written)
-        places = Places(places.file, written)
+    if not is_whole:
         text = f"# {file.name!a} with {' '.join(map(ascii, overrides))}\n{block(raw, depth=DEEPEST_BLOCK)}"
-    return read_recipe(raw, places, text)
+    return read_recipe(raw, Places(places.file, written), text)
 
 
 def load_yaml(file: Path) -> tuple[dict[str, Any], Places]:
@@ -47,6 +56,64 @@ def load_yaml(file: Path) -> tuple[dict[str, Any], Places]:
         RecipeError: the file cannot be read, is no YAML mapping, or uses a form that YAML misreads.
     """
     return _parse(_read(file), str(file))
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a mapping over another, key by key; null takes a key of the other away."""
+    both = {**base, **over}
+    for key in base.keys() & over.keys():
+        if isinstance(base[key], Mapping) and isinstance(over[key], Mapping):
+            both[key] = merged(base[key], over[key])
+    return {key: value for key, value in both.items() if value is not None or base.get(key) is None}
+
+
+def _on_bases(
+    file: Path, raw: dict[str, Any], places: Places, above: tuple[Path, ...]
+) -> tuple[dict[str, Any], Places]:
+    """Put a recipe over those it extends, the last of them over the first; `above` are those that extend it."""
+    named = raw.pop("extends", None) or ()
+    under: dict[str, Any] = {}
+    written: dict[KeyPath, str] = {}
+    for name in [named] if isinstance(named, str) else named:
+        path, chain = _base_of(name, file, places), (*above, file.resolve())
+        if path.resolve() in chain:
+            circle = " -> ".join(each.name for each in (*chain, path))
+            fix = "let one of them extend nothing"
+            raise places.error(("extends",), f"{name} extends itself", why=f"they go in a circle: {circle}", fix=fix)
+        base, base_places = _on_bases(path, *load_yaml(path), chain)
+        under, written = merged(under, base), {**written, **base_places.written}
+    return merged(under, raw), Places(places.file, {**written, **places.written})
+
+
+def _base_of(name: object, file: Path, places: Places) -> Path:
+    """Find a recipe that is extended: beside the one that does, or by its name among all recipes."""
+    if not isinstance(name, str) or not name:
+        fix = "write extends: FILE, or a list of files"
+        raise places.error(("extends",), f"{name!r} is no recipe", why="a recipe is a file", fix=fix)
+    beside = file.parent / name
+    if "/" in name or Path(name).suffix or beside.exists():
+        return beside
+    with_place = places.spell(("extends",))
+    try:
+        return folders.find("recipes", name, ".yaml")
+    except AutoexpError as error:
+        raise RecipeError(f"{with_place}: {error.what}", why=error.why, fix=error.fix) from error
+
+
+def _varied(raw: dict[str, Any], places: Places, asked: Sequence[str]) -> tuple[dict[str, Any], Places]:
+    """Put the variants that are asked for over a recipe."""
+    variants = raw.pop("variants", None) or {}
+    if not isinstance(variants, Mapping) or not all(isinstance(each, Mapping) for each in variants.values()):
+        why = "each of them is put over the recipe"
+        raise places.error(("variants",), "variants are NAME: {...}", why=why, fix="indent each variant's keys")
+    for override in asked:
+        name = override.removeprefix(VARIANT)
+        if name not in variants:
+            raise _refused(override, f"the recipe has no variant {name!r}", f"use one of {', '.join(variants)}")
+        over = ("variants", name)
+        moved = {path[len(over) :]: place for path, place in places.written.items() if path[: len(over)] == over}
+        raw, places = merged(raw, variants[name]), Places(places.file, {**places.written, **moved})
+    return raw, places
 
 
 def _read(file: Path) -> str:

@@ -15,7 +15,6 @@ STAGE_KEYS = (
     *("sweep", "params", "each", "needs", "start", "prepare", "gate", "resources", "env", "retry", "stall", "priority"),
     "container",
 )
-RECIPE_KEYS_TO_COME = ("extends", "variants")
 KEYS_TO_COME = ("cancel", "finish", "events", "requires", "pack", "notify")
 EACH_COUNTS = {
     "from": ("iteration", "iterations count from 1"),
@@ -104,8 +103,6 @@ def read_recipe(raw: Mapping[str, Any], places: Places, text: str) -> Recipe:
         RecipeError: a key is unknown or missing, or has a value of the wrong shape.
     """
     for key in raw:
-        if key in RECIPE_KEYS_TO_COME:
-            raise places.to_come((key,))
         if key not in RECIPE_KEYS:
             raise places.unknown((key,), RECIPE_KEYS)
     study = raw.get("study")

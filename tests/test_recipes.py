@@ -25,6 +25,93 @@ def raw(folder: Path, text: str) -> dict[str, Any]:
     return recipes.load_yaml(path)[0]
 
 
+# Recipes made of others
+
+
+BASE = """
+study: base
+params: {steps: 100, seed: 1}
+stages:
+  train: {command: [train, "${steps}"], retry: {max_attempts: 3}}
+"""
+
+
+def test_a_recipe_lies_over_those_it_extends_the_last_over_the_first(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "more.yaml").write_text("params: {steps: 200}\nstages: {score: {needs: train, command: [score]}}\n")
+
+    found = load(tmp_path, "study: mine\nextends: [base.yaml, more.yaml]\nstages: {train: {retry: {backoff: 1s}}}\n")
+
+    assert (found.study, found.params) == ("mine", {"steps": 200, "seed": 1})
+    assert list(found.stages) == ["train", "score"]
+    assert found.stages["train"].raw["retry"] == {"max_attempts": 3, "backoff": "1s"}
+    assert found.places.spell(("params", "steps")).startswith(f"{tmp_path}/more.yaml:1")
+    assert load(tmp_path, found.text).stages == found.stages
+
+
+def test_null_takes_away_what_the_other_recipe_says(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+
+    found = load(tmp_path, "study: mine\nextends: base.yaml\nparams: {seed: null, own: null}\n")
+
+    assert found.params == {"steps": 100, "own": None}
+
+
+def test_a_shipped_recipe_is_extended_by_its_name(tmp_path: Path) -> None:
+    assert "pretrain" in load(tmp_path, "study: mine\nextends: demo\n").stages
+
+
+VARIED = (
+    BASE
+    + """
+variants:
+  cpu: {params: {steps: 2}, stages: {train: {resources: {cpus: 1}}}}
+  long:
+    params: {steps: 900}
+"""
+)
+
+
+def test_a_variant_is_put_over_the_recipe_when_it_is_asked_for(tmp_path: Path) -> None:
+    plain, cpu = load(tmp_path, VARIED), load(tmp_path, VARIED, "variant=cpu")
+
+    assert (plain.params["steps"], plain.text) == (100, VARIED)
+    assert cpu.params == {"steps": 2, "seed": 1}
+    assert cpu.stages["train"].raw["resources"] == {"cpus": 1}
+    assert load(tmp_path, VARIED, "variant=long").places.spell(("params", "steps")).endswith("yaml:10: params.steps")
+    assert load(tmp_path, VARIED, "variant=cpu", "steps=5").params["steps"] == 5
+    assert load(tmp_path, VARIED, "variant=cpu", "variant=long").params["steps"] == 900
+
+
+def test_a_param_called_variant_is_one_where_there_are_no_variants(tmp_path: Path) -> None:
+    text = "study: s\nparams: {variant: a}\nstages: {train: {command: [train]}}\n"
+
+    assert load(tmp_path, text, "variant=b").params == {"variant": "b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "said"),
+    [
+        ("extends: x.yaml", (), "x.yaml cannot be read"),
+        ("extends: unknown", (), "recipe.yaml:1: extends: unknown recipe"),
+        ("extends: [3]", (), "recipe.yaml:1: extends: 3 is no recipe"),
+        ("extends: recipe.yaml", (), "recipe.yaml:1: extends: recipe.yaml extends itself"),
+        ("variants: [cpu]", (), "recipe.yaml:1: variants: variants are NAME: {...}"),
+        ("variants: {cpu: 3}", (), "recipe.yaml:1: variants: variants are NAME: {...}"),
+        ("variants: {cpu: {}}", ("variant=gpu",), "'variant=gpu' cannot be applied"),
+    ],
+)
+def test_what_cannot_be_put_together_is_told_with_its_place(
+    tmp_path: Path, text: str, overrides: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(RecipeError) as refusal:
+        load(tmp_path, f"{text}\n{BASE}", *overrides)
+
+    assert said in refusal.value.what
+    assert refusal.value.why
+    assert refusal.value.fix
+
+
 # YAML, as OmegaConf's loader takes it
 
 

@@ -10,7 +10,7 @@ T = TypeVar("T")
 BATCH_KEYS = ("partition", "account", "qos")
 """What every batch scheduler asks for, under these names."""
 RESOURCE_KEYS = (
-    *("nodes", "cpus", "gpus_per_node", "processes_per_node", "memory", "walltime"),
+    *("world", "nodes", "cpus", "gpus_per_node", "processes_per_node", "memory", "walltime"),
     *(*BATCH_KEYS, "requeue", "options"),
 )
 RETRY_KEYS = ("max_attempts", "when", "backoff", "queue_ahead")
@@ -28,12 +28,13 @@ class PolicyError(Exception):
 
 
 def read_resources(raw: Mapping[str, Any]) -> Resources:
-    """Read a stage's resources; processes follow the GPUs, and cores the processes.
+    """Read a stage's resources; processes follow the GPUs, and cores the processes, or all of them the world size.
 
     Raises:
         PolicyError: a key is unknown, or a value is not what it should be.
     """
     _check_keys(raw, RESOURCE_KEYS)
+    raw = _shared_out(raw)
     gpus = _count(raw, "gpus_per_node", 0, least=0)
     processes = _count(raw, "processes_per_node", max(gpus, 1))
     return Resources(
@@ -46,6 +47,22 @@ def read_resources(raw: Mapping[str, Any]) -> Resources:
         requeue=_flag(raw, "requeue"),
         options=read_options(raw),
     )
+
+
+def _shared_out(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Spread a world size over nodes, each with as many GPUs, or processes without one, as it may have at most."""
+    if raw.get("world") is None:
+        return raw
+    world, on_gpus = _count(raw, "world", 1), raw.get("gpus_per_node") is not None
+    key, other = ("gpus_per_node", "processes_per_node") if on_gpus else ("processes_per_node", "gpus_per_node")
+    for follows in ("nodes", other):
+        if raw.get(follows) is not None:
+            raise PolicyError(follows, f"{follows} follows from world", "remove one of the two")
+    each = min(_count(raw, key, world), world)
+    if world % each:
+        said = f"{world} processes do not fill nodes of {each}"
+        raise PolicyError("world", said, f"make it a multiple of {each}, or change {key}")
+    return {**raw, key: each, "nodes": world // each}
 
 
 def read_options(raw: Mapping[str, Any]) -> dict[str, str]:

@@ -21,6 +21,22 @@ from autoexp.policies import PolicyError, read_resources, read_retry, read_stall
             Resources(cpus=16, gpus_per_node=4, processes_per_node=1, memory_bytes=64 * 1024**3),
             id="as it says",
         ),
+        pytest.param(
+            {"world": 16, "gpus_per_node": 8},
+            Resources(nodes=2, cpus=8, gpus_per_node=8, processes_per_node=8),
+            id="a world size on whole nodes",
+        ),
+        pytest.param(
+            {"world": 2, "gpus_per_node": 8},
+            Resources(cpus=2, gpus_per_node=2, processes_per_node=2),
+            id="a world size on a part of a node",
+        ),
+        pytest.param(
+            {"world": 6, "processes_per_node": 2},
+            Resources(nodes=3, cpus=2, processes_per_node=2),
+            id="a world size of processes",
+        ),
+        pytest.param({"world": 3}, Resources(cpus=3, processes_per_node=3), id="a world size, and nothing else"),
     ],
 )
 def test_resources_follow_from_each_other(raw: dict[str, Any], resources: Resources) -> None:
@@ -71,7 +87,7 @@ def test_an_answer_says_how_often_how_soon_and_what_it_reduces() -> None:
     ("read", "raw", "key", "said", "fix"),
     [
         pytest.param(
-            read_resources, {"gpus": 4}, "gpus", "unknown key 'gpus'", "use one of nodes", id="unknown resource"
+            read_resources, {"gpus": 4}, "gpus", "unknown key 'gpus'", "use one of world, nodes", id="unknown resource"
         ),
         pytest.param(
             read_resources, {"walltime": 21600}, "walltime", "21600 is no duration", "with its unit", id="bare walltime"
@@ -79,6 +95,22 @@ def test_an_answer_says_how_often_how_soon_and_what_it_reduces() -> None:
         pytest.param(read_resources, {"memory": 64}, "memory", "64 is no size", "with its unit", id="bare memory"),
         pytest.param(
             read_resources, {"nodes": 0}, "nodes", "0 is not a whole number of at least 1", "whole", id="0 nodes"
+        ),
+        pytest.param(
+            read_resources,
+            {"world": 12, "gpus_per_node": 8},
+            "world",
+            "12 processes do not fill nodes of 8",
+            "multiple",
+            id="a world that leaves GPUs over",
+        ),
+        pytest.param(
+            read_resources,
+            {"world": 8, "nodes": 2},
+            "nodes",
+            "nodes follows from world",
+            "one of the two",
+            id="a world size, and nodes",
         ),
         pytest.param(read_resources, {"nodes": True}, "nodes", "True is not a whole number", "whole", id="a boolean"),
         pytest.param(read_resources, {"cpus": "8"}, "cpus", "'8' is not a whole number", "whole", id="text"),

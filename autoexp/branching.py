@@ -38,7 +38,7 @@ def troubles(args: Mapping[str, Any], iteration: int, parent: Mapping[str, Any])
     `parent` holds the pretraining's flags, as far as they are known.
     """
     said = plain(args)
-    last = _number(said.get("train_iters"))
+    last = number(said.get("train_iters"))
     if last is not None and last <= iteration:
         yield (
             f"--train-iters {last:g} is no more than the branch point {iteration}, so it would end at once",
@@ -55,11 +55,11 @@ def _schedule_troubles(said: Mapping[str, Any], iteration: int, parent: Mapping[
     if said.get("override_opt_param_scheduler") is not True:
         yield "the checkpoint's own schedule would be taken, or refused", "give override-opt_param-scheduler: true"
     for name in _AS_BEFORE:
-        mine, before = _number(said.get(name)), _number(parent.get(name))
+        mine, before = number(said.get(name)), number(parent.get(name))
         if mine is not None and before is not None and not math.isclose(mine, before):
             yield f"{_flag(name)} is {mine:g}, and the pretraining's {before:g}", f"give {_flag(name)} {before:g}"
-    end = _number(said.get("lr_decay_iters", said.get("train_iters")))
-    decay = _number(said.get("lr_wsd_decay_iters"))
+    end = number(said.get("lr_decay_iters", said.get("train_iters")))
+    decay = number(said.get("lr_wsd_decay_iters"))
     if said["lr_decay_style"] == "WSD" and end is not None and decay != end - iteration:
         yield (
             f"the decay would take {decay} iterations, and there are {end - iteration:g} from {iteration} to {end:g}",
@@ -70,7 +70,7 @@ def _schedule_troubles(said: Mapping[str, Any], iteration: int, parent: Mapping[
 def deletes(args: Mapping[str, Any], iteration: int) -> str:
     """Name the option by which a run of these flags would delete its checkpoint of `iteration`; empty if none does."""
     said = plain(args)
-    kept_every = _number(said.get("save_retain_interval"))
+    kept_every = number(said.get("save_retain_interval"))
     if kept_every and iteration % kept_every:
         return f"--save-retain-interval {kept_every:g}"
     return next((f"{_flag(name)} {said[name]}" for name in _DELETING if said.get(name)), "")
@@ -107,19 +107,19 @@ def _wrong_rate(said: Mapping[str, Any], log: LogFacts) -> str:
 
 def _expected_rate(said: Mapping[str, Any], iteration: int) -> float | None:
     """Return a WSD run's learning rate; None where skipped steps or a growing batch shift it, or flags do not say."""
-    numbers = [_number(said.get(name)) for name in ("lr", "lr_wsd_decay_iters", "train_iters")]
+    numbers = [number(said.get(name)) for name in ("lr", "lr_wsd_decay_iters", "train_iters")]
     lr, decay, last = numbers
     style = said.get("lr_wsd_decay_style", "exponential")
     shifted = said.get("fp16") or said.get("rampup_batch_size")
     if lr is None or decay is None or last is None or shifted or said.get("lr_decay_style") != "WSD":
         return None
-    end = _number(said.get("lr_decay_iters")) or last
+    end = number(said.get("lr_decay_iters")) or last
     if style not in FALLS or not 0 <= decay <= end:
         return None
     schedule = Schedule(
         lr=lr,
-        min_lr=_number(said.get("min_lr")) or 0.0,
-        warmup=int(_number(said.get("lr_warmup_iters")) or 0),
+        min_lr=number(said.get("min_lr")) or 0.0,
+        warmup=int(number(said.get("lr_warmup_iters")) or 0),
         decay=int(end),
         wsd_decay=int(decay),
         style="WSD",
@@ -128,14 +128,15 @@ def _expected_rate(said: Mapping[str, Any], iteration: int) -> float | None:
     return learning_rate(schedule, iteration)
 
 
-def _number(value: object) -> float | None:
+def number(value: object) -> float | None:
+    """Read a flag's value, also from text; None if it is no finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        number = float(value)
+        found = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return found if math.isfinite(found) else None
 
 
 def _flag(name: str) -> str:

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
+from autoexp import lint
 from autoexp.batches import for_iteration, joined, unlike
 from autoexp.blame import Blame
 from autoexp.build import OF_A_CHECKPOINT, Builder, NoSibling
@@ -57,7 +58,7 @@ class Planner:
             self._build(stage)
         jobs = [job for stage in self.recipe.stages for job in self._jobs[stage]]
         templates = [template for stage in self.recipe.stages for template in self._templates[stage]]
-        return Plan(
+        made = Plan(
             study=self.recipe.study,
             jobs=tuple(attach(jobs, templates)),
             templates=tuple(templates),
@@ -65,6 +66,7 @@ class Planner:
             environment=dict(self.read),
             gpu_hours=self.recipe.gpu_hours,
         )
+        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world.root)))
 
     def know(self, jobs: Iterable[JobSpec], plan: Plan) -> None:
         """Take over an earlier plan, so that jobs can appear for it."""

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from autoexp import folders, studies, study_files, targets
+from autoexp import folders, lint, studies, study_files, targets
 from autoexp.errors import AutoexpError, RecipeError
 from autoexp.model import JobSpec, Template
 from autoexp.outline import Plan
@@ -140,6 +140,7 @@ def describe(study: Study, difference: Difference, *, dry_run: bool) -> list[str
     lines = [f"{study.name}: {_jobs(len(plan.jobs))} on machine {study.machine.name}, in {study.dir}"]
     lines += [f"  {stage}: {_jobs(count)}" for stage, count in jobs.items()]
     lines += [f"  {stage}: one for each {kinds[stage]} of {_jobs(count)}" for stage, count in each.items()]
+    lines += _warned(plan)
     for what in ("added", "changed", "retired", "kept"):
         lines += _listed(what, getattr(difference, what))
     if dry_run:
@@ -149,6 +150,14 @@ def describe(study: Study, difference: Difference, *, dry_run: bool) -> list[str
     elif difference == Difference(kept=difference.kept, recipe=True):
         lines.append("its jobs have not changed; what appears for them from now on follows this recipe and machine")
     return [*lines, f"next: autoexp watch {shlex.quote(str(study.root))}"]
+
+
+def _warned(plan: Plan) -> list[str]:
+    """Say what its attempts may cost, and what is odd about it."""
+    hours, unlimited = lint.gpu_hours(plan)
+    more = f", and {_jobs(unlimited)} without a walltime" if unlimited else ""
+    cost = [f"  GPU hours: {hours:.4g} at most for one attempt of each{more}"] if hours or unlimited else []
+    return cost + [f"warning: {each['where']}: {each['message']}" for each in plan.warnings]
 
 
 def _jobs(count: int) -> str:

@@ -1,0 +1,179 @@
+"""What a plan would come to regret: slips that nothing refuses, and that planning can see. Pure."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autoexp import branching
+from autoexp.branching import branch_point, number, plain
+from autoexp.budget import HOUR_S, gpus_of
+from autoexp.model import JSON, Condition, JobSpec
+from autoexp.outline import Plan
+from autoexp.places import KeyPath
+from autoexp.stages import Recipe
+from autoexp.world import job_dir
+
+SHOWN = 3
+"""How many of the jobs concerned a message names."""
+_NAME = re.compile(r"\$\{\s*([A-Za-z_]\w*)")
+_NUMBERS = re.compile(r"-?\d[\d.e+-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is odd about one job, or without one about the recipe."""
+
+    code: str
+    what: str
+    fix: str
+    path: KeyPath
+    job: str = ""
+
+
+def warnings(recipe: Recipe, plan: Plan, root: str) -> Iterator[Mapping[str, JSON]]:
+    """Yield what is odd, each kind once for each stage: its code, a message, where, and the jobs concerned."""
+    kinds: dict[tuple[str, KeyPath, str], list[Finding]] = {}
+    for finding in (*_unused(recipe), *_over_budget(plan), *_of_jobs(plan.jobs, root)):
+        kind = finding.code, finding.path, _NUMBERS.sub("", finding.what)
+        kinds.setdefault(kind, []).append(finding)
+    for (code, path, _), findings in kinds.items():
+        jobs: list[JSON] = [finding.job for finding in findings if finding.job]
+        message = f"{_spelled(jobs)}{findings[0].what}; {findings[0].fix}"
+        yield {"code": code, "message": message, "where": recipe.places.spell(path), "jobs": jobs}
+
+
+def gpu_hours(plan: Plan) -> tuple[float, int]:
+    """Return what one attempt of each planned job may use at most, and for how many with GPUs nobody says."""
+    asked = [job.resources for job in plan.jobs if gpus_of(job.resources)]
+    known = [gpus_of(each) * each.walltime_s / HOUR_S for each in asked if each.walltime_s]
+    return sum(known), len(asked) - len(known)
+
+
+def _spelled(jobs: Sequence[JSON]) -> str:
+    if not jobs:
+        return ""
+    more = f" and {len(jobs) - SHOWN} more" if len(jobs) > SHOWN else ""
+    return f"{', '.join(map(str, jobs[:SHOWN]))}{more}: "
+
+
+def _unused(recipe: Recipe) -> Iterator[Finding]:
+    """Find the axes that nothing reads, neither by their own name nor by a name that their entries bring."""
+    read = set(_names_read((recipe.params, recipe.sweep, *(stage.raw for stage in recipe.stages.values()))))
+    levels: list[tuple[KeyPath, Mapping[str, Any]]] = [(("sweep",), recipe.sweep)]
+    levels += [((*stage.path, "sweep"), stage.raw.get("sweep") or {}) for stage in recipe.stages.values()]
+    for start, sweep in levels:
+        for path, name, brought in _axes(sweep, start):
+            if read.isdisjoint((name, *brought)):
+                fix = "use it, or remove it: its jobs do the same work several times"
+                yield Finding("unused-axis", f"nothing reads the axis {name}", fix, path)
+
+
+def _names_read(raw: Any) -> Iterator[str]:
+    if isinstance(raw, str):
+        yield from _NAME.findall(raw)
+    elif isinstance(raw, Mapping):
+        for value in raw.values():
+            yield from _names_read(value)
+    elif isinstance(raw, list | tuple):
+        for value in raw:
+            yield from _names_read(value)
+
+
+def _axes(sweep: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str, tuple[str, ...]]]:
+    """Yield a sweep's axes of several values: where each stands, its name, and what its entries bring along."""
+    if not isinstance(sweep, Mapping):
+        return
+    for name, values in (sweep.get("params") or {}).items():
+        if isinstance(values, list) and len(values) > 1:
+            yield (*path, "params", name), name, ()
+    configs = sweep.get("configs") or {}
+    for name, entries in configs.items() if isinstance(configs, Mapping) else ():
+        if isinstance(entries, list | dict) and len(entries) > 1:
+            yield (*path, "configs", name), name, tuple(_brought(entries))
+    for number_, group in enumerate(sweep.get("groups") or ()):
+        yield from _axes(group, (*path, "groups", number_))
+
+
+def _brought(entries: Any) -> Iterator[str]:
+    """Yield every key below the entries of an axis."""
+    if isinstance(entries, Mapping):
+        for key, value in entries.items():
+            yield str(key)
+            yield from _brought(value)
+    elif isinstance(entries, list | tuple):
+        for entry in entries:
+            yield from _brought(entry)
+
+
+def _over_budget(plan: Plan) -> Iterator[Finding]:
+    wanted, _ = gpu_hours(plan)
+    if plan.gpu_hours is not None and wanted > plan.gpu_hours:
+        what = f"one attempt of each job may take {wanted:.4g} GPU hours, and the budget is {plan.gpu_hours:g}"
+        yield Finding("over-budget", what, "what goes beyond it waits: plan fewer jobs, or more hours", ("budget",))
+
+
+# Jobs
+
+
+def _of_jobs(jobs: Iterable[JobSpec], root: str) -> Iterator[Finding]:
+    by_id = {job.id: job for job in jobs}
+    savers = {f"{job_dir(root, job.study, job.id)}/checkpoints": job for job in by_id.values()}
+    for job in by_id.values():
+        yield from _flat_end(job)
+        yield from _never_reached(job, job.start, by_id)
+        if (iteration := branch_point(job)) is not None:
+            named = (call.values.get("from") for call in job.prepare if call.name == branching.HOOK)
+            yield from _branch(job, iteration, savers.get(str(next(named, ""))))
+
+
+def _flat_end(job: JobSpec) -> Iterator[Finding]:
+    """Find a training whose schedule is over before it is: Megatron-LM goes on with the lowest rate."""
+    said = plain(job.args)
+    end, last = number(said.get("lr_decay_iters")), number(said.get("train_iters"))
+    falls = said.get("lr_decay_style") not in (None, "constant")
+    if falls and end is not None and last is not None and end < last and not number(said.get("min_lr")):
+        what = f"its last {last - end:g} iterations train with a learning rate of 0: the schedule ends at {end:g}"
+        fix = f"give lr-decay-iters {last:g}, as train-iters"
+        yield Finding("zero-learning-rate", what, fix, ("stages", job.stage, "args", "lr-decay-iters"), job.id)
+
+
+def _never_reached(job: JobSpec, condition: Condition, jobs: Mapping[str, JobSpec]) -> Iterator[Finding]:
+    """Find what waits for a checkpoint after the last iteration of whoever is to write it."""
+    for part in condition.parts if condition.name == "all" else ():
+        yield from _never_reached(job, part, jobs)
+    if condition.name != "checkpoint_reached":
+        return
+    wanted = number(condition.params["iteration"]) or 0
+    for name in condition.jobs:
+        last = number(plain(jobs[name].args).get("train_iters")) if name in jobs else None
+        if last is not None and wanted > last:
+            what = f"it waits for iteration {wanted:g} of {name}, which ends at {last:g}"
+            yield Finding("never-starts", what, "correct one of the two", ("stages", job.stage, "start"), job.id)
+
+
+def _branch(job: JobSpec, iteration: int, parent: JobSpec | None) -> Iterator[Finding]:
+    """Find what is wrong with a cooldown from this iteration of another job."""
+    path: KeyPath = ("stages", job.stage, "prepare", branching.HOOK)
+    before = plain(parent.args) if parent else {}
+    if iteration < 1:
+        fix = "give it a longer run, or save more often: wsd_branch(train_iters, decay, save_interval)"
+        yield Finding("branch-at-zero", f"it branches off at iteration {iteration}", fix, path, job.id)
+    elif not _is_saved(iteration, before):
+        every = number(before.get("save_interval"))
+        what = f"it branches off at iteration {iteration}, where nothing is saved (save-interval {every:g})"
+        fix = "branch at a multiple, or save there: save-extra-steps, where the program knows it"
+        yield Finding("branch-not-saved", what, fix, path, job.id)
+    for what, fix in branching.troubles(job.args, iteration, before):
+        yield Finding("cooldown-flags", what, fix, ("stages", job.stage, "args"), job.id)
+    if option := branching.deletes(before, iteration):
+        what = f"its branch point {iteration} would be deleted by {option} of {parent.id if parent else ''}"
+        yield Finding("branch-deleted", what, "keep it, or write keep: link in prepare", path, job.id)
+
+
+def _is_saved(iteration: int, args: Mapping[str, Any]) -> bool:
+    """Say whether a run of these flags saves there, as far as they tell."""
+    every, last = number(args.get("save_interval")), number(args.get("train_iters"))
+    extra = args.get("save_extra_steps")
+    listed = extra if isinstance(extra, list | tuple) else [extra]
+    return not every or iteration % every == 0 or iteration == last or iteration in listed

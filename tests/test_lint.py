@@ -1,0 +1,146 @@
+from collections.abc import Callable
+from textwrap import dedent, indent
+from typing import Any
+
+import pytest
+
+from autoexp.plan import Planner
+
+Plans = Callable[..., Planner]
+
+
+@pytest.fixture
+def warned(planner: Plans) -> Callable[..., list[dict[str, Any]]]:
+    """Plan a recipe of these stages, and return what is odd about it."""
+
+    def plan(stages: str, more: str = "") -> list[dict[str, Any]]:
+        text = f"study: s\n{dedent(more)}stages:\n{indent(dedent(stages), '  ')}"
+        return [dict(warning) for warning in planner(text).plan().warnings]
+
+    return plan
+
+
+Warned = Callable[..., list[dict[str, Any]]]
+
+
+def test_a_plan_without_slips_is_told_nothing(warned: Warned) -> None:
+    more = """
+        sweep:
+          params: {lr: [1, 2], single: 3}
+          configs: {model: [{small: {width: 1}}, {large: {width: 2}}]}
+          groups: [{params: {seed: [1, 2]}}]
+        """
+
+    assert warned("a: {command: [run, '${lr}', \"${calc:'${width} + 1'}\", '${ seed }']}\n", more) == []
+
+
+def test_an_axis_that_nothing_reads_is_told_once_with_its_place(warned: Warned) -> None:
+    more = """
+        sweep:
+          params: {lr: [1, 2]}
+          groups:
+            - configs: {model: [{small: {width: 1}}, {large: {width: 2}}]}
+        """
+    stages = """
+        a: {command: [run], sweep: {params: {seed: [1, 2]}}}
+        b: {command: [run, "${lr}"]}
+        """
+
+    found = warned(stages, more)
+
+    assert [(each["code"], each["where"].partition(" ")[2]) for each in found] == [
+        ("unused-axis", "sweep.groups.0.configs.model"),
+        ("unused-axis", "stages.a.sweep.params.seed"),
+    ]
+    assert "nothing reads the axis model" in found[0]["message"]
+
+
+WSD = """
+pretrain:
+  backend: megatron
+  args: {train-iters: 1000, save-interval: 100, lr: 1e-2%s}
+cooldown:
+  sweep: {params: {branch: [%s]}}
+  backend: megatron
+  prepare: {cooldown_symlink: {from: "${sibling.pretrain.checkpoints}", iteration: "${branch}"}}
+  args: {train-iters: "${calc:'${branch} + 50'}", lr: 1e-2%s}
+"""
+
+
+def codes(found: list[dict[str, Any]]) -> dict[str, list[str]]:
+    return {each["code"]: each["jobs"] for each in found}
+
+
+def test_cooldowns_are_to_branch_where_something_is_saved_and_after_the_beginning(warned: Warned) -> None:
+    assert codes(warned(WSD % ("", "100, 900, 1000", ""))) == {}
+    assert codes(warned(WSD % ("", "0, 100, 150, 250", ""))) == {
+        "branch-at-zero": ["cooldown-branch0"],
+        "branch-not-saved": ["cooldown-branch150", "cooldown-branch250"],
+    }
+    assert codes(warned(WSD % (", save-extra-steps: [150]", "150, 300", ""))) == {}
+
+
+def test_a_branch_point_that_the_pretraining_would_delete_is_told(warned: Warned) -> None:
+    assert codes(warned(WSD % (", save-retain-interval: 500", "500, 600", ""))) == {
+        "branch-deleted": ["cooldown-branch600"]
+    }
+
+
+def test_flags_that_make_no_cooldown_are_told_each_kind_once(warned: Warned) -> None:
+    flags = ", lr-decay-style: WSD, lr-wsd-decay-iters: 7, min-lr: 1e-5, override-opt_param-scheduler: true"
+
+    (found,) = warned(WSD % (", min-lr: 1e-5", "100, 200", flags))
+
+    assert (found["code"], found["jobs"]) == ("cooldown-flags", ["cooldown-branch100", "cooldown-branch200"])
+    assert "200: the decay would take 7.0 iterations, and there are 50 from 100 to 150; give" in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("lr-decay-style: WSD, lr-decay-iters: 90", True),
+        ("lr-decay-style: cosine, lr-decay-iters: 90, min-lr: 0", True),
+        ("lr-decay-style: cosine, lr-decay-iters: 90, min-lr: 1e-5", False),
+        ("lr-decay-style: constant, lr-decay-iters: 90", False),
+        ("lr-decay-style: WSD, lr-decay-iters: 100", False),
+        ("lr-decay-style: WSD", False),
+    ],
+)
+def test_a_schedule_that_ends_before_the_training_is_told(warned: Warned, flags: str, told: bool) -> None:  # noqa: FBT001 - a parameter
+    found = warned(f"train: {{backend: megatron, args: {{train-iters: 100, lr: 1, {flags}}}}}\n")
+
+    assert ["its last 10 iterations train with a learning rate of 0" in each["message"] for each in found] == [
+        True
+    ] * told
+
+
+def test_what_waits_for_an_iteration_that_never_comes_is_told(warned: Warned) -> None:
+    stages = """
+        train: {backend: megatron, args: {train-iters: 100, save-interval: 10}}
+        later: {start: {checkpoint_reached: {stage: train, iteration: 101}}, command: [run]}
+        fine: {start: {checkpoint_reached: {stage: train, iteration: 100}}, command: [run]}
+        either:
+          start: {any: [{checkpoint_reached: {stage: train, iteration: 500}}, {job_succeeded: {stage: train}}]}
+          command: [run]
+        """
+
+    assert codes(warned(stages)) == {"never-starts": ["later"]}
+
+
+def test_more_gpu_hours_than_the_budget_has_are_told(warned: Warned) -> None:
+    stages = "train: {command: [run], resources: {nodes: 2, gpus_per_node: 4, walltime: 3h}}\n"
+
+    assert warned(stages, "budget: {gpu_hours: 24}\n") == []
+    (found,) = warned(stages, "budget: {gpu_hours: 23}\n")
+    assert "one attempt of each job may take 24 GPU hours, and the budget is 23" in found["message"]
+
+
+def test_many_jobs_are_counted(warned: Warned) -> None:
+    branches = ", ".join(str(150 + 100 * number) for number in range(5))
+
+    (found,) = warned(WSD % ("", branches, ""))
+
+    assert found["message"].startswith(
+        "cooldown-branch150, cooldown-branch250, cooldown-branch350 and 2 more: it branches"
+    )
+    assert len(found["jobs"]) == 5

@@ -4,19 +4,31 @@ One function each, by the name that recipes use. What a function needs to know o
 `questions` lists the files that somebody has to look at first.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 from autoexp.batches import children
 from autoexp.model import JSON, OVER, Condition, Job, State, Verdict
+from autoexp.quantities import duration_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Something about files: does `path` exist (`exists`), or how many match it (`glob`)."""
+    """Something that somebody has to find out.
+
+    Does `path` exist (`exists`), how many match it (`glob`), does a line of it (`contains`), does a program succeed
+    (`runs`).
+    """
 
     kind: str
-    path: str
+    path: str = ""
+    regex: str = ""
+    words: tuple[str, ...] = ()
+    """The program, and what it is told."""
+    timeout_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +46,9 @@ class Facts:
     progress: Mapping[str, int] = field(default_factory=dict)
     """The iteration a running job has reached, where it is known."""
     files: Mapping[Question, int] = field(default_factory=dict)
-    """How many files answer each question; what nobody could look at is missing."""
+    """How many files, or programs, answer each question; what nobody could find out is missing."""
+    now: float = 0.0
+    """Seconds since the epoch."""
 
 
 Ask = Callable[[Condition, Facts], Verdict]
@@ -54,8 +68,18 @@ def questions(condition: Condition) -> Iterator[Question]:
         yield Question(kind="exists", path=str(condition.params["path"]))
     if condition.name == "glob_exists":
         yield Question(kind="glob", path=str(condition.params["pattern"]))
+    if condition.name in ("file_contains", "log_matches"):
+        yield _lines_of(condition)
+    if condition.name == "command_succeeds":
+        yield _program_of(condition)
     for part in condition.parts:
         yield from questions(part)
+
+
+def changes_by_itself(condition: Condition) -> bool:
+    """Say whether a condition may hold, some time, though nothing happens to any job."""
+    asked = next(questions(condition), None) is not None
+    return asked or condition.name == "elapsed" or any(map(changes_by_itself, condition.parts))
 
 
 def jobs_of(condition: Condition) -> Iterator[str]:
@@ -115,6 +139,46 @@ def glob_exists(condition: Condition, facts: Facts) -> Verdict:
     return _found(Question(kind="glob", path=str(condition.params["pattern"])), int(str(least)), facts)
 
 
+def file_contains(condition: Condition, facts: Facts) -> Verdict:
+    """Hold once a line of a file matches."""
+    question = _lines_of(condition)
+    count = facts.files.get(question)
+    if count is None:
+        return Verdict(holds=False, reason=f"{question.path} could not be read yet")
+    said = f"matches {question.regex!r}" if count else f"has no line that matches {question.regex!r}"
+    return Verdict(holds=count > 0, reason=f"{question.path} {said}")
+
+
+def command_succeeds(condition: Condition, facts: Facts) -> Verdict:
+    """Hold once a program ends with 0."""
+    question = _program_of(condition)
+    status = facts.files.get(question)
+    said = "has not ended yet" if status is None else "succeeds" if status else "does not succeed"
+    return Verdict(holds=bool(status), reason=f"{' '.join(question.words)!r:.80} {said}")
+
+
+def elapsed(condition: Condition, facts: Facts) -> Verdict:
+    """Hold so long after a time, or after the job began to wait; from then on it does."""
+    since = condition.params.get("since")
+    begin = facts.job.since if since is None else _moment(since)
+    left = begin + duration_s(condition.params["for"]) - facts.now
+    reason = (
+        f"{left:.0f} s are left of {condition.params['for']}" if left > 0 else f"{condition.params['for']} are over"
+    )
+    return Verdict(holds=left <= 0, reason=reason, stays=left <= 0)
+
+
+def metadata_equals(condition: Condition, facts: Facts) -> Verdict:
+    """Hold if one of the job's own params or axes has a value; both are planned, and stay as they are."""
+    key, wanted = str(condition.params["key"]), condition.params["value"]
+    known = {**facts.job.spec.params, **facts.job.spec.values}
+    if key not in known:
+        return Verdict(holds=False, reason=f"it has no {key}", dead=True)
+    holds = known[key] == wanted
+    reason = f"{key} is {known[key]!r}" if holds else f"{key} is {known[key]!r}, not {wanted!r}"
+    return Verdict(holds=holds, reason=reason, dead=not holds, stays=holds)
+
+
 def attempts_below(condition: Condition, facts: Facts) -> Verdict:
     """Hold while the job itself has had fewer attempts; it never has fewer again."""
     had, limit = facts.job.attempt, int(str(condition.params["n"]))
@@ -138,18 +202,21 @@ CONDITIONS: Mapping[str, Kind] = {
     "checkpoint_reached": Kind(checkpoint_reached, ("stage", "iteration")),
     "file_exists": Kind(file_exists, ("path",)),
     "glob_exists": Kind(glob_exists, ("pattern",), ("min",)),
+    "file_contains": Kind(file_contains, ("path", "regex")),
+    "log_matches": Kind(file_contains, ("regex",)),
+    "command_succeeds": Kind(command_succeeds, ("command",), ("timeout",)),
     "attempts_below": Kind(attempts_below, ("n",)),
+    "elapsed": Kind(elapsed, ("for",), ("since",)),
+    "metadata_equals": Kind(metadata_equals, ("key", "value")),
     "all": Kind(all_of, parts=True),
     "any": Kind(any_of, parts=True),
     "not": Kind(not_, parts=True),
 }
 
 
-TO_COME = ("elapsed", "log_matches", "file_contains", "command_succeeds", "metadata_equals")
-"""Conditions that a later version answers."""
-
+COMMAND_TIMEOUT = "60s"
 COUNTS: Mapping[str, str] = {"iteration": "iteration", "n": "number of attempts", "min": "number of files"}
-TEXTS = ("stage", "path", "pattern")
+TEXTS = ("stage", "path", "pattern", "regex", "key")
 
 
 class ConditionError(Exception):
@@ -176,8 +243,6 @@ def read_condition(raw: object) -> Condition:
 
 def _read_named(name: str, value: object) -> Condition:
     kind = CONDITIONS.get(name)
-    if name in TO_COME:
-        raise ConditionError(f"{name} is not supported yet", "this version does not answer it", _known())
     if kind is None:
         raise ConditionError(f"unknown condition {name!r}", "nobody answers it", _known())
     if kind.parts:
@@ -205,8 +270,42 @@ def _check_values(name: str, params: Mapping[str, JSON]) -> None:
         if key == "state" and value not in set(State):
             fix = f"use one of {', '.join(State)}"
             raise ConditionError(f"{name}: {value!r} is no state", "no job is ever in it", fix)
+        if key in READ and not _is_readable(READ[key][0], value):
+            raise ConditionError(f"{name}: {value!r} is no {key}", f"it is {READ[key][1]}", f"correct {key}")
         if key in TEXTS and (not isinstance(value, str) or not value):
             raise ConditionError(f"{name}: {value!r} is no {key}", "it is written as text", f"write {key}: TEXT")
+
+
+def _words(command: object) -> tuple[str, ...]:
+    words = ("bash", "-c", command) if isinstance(command, str) else command
+    if not isinstance(words, list | tuple) or not words or not all(isinstance(word, str) and word for word in words):
+        raise ValueError(command)
+    return tuple(words)
+
+
+def _moment(text: object) -> float:
+    time = datetime.fromisoformat(str(text))
+    if time.tzinfo is None:
+        raise ValueError(text)
+    return time.timestamp()
+
+
+READ: Mapping[str, tuple[Callable[[Any], object], str]] = {
+    "regex": (re.compile, "a regular expression of Python's"),
+    "for": (duration_s, "a duration with its unit: 90s, 30m, 12h, 2d"),
+    "timeout": (duration_s, "a duration with its unit: 90s, 30m, 12h, 2d"),
+    "since": (_moment, "a time with its zone: 2026-11-20T21:40:00Z"),
+    "command": (_words, "a line for bash, or a program's list of words"),
+}
+"""What reads a value, or raises, and what it is."""
+
+
+def _is_readable(read: Callable[[Any], object], value: object) -> bool:
+    try:
+        read(value)
+    except (ValueError, TypeError, re.error):
+        return False
+    return True
 
 
 def _known() -> str:
@@ -275,6 +374,16 @@ def _reached(name: str, wanted: int, facts: Facts) -> Verdict:
     at = f", and trains at iteration {training}" if training else ""
     reason = f"waits for iteration {wanted} of {name}, whose newest checkpoint is at iteration {job.iteration}{at}"
     return Verdict(holds=False, reason=reason)
+
+
+def _lines_of(condition: Condition) -> Question:
+    path = str(condition.params.get("path", "current.log"))
+    return Question(kind="contains", path=path, regex=str(condition.params["regex"]))
+
+
+def _program_of(condition: Condition) -> Question:
+    timeout_s = duration_s(condition.params.get("timeout", COMMAND_TIMEOUT))
+    return Question(kind="runs", words=_words(condition.params["command"]), timeout_s=timeout_s)
 
 
 def _found(question: Question, least: int, facts: Facts) -> Verdict:

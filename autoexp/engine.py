@@ -7,6 +7,7 @@ actions be carried out; what comes of those are events again, until nothing is l
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from autoexp.alarms import Alarms
 from autoexp.errors import AlreadyWatched, AutoexpError
 from autoexp.events import BackoffElapsed, ConditionsDied, ConditionsMet, Event, Planned, Retired
 from autoexp.executor import Executors, carry_out, order_of
+from autoexp.inquiries import Inquiries
 from autoexp.journal import Journal
 from autoexp.lease import Lease
 from autoexp.lifecycle import owed, step
@@ -60,6 +62,7 @@ class Engine:
     sweep_s: float
     listener: Listener = lambda _: None
     executors: Executors = field(default_factory=Executors)
+    inquiries: Inquiries[Key] = field(default_factory=Inquiries)
     _snapshots: dict[Key, Snapshot] = field(default_factory=dict)
     _unfinished: set[Key] = field(default_factory=set)
     _orders: dict[Key, Order] = field(default_factory=dict)
@@ -113,7 +116,8 @@ class Engine:
     def close(self) -> None:
         """Stop watching; jobs go on by themselves."""
         with ExitStack() as closing:
-            for close in (self.lease.release, self.journal.close, self.observer.close):  # the last one first
+            closes = (self.lease.release, self.journal.close, self.observer.close, self.inquiries.close)
+            for close in closes:  # the last one first
                 closing.callback(close)
             if self.lease.is_ours():
                 self.progress.problem("journal", self.upkeep.close(clock.now()))
@@ -124,10 +128,9 @@ class Engine:
         due = [self._next_sweep - now, self.lease.due_in_s(now), self.upkeep.due_in_s(now)]
         if (ringing := self._alarms.next_at()) is not None:
             due.append(ringing - now)
-        due += [d for executor in self.executors.opened.values() if (d := executor.due_in_s()) is not None]
-        if (writing := self.progress.due_in_s(now)) is not None:
-            due.append(writing)
-        return max(min(due), 0.0)
+        waits = [executor.due_in_s() for executor in self.executors.opened.values()]
+        waits += [self.progress.due_in_s(now), self.inquiries.due_in_s()]
+        return max(min((*due, *(wait for wait in waits if wait is not None))), 0.0)
 
     # Looking
 
@@ -157,10 +160,10 @@ class Engine:
 
     def _ask_again(self, now: float, *, everything: bool) -> Iterator[Fact]:
         """Ask the conditions that may hold although nothing tells us so."""
-        unasked, self._unasked = self._unasked, {}
+        unasked, self._unasked = {**self._unasked, **dict.fromkeys(self.inquiries.ended())}, {}
         for key, job in list(self.registry.all_jobs()) if everything else ():
             ledger = self.registry.ledgers[key.study]
-            if job.state is State.WAITING and (ledger.budget.limit or any(conditions.questions(job.spec.start))):
+            if job.state is State.WAITING and (ledger.budget.limit or conditions.changes_by_itself(job.spec.start)):
                 unasked[key] = None
         for key in unasked:
             yield from self._ask(key, now)
@@ -438,7 +441,8 @@ class Engine:
         job = ledger.jobs.get(key.job)
         if job is None or job.state is not State.WAITING:
             return
-        files = answers.answer(conditions.questions(job.spec.start), ledger.dir_of(key.job))
+        ask = partial(self.inquiries.answer, key, folder=ledger.dir_of(key.job))
+        files = answers.answer(conditions.questions(job.spec.start), ledger.dir_of(key.job), ask)
         verdict = conditions.ask(job.spec.start, ledger.facts(job, {}, files))
         if verdict.holds and ledger.budget.grant(job):
             yield Fact(key, ConditionsMet(at=now, reason=verdict.reason))

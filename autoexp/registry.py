@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from autoexp import batches, conditions, studies
+from autoexp import batches, clock, conditions, studies
 from autoexp.budget import Budget
 from autoexp.codec import encode
 from autoexp.conditions import Facts, Question
@@ -139,7 +139,13 @@ class Ledger:
     def facts(self, job: Job, progress: Mapping[str, int], files: Mapping[Question, int]) -> Facts:
         """Gather what a job's conditions may know."""
         return Facts(
-            job=job, jobs=self.jobs, children=self.children, parents=self.parents, progress=progress, files=files
+            job=job,
+            jobs=self.jobs,
+            children=self.children,
+            parents=self.parents,
+            progress=progress,
+            files=files,
+            now=clock.now(),
         )
 
     def gathered(self, job: Job, at: float) -> Iterator[CheckpointsGathered]:

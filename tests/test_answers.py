@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,47 @@ def test_files_that_conditions_ask_about_are_looked_at(place: Path, kind: str, p
     question = Question(kind=kind, path=path)
 
     assert answer([question], place) == {question: count}
+
+
+@pytest.mark.parametrize(
+    ("text", "regex", "count"),
+    [
+        (b"one\ntwo done\n", "done$", 1),
+        (b"one\ntwo done", "^two", 1),
+        (b"one\ntwo\n", "one.*two", 0),
+        (b"\xff\xfe done\r\n", "done", 1),
+        (b"x" * 200_000 + b"done", "done", 1),
+        (b"", "", 0),
+    ],
+)
+def test_a_file_is_searched_line_by_line(place: Path, text: bytes, regex: str, count: int) -> None:
+    (place / "log").write_bytes(text)
+    question = Question(kind="contains", path="log", regex=regex)
+
+    assert answer([question], place) == {question: count}
+
+
+def test_a_file_that_changes_is_searched_again(place: Path) -> None:
+    question = Question(kind="contains", path="log", regex="done")
+
+    assert answer([question], place) == {question: 0}
+    for text, count in (("not yet", 0), ("not yet, done", 1)):
+        (place / "log").write_text(text)
+        assert answer([question], place) == {question: count}
+
+
+def test_what_is_no_file_cannot_be_searched(place: Path) -> None:
+    os.mkfifo(place / "fifo")
+    asked = [Question(kind="contains", path=path, regex="x") for path in ("fifo", "data")]
+
+    assert answer(asked, place) == {}
+
+
+def test_a_program_is_asked_by_whoever_can() -> None:
+    question = Question(kind="runs", words=("true",), timeout_s=1.0)
+
+    assert answer([question], Path("/")) == {}
+    assert answer([question], Path("/"), lambda _: 1) == {question: 1}
 
 
 def test_what_nobody_may_look_at_stays_unanswered(tmp_path: Path, humble: tuple[str, ...]) -> None:

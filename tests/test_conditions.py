@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.conditions import CONDITIONS, ConditionError, Facts, Question, ask, jobs_of, questions, read_condition
+from autoexp.conditions import (
+    CONDITIONS,
+    ConditionError,
+    Facts,
+    Question,
+    ask,
+    changes_by_itself,
+    jobs_of,
+    questions,
+    read_condition,
+)
 from autoexp.model import OVER, Condition, Job, JobSpec, State, Template, Verdict
 
 CONVERT = Template(id="convert-train", stage="convert", parent="train", kind="checkpoint", first=200, every=100)
@@ -155,6 +165,63 @@ def test_glob_exists_counts_up_to_its_least_number() -> None:
     verdict = ask(condition, facts(files={Question(kind="glob", path="*.x"): 2}))
 
     assert verdict == Verdict(holds=False, reason="*.x matches 2 of 3")
+
+
+def test_a_line_of_a_file_has_to_match() -> None:
+    ready = Condition(name="file_contains", params={"path": "log", "regex": "^done"})
+    own = Condition(name="log_matches", params={"regex": "^done"})
+    question = Question(kind="contains", path="log", regex="^done")
+
+    assert list(questions(ready)) == [question]
+    assert list(questions(own)) == [Question(kind="contains", path="current.log", regex="^done")]
+    assert ask(ready, facts()) == Verdict(holds=False, reason="log could not be read yet")
+    assert ask(ready, facts(files={question: 0})) == Verdict(holds=False, reason="log has no line that matches '^done'")
+    assert ask(ready, facts(files={question: 1})) == Verdict(holds=True, reason="log matches '^done'")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("test -s x", ("bash", "-c", "test -s x")), (["test", "-s", "x"], ("test", "-s", "x"))]
+)
+def test_a_program_has_to_succeed(command: object, words: tuple[str, ...]) -> None:
+    condition = read_condition({"command_succeeds": {"command": command, "timeout": "5s"}})
+    question = Question(kind="runs", words=words, timeout_s=5.0)
+
+    assert list(questions(condition)) == [question]
+    answers = [ask(condition, facts(files=files)) for files in ({}, {question: 0}, {question: 1})]
+    assert [verdict.holds for verdict in answers] == [False, False, True]
+    assert [verdict.reason.rpartition("'")[2] for verdict in answers] == [
+        " has not ended yet", " does not succeed", " succeeds",
+    ]  # fmt: skip
+    assert next(questions(read_condition({"command_succeeds": {"command": "true"}}))).timeout_s == 60
+
+
+def test_time_passes_since_the_job_waits_or_since_a_given_time() -> None:
+    waiting = a_job("me", since=1000.0)
+    plain = read_condition({"elapsed": {"for": "1m"}})
+    dated = read_condition({"elapsed": {"for": "1m", "since": "1970-01-01T00:10:00Z"}})
+
+    assert ask(plain, facts(job=waiting, now=1045.0)) == Verdict(holds=False, reason="15 s are left of 1m")
+    assert ask(plain, facts(job=waiting, now=1060.0)) == Verdict(holds=True, reason="1m are over", stays=True)
+    assert [ask(dated, facts(job=waiting, now=now)).holds for now in (659.0, 660.0)] == [False, True]
+
+
+def test_a_value_of_the_job_itself_is_as_it_was_planned() -> None:
+    me = Job(spec=JobSpec(id="me", study="s", stage="a", values={"model": "10M"}, params={"lr": 0.1}))
+
+    def asked(key: str, value: object) -> Verdict:
+        return ask(Condition(name="metadata_equals", params={"key": key, "value": value}), facts(job=me))  # type: ignore[dict-item]
+
+    assert asked("lr", 0.1) == Verdict(holds=True, reason="lr is 0.1", stays=True)
+    assert asked("model", "25M") == Verdict(holds=False, reason="model is '10M', not '25M'", dead=True)
+    assert asked("width", 1).dead
+
+
+def test_what_no_job_brings_about_is_asked_again_as_time_goes_by() -> None:
+    later = read_condition({"any": [{"job_succeeded": {"stage": "a"}}, {"elapsed": {"for": "1s"}}]})
+
+    assert changes_by_itself(later)
+    assert changes_by_itself(read_condition({"not": {"command_succeeds": {"command": "true"}}}))
+    assert not changes_by_itself(read_condition({"all": [{"job_succeeded": {"stage": "a"}}]}))
 
 
 def test_attempts_below_can_never_hold_again_once_they_are_used_up() -> None:
@@ -361,6 +428,14 @@ def test_a_condition_is_read_from_the_recipe(raw: object, condition: Condition) 
         pytest.param({"glob_exists": {"pattern": "*", "min": "x"}}, "'x' is no number of files", id="min as text"),
         pytest.param({"file_exists": {"path": None}}, "None is no path", id="no path"),
         pytest.param({"file_exists": {"path": ""}}, "'' is no path", id="an empty path"),
+        pytest.param({"file_contains": {"path": "a", "regex": "("}}, "'(' is no regex", id="no regular expression"),
+        pytest.param({"log_matches": {"regex": 3}}, "3 is no regex", id="a number for a regex"),
+        pytest.param({"command_succeeds": {"command": []}}, "[] is no command", id="no words"),
+        pytest.param({"command_succeeds": {"command": ["a", 3]}}, "['a', 3] is no command", id="a number for a word"),
+        pytest.param({"command_succeeds": {"command": "a", "timeout": 5}}, "5 is no timeout", id="a bare timeout"),
+        pytest.param({"elapsed": {"for": 90}}, "90 is no for", id="a bare duration"),
+        pytest.param({"elapsed": {"for": "1m", "since": "2026-11-20"}}, "is no since", id="a time without a zone"),
+        pytest.param({"metadata_equals": {"key": 3, "value": 1}}, "3 is no key", id="a number for a key"),
         pytest.param({"any": []}, "any has 0 conditions", id="any of none"),
         pytest.param({"all": []}, "all has 0 conditions", id="all of none"),
         pytest.param({"not": [{"file_exists": {"path": "a"}}] * 2}, "not has 2 conditions", id="not of two"),
@@ -372,7 +447,7 @@ def test_what_cannot_be_read_is_refused_with_the_fix(raw: object, said: str) -> 
         read_condition(raw)
 
     assert said in f"{caught.value}: {caught.value.why}"
-    assert caught.value.fix.startswith(("use one of ", "write ", "give "))
+    assert caught.value.fix.startswith(("use one of ", "write ", "give ", "correct "))
 
 
 def test_an_unknown_condition_is_answered_with_the_known_ones() -> None:

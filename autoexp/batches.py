@@ -12,7 +12,7 @@ from autoexp.events import CheckpointsGathered
 from autoexp.model import Job, JobSpec, Run, Template
 
 OF_ALL = {
-    **{key: key for key in ("start", "prepare", "gate", "resources", "retry")},
+    **{key: key for key in ("start", "cancel", "finish", "prepare", "gate", "resources", "retry")},
     "stall": "no_progress_s",
 }
 """The keys of a stage that a job has once, whatever it stands for, each with its field."""

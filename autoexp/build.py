@@ -117,6 +117,8 @@ class Builder:
             no_progress_s=self._policy("stall", policies.read_stall),
             priority=self._priority(),
             key=self.world.key,
+            cancel=self._end("cancel"),
+            finish=self._end("finish"),
             start=self._start(),  # after all that may refer to siblings
             needs=self._needs(),
             params=self.params(),
@@ -339,6 +341,17 @@ class Builder:
         needs = self.stage.raw.get("needs") or ()
         for stage in [needs] if isinstance(needs, str) else needs:
             yield (*self.stage.path, "needs"), Condition(name="job_succeeded", params={"stage": stage})
+
+    def _end(self, key: str) -> Condition | None:
+        """Read when a job is to end, whatever its program does; that is no reason to wait for whoever it names."""
+        path = (*self.stage.path, key)
+        edges = dict(self.edges)
+        if not (raw := self._mapping(key)):
+            return None
+        with self.blame.at(path, self.scope):
+            found = self._resolved(path, read_condition(raw))
+        self.edges = edges
+        return found
 
     def _resolved(self, path: KeyPath, condition: Condition) -> Condition:
         """Replace a condition's `stage` by the jobs it stands for."""

@@ -82,6 +82,18 @@ def changes_by_itself(condition: Condition) -> bool:
     return asked or condition.name == "elapsed" or any(map(changes_by_itself, condition.parts))
 
 
+def open_ones(job: Job) -> Iterator[tuple[str, Condition]]:
+    """Yield the conditions that matter to a job as it stands, by their names in the recipe: what ends it first."""
+    spec = job.spec
+    may_end = job.state not in OVER and job.state is not State.HELD and job.pending is None
+    if spec.cancel is not None and may_end:
+        yield "cancel", spec.cancel
+    if spec.finish is not None and may_end and job.state in (State.RUNNING, State.STALLED):
+        yield "finish", spec.finish
+    if job.state is State.WAITING:
+        yield "start", spec.start
+
+
 def jobs_of(condition: Condition) -> Iterator[str]:
     """List the jobs and templates a condition speaks of."""
     yield from condition.jobs

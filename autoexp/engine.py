@@ -15,14 +15,14 @@ from autoexp import answers, clock, conditions, probe, studies, study_files
 from autoexp.actions import Action, SubmitJob
 from autoexp.alarms import Alarms
 from autoexp.errors import AlreadyWatched, AutoexpError
-from autoexp.events import BackoffElapsed, ConditionsDied, ConditionsMet, Event, Planned, Retired
+from autoexp.events import BackoffElapsed, ConditionsDied, ConditionsMet, Event, Planned, Requested, Retired
 from autoexp.executor import Executors, carry_out, order_of
 from autoexp.inquiries import Inquiries
 from autoexp.journal import Journal
 from autoexp.lease import Lease
 from autoexp.lifecycle import owed, step
 from autoexp.mailroom import Mailroom
-from autoexp.model import ACTIVE, OVER, Job, JobSpec, State, Transition
+from autoexp.model import ACTIVE, OVER, Job, JobSpec, State, Transition, Verb
 from autoexp.orders import Order
 from autoexp.progress import Progress
 from autoexp.readback import lost_wishes
@@ -34,6 +34,8 @@ from autoexp.watch import EVERYTHING, Hint, Observer
 ROOT: Hint = "root"
 TRYING = (State.BACKOFF, State.SUBMITTING)
 """States in which a job may have a time to try again."""
+ENDS = {"cancel": Verb.CANCEL, "finish": Verb.SUCCEED}
+"""What a condition asks for once it holds, as a person would by a marker."""
 Listener = Callable[[list[Transition]], None]
 """Told of every batch of moves, and of no moves after every wake."""
 
@@ -163,7 +165,8 @@ class Engine:
         unasked, self._unasked = {**self._unasked, **dict.fromkeys(self.inquiries.ended())}, {}
         for key, job in list(self.registry.all_jobs()) if everything else ():
             ledger = self.registry.ledgers[key.study]
-            if job.state is State.WAITING and (ledger.budget.limit or conditions.changes_by_itself(job.spec.start)):
+            asked = [conditions.changes_by_itself(condition) for _, condition in conditions.open_ones(job)]
+            if asked and (ledger.budget.limit or any(asked)):
                 unasked[key] = None
         for key in unasked:
             yield from self._ask(key, now)
@@ -436,18 +439,20 @@ class Engine:
                     yield from self._ask(who, clock.now())
 
     def _ask(self, key: Key, now: float) -> Iterator[Fact]:
-        """Ask a waiting job's start conditions."""
+        """Ask a job's conditions: does it start, or end?"""
         ledger = self.registry.ledgers[key.study]
         job = ledger.jobs.get(key.job)
-        if job is None or job.state is not State.WAITING:
-            return
-        ask = partial(self.inquiries.answer, key, folder=ledger.dir_of(key.job))
-        files = answers.answer(conditions.questions(job.spec.start), ledger.dir_of(key.job), ask)
-        verdict = conditions.ask(job.spec.start, ledger.facts(job, {}, files))
-        if verdict.holds and ledger.budget.grant(job):
-            yield Fact(key, ConditionsMet(at=now, reason=verdict.reason))
-        elif verdict.dead:
-            yield Fact(key, ConditionsDied(at=now, reason=verdict.reason))
+        for name, condition in conditions.open_ones(job) if job is not None else ():
+            ask = partial(self.inquiries.answer, key, folder=ledger.dir_of(key.job))
+            files = answers.answer(conditions.questions(condition), ledger.dir_of(key.job), ask)
+            verdict = conditions.ask(condition, ledger.facts(ledger.jobs[key.job], {}, files))
+            if name in ENDS and verdict.holds:
+                yield Fact(key, Requested(at=now, verb=ENDS[name], reason=f"{name}: {verdict.reason}"))
+                return
+            if name == "start" and verdict.holds and ledger.budget.grant(ledger.jobs[key.job]):
+                yield Fact(key, ConditionsMet(at=now, reason=verdict.reason))
+            elif name == "start" and verdict.dead:
+                yield Fact(key, ConditionsDied(at=now, reason=verdict.reason))
 
 
 def _named(key: Key) -> str:

@@ -317,6 +317,10 @@ class JobSpec:
     output: str = ""
     """Where its results stand, relative to its directory."""
     start: Condition = field(default_factory=lambda: Condition(name="all"))
+    cancel: Condition | None = None
+    """When nobody needs it any more."""
+    finish: Condition | None = None
+    """When it has done enough, although its program has not ended."""
     prepare: tuple[HookCall, ...] = ()
     gate: tuple[str, ...] = ()
     """The gate's argv; empty without one."""

@@ -119,8 +119,9 @@ class Ledger:
                 self.put(folded(spec, standing.state, standing.attempt, since, standing.fields))
 
     def _index(self, spec: JobSpec) -> None:
-        for name in conditions.jobs_of(spec.start):
-            self.waiters[name][spec.id] = None
+        for condition in filter(None, (spec.start, spec.cancel, spec.finish)):
+            for name in conditions.jobs_of(condition):
+                self.waiters[name][spec.id] = None
         if spec.template is not None:
             self.children[spec.template] = (*self.children.get(spec.template, ()), spec.id)
 

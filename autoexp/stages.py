@@ -11,11 +11,11 @@ from autoexp.places import KeyPath, Places
 
 RECIPE_KEYS = ("study", "machine", "params", "sweep", "budget", "stages")
 STAGE_KEYS = (
-    *("backend", "args", "hook", "with", "command"),
-    *("sweep", "params", "each", "needs", "start", "prepare", "gate", "resources", "env", "retry", "stall", "priority"),
-    "container",
+    *("backend", "args", "hook", "with", "command", "container"),
+    *("sweep", "params", "each", "needs", "start", "cancel", "finish", "prepare", "gate"),
+    *("resources", "env", "retry", "stall", "priority"),
 )
-KEYS_TO_COME = ("cancel", "finish", "events", "requires", "pack", "notify")
+KEYS_TO_COME = ("events", "requires", "pack", "notify")
 EACH_COUNTS = {
     "from": ("iteration", "iterations count from 1"),
     "every": ("iteration", "iterations count from 1"),
@@ -23,7 +23,10 @@ EACH_COUNTS = {
 }
 """The whole numbers that `each` takes for checkpoints: what they are, and why they are at least 1."""
 PROGRAMS = ("backend", "hook", "command")
-MAPPINGS = ("args", "with", "params", "sweep", "start", "prepare", "resources", "env", "retry", "stall", "each")
+MAPPINGS = (
+    *("args", "with", "params", "sweep", "start", "cancel", "finish", "prepare"),
+    *("resources", "env", "retry", "stall", "each"),
+)
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

@@ -275,7 +275,7 @@ ERRORS = {
         """,
         "stages.train.resources.gpus: unknown key 'gpus'",
         "it is read for the job train",
-        "use one of nodes, cpus, gpus_per_node",
+        "use one of world, nodes, cpus, gpus_per_node",
     ),
     "an unknown key of retry": (
         """

@@ -13,10 +13,11 @@ from autoexp.conditions import (
     ask,
     changes_by_itself,
     jobs_of,
+    open_ones,
     questions,
     read_condition,
 )
-from autoexp.model import OVER, Condition, Job, JobSpec, State, Template, Verdict
+from autoexp.model import OVER, Condition, Job, JobSpec, State, Template, Verb, Verdict
 
 CONVERT = Template(id="convert-train", stage="convert", parent="train", kind="checkpoint", first=200, every=100)
 SCORE = Template(id="score-convert-train", stage="score", parent="convert-train", kind="job")
@@ -382,6 +383,30 @@ def test_a_condition_names_the_jobs_and_templates_it_speaks_of() -> None:
     condition = Condition(name="all", parts=(succeeded("a", "b"), each_of("job_state", "t", state="failed")))
 
     assert list(jobs_of(condition)) == ["a", "b", "t"]
+
+
+# Which matter
+
+
+@pytest.mark.parametrize(
+    ("state", "names"),
+    [
+        (State.WAITING, ["cancel", "start"]),
+        (State.QUEUED, ["cancel"]),
+        (State.RUNNING, ["cancel", "finish"]),
+        (State.STALLED, ["cancel", "finish"]),
+        (State.BACKOFF, ["cancel"]),
+        (State.HELD, []),
+        (State.SUCCEEDED, []),
+        (State.FAILED, []),
+    ],
+)
+def test_a_job_can_be_ended_by_conditions_as_long_as_that_makes_sense(state: State, names: list[str]) -> None:
+    spec = JobSpec(id="me", study="s", stage="a", cancel=file("x"), finish=file("y"))
+
+    assert [name for name, _ in open_ones(Job(spec=spec, state=state))] == names
+    assert list(open_ones(Job(spec=spec, state=State.RUNNING, pending=Verb.CANCEL))) == []
+    assert list(open_ones(a_job("plain", State.RUNNING))) == []
 
 
 # Reading

@@ -1006,3 +1006,47 @@ def test_another_size_of_batches_is_for_what_has_no_job_yet(room: "Room", whole_
     room.wait_for({"score-convert-train@0000050": "succeeded"})
     assert room.rows()["convert-train@0000050"]["iterations"] == [30, 40, 50]
     assert sorted(lines(room, "ran")) == sorted(lines(room, "scored")) == ["10", "20", "30", "40", "50"]
+
+
+# Conditions that end a job
+
+
+def test_a_job_ends_once_its_conditions_for_that_hold(room: "Room") -> None:
+    room.machine(sweep="0.5s")
+    room.plan(
+        """
+        enough:
+          finish: {log_matches: {regex: "loss 0.1$"}}
+          command: "echo loss 0.5; sleep 1; echo loss 0.1; sleep 600"
+        dropped: {cancel: {job_succeeded: {stage: enough}}, command: "sleep 600"}
+        waiting:
+          cancel: {job_state: {stage: enough, state: running}}
+          start: {file_exists: {path: never}}
+          command: "true"
+        held_back: {needs: dropped, cancel: {file_exists: {path: stop}}, command: "true"}
+        """
+    )
+
+    room.run("watch", room.root, "--until-done")
+
+    assert room.states() == {
+        "enough": "succeeded", "dropped": "cancelled", "waiting": "cancelled", "held_back": "skipped",
+    }  # fmt: skip
+    asked = [line for line in room.journal() if "requested" in line.get("trigger", "")]
+    reasons = {line["job"]: line["evidence"]["reason"] for line in asked}
+    assert reasons["enough"].startswith("finish: current.log matches")
+    assert reasons["dropped"] == "cancel: enough is succeeded"
+    assert reasons["waiting"] == "cancel: enough is running"
+
+
+def test_a_job_does_not_wait_for_what_may_end_it(room: "Room") -> None:
+    room.plan(
+        """
+        first: {command: "sleep 600"}
+        second: {cancel: {file_exists: {path: "${sibling.first.dir}/stop"}}, command: "true"}
+        """
+    )
+
+    room.watch()
+
+    room.wait_for({"first": "running", "second": "succeeded"})

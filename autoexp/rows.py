@@ -1,7 +1,8 @@
 """Rows of a view: every job's line, with the reason it has, or the reason its start conditions give."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from autoexp import answers, conditions
 from autoexp.journal import stamp
@@ -10,15 +11,23 @@ from autoexp.registry import Ledger
 from autoexp.status import Row, row, sort
 from autoexp.view import View
 
-
-def rows(view: View, study: str) -> list[Row]:
-    """List a study's jobs, what needs a person first."""
-    return sort(_rows(view, view.registry.ledgers[study]))
+if TYPE_CHECKING:
+    from autoexp.selection import Selection
 
 
-def _rows(view: View, ledger: Ledger) -> Iterator[Row]:
+def rows(view: View, study: str, where: "Selection | None" = None) -> list[Row]:
+    """List a study's jobs, or those of a choice, what needs a person first.
+
+    Raises:
+        AutoexpError: the choice makes no sense for these jobs.
+    """
+    ledger = view.registry.ledgers[study]
+    return sort(_rows(view, ledger, [job for job in ledger.jobs.values() if where is None or where.chooses(job)]))
+
+
+def _rows(view: View, ledger: Ledger, jobs: Iterable[Job]) -> Iterator[Row]:
     name, now = ledger.study.name, time.time()
-    for job in ledger.jobs.values():
+    for job in jobs:
         if job.retired and job.state is State.CANCELLED:
             continue
         training = view.training(name, job.id)

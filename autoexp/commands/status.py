@@ -2,6 +2,7 @@
 
 autoexp status experiments/
 autoexp status experiments/ --json
+autoexp status experiments/ --where 'model == "10M" and lr < 1e-3'
 """
 
 import argparse
@@ -9,17 +10,21 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoexp import status, targets
 from autoexp.rows import rows
 from autoexp.view import View, view
+
+if TYPE_CHECKING:
+    from autoexp.selection import Selection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `autoexp status`."""
     parser.add_argument("root", metavar="ROOT", nargs="?", help="the experiments folder")
     parser.add_argument("--var", metavar="DIR", help="where the runtime state is, if not beside the root")
+    parser.add_argument("--where", metavar="EXPR", help="only these jobs: 'lr < 1e-3 and state == \"failed\"'")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -27,33 +32,42 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, and print; safe beside a watcher."""
     root = targets.existing_root(targets.default_root(arguments.root))
     seen = view(root, arguments.var)
+    where = _selection(arguments.where, seen) if arguments.where else None
     if arguments.json:
-        print(json.dumps(as_json(seen)))
+        print(json.dumps(as_json(seen, where)))
         return 0
     colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    print("\n".join(_text(seen, colors=colors)))
+    print("\n".join(_text(seen, where, colors=colors)))
     return 0
 
 
-def as_json(seen: View) -> dict[str, Any]:
+def _selection(text: str, seen: View) -> "Selection":
+    from autoexp import selection  # noqa: PLC0415 - status is asked often, and mostly for all
+
+    found = selection.read(text)
+    found.check(job for _, job in seen.registry.all_jobs())
+    return found
+
+
+def as_json(seen: View, where: "Selection | None" = None) -> dict[str, Any]:
     """The shape that programs rely on."""
     watcher = {key: seen.watcher[key] for key in ("pid", "host", "since")} if seen.watcher else None
     studies = [
         {
             "study": ledger.study.name,
             "gpu_hours": ledger.budget.as_json(),
-            "jobs": [status.as_json(row) for row in rows(seen, ledger.study.name)],
+            "jobs": [status.as_json(row) for row in rows(seen, ledger.study.name, where)],
         }
         for ledger in seen.ledgers()
     ]
     return {"root": str(seen.root), "watcher": watcher, "studies": studies, "problems": seen.problems}
 
 
-def _text(seen: View, *, colors: bool) -> list[str]:
+def _text(seen: View, where: "Selection | None", *, colors: bool) -> list[str]:
     lines = [_watcher_line(seen)]
     lines += [f"problem: {name}: {what}" for name, what in seen.problems.items()]
     for ledger in seen.ledgers():
-        listed = rows(seen, ledger.study.name)
+        listed = rows(seen, ledger.study.name, where)
         budget = [f"budget: {ledger.budget.told()}"] if ledger.budget.limit else []
         lines += ["", f"{ledger.study.name}: {status.summary(listed)}", *budget, *status.lines(listed, colors=colors)]
     if not seen.ledgers():

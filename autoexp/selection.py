@@ -1,0 +1,84 @@
+"""Choosing jobs by what they are: `model == "10M" and lr < 1e-3 and state == "failed"`. Pure.
+
+The language is that of `${calc:'...'}`, with bare names: a job's axes and params, and `job stage study state attempt`.
+"""
+
+import ast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoexp.calculation import HOLE, Calculation, ExpressionError, compile_calculation
+from autoexp.errors import AutoexpError
+from autoexp.model import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A choice of jobs; a job that lacks one of its names is not chosen."""
+
+    text: str
+    names: tuple[str, ...]
+    calculate: Calculation
+
+    def chooses(self, job: Job) -> bool:
+        """Say whether a job is chosen.
+
+        Raises:
+            AutoexpError: its values make no sense there, such as text that is less than a number.
+        """
+        known = names_of(job)
+        if not set(self.names) <= known.keys():
+            return False
+        try:
+            return bool(self.calculate([known[name] for name in self.names]))
+        except ExpressionError as error:
+            raise _refused(self.text, f"for the job {job.id}: {error}", error.fix) from error
+
+    def check(self, jobs: Iterable[Job]) -> None:
+        """Make sure that some job has each of its names.
+
+        Raises:
+            AutoexpError: none has.
+        """
+        known = {name for job in jobs for name in names_of(job)}
+        for name in self.names if known else ():
+            if name not in known:
+                raise _refused(self.text, f"no job has a {name!r}", f"use one of {', '.join(sorted(known))}")
+
+
+def names_of(job: Job) -> Mapping[str, Any]:
+    """List what a job can be chosen by."""
+    spec = job.spec
+    own = {"job": spec.id, "stage": spec.stage, "study": spec.study, "state": str(job.state), "attempt": job.attempt}
+    return {**spec.params, **spec.values, **own}
+
+
+def read(text: str) -> Selection:
+    """Read a choice.
+
+    Raises:
+        AutoexpError: it is no expression.
+    """
+    names: list[str] = []
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+        called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and node not in called:
+                if node.id not in names:
+                    names.append(node.id)
+                node.id = HOLE.format(names.index(node.id))
+        return Selection(text, tuple(names), compile_calculation(ast.unparse(tree), text))
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        problem = error.args[0] if error.args else "it is nested too deeply"
+        raise _refused(text, str(problem), _EXAMPLE) from error
+    except ExpressionError as error:
+        raise _refused(text, str(error), _EXAMPLE) from error
+
+
+_EXAMPLE = """write for example --where 'model == "10M" and lr < 1e-3'"""
+
+
+def _refused(text: str, why: str, fix: str) -> AutoexpError:
+    return AutoexpError(f"{text!r} chooses no jobs", why=why, fix=fix)

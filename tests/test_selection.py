@@ -1,0 +1,88 @@
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoexp import selection
+from autoexp.errors import AutoexpError
+from autoexp.model import Job, JobSpec, State
+
+if TYPE_CHECKING:
+    from tests.conftest import Room
+
+JOBS = [
+    Job(
+        spec=JobSpec(
+            id=f"train-{model}-{lr}", study="s", stage="train", values={"model": model, "lr": lr}, params=more
+        ),
+        state=state,
+        attempt=2,
+    )
+    for model, lr, state, more in (
+        ("10M", 1e-2, State.FAILED, {"width": 160}),
+        ("10M", 1e-4, State.RUNNING, {"width": 160}),
+        ("25M", 1e-4, State.FAILED, {"width": 288, "lr": 5}),
+    )
+]
+PLAIN = Job(spec=JobSpec(id="score", study="s", stage="score"))
+
+
+def chosen(text: str) -> list[str]:
+    read = selection.read(text)
+    read.check([*JOBS, PLAIN])
+    return [job.spec.id for job in (*JOBS, PLAIN) if read.chooses(job)]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('model == "10M" and lr < 1e-3', ["train-10M-0.0001"]),
+        ("lr == 0.0001", ["train-10M-0.0001", "train-25M-0.0001"]),
+        ('state == "failed" and width >= 200', ["train-25M-0.0001"]),
+        ('stage == "score"', ["score"]),
+        ('not startswith(job, "train")', ["score"]),
+        ('model in ["25M"] or attempt > 5', ["train-25M-0.0001"]),
+        ("1 > 2", []),
+    ],
+)
+def test_jobs_are_chosen_by_their_axes_params_and_states(text: str, names: list[str]) -> None:
+    assert chosen(text) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("lr <", "invalid syntax"),
+        ("", "invalid syntax"),
+        ("rl < 1", "no job has a 'rl'"),
+        ("lr.real > 1", "attribute is not allowed"),
+        ("__import__('os')", "'__import__' is no function here"),
+        ("model < 3", "for the job train-10M-0.01"),
+    ],
+)
+def test_what_chooses_nothing_sensible_is_refused(text: str, why: str) -> None:
+    with pytest.raises(AutoexpError, match="chooses no jobs") as refusal:
+        chosen(text)
+
+    assert why in refusal.value.why
+    assert refusal.value.fix
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_choice_or_refused(text: str) -> None:
+    with suppress(AutoexpError):
+        assert set(chosen(text)) <= {job.spec.id for job in (*JOBS, PLAIN)}
+
+
+def test_status_shows_and_mark_reaches_the_jobs_that_are_chosen(room: "Room") -> None:
+    room.plan("train: {sweep: {params: {lr: [1, 2, 3]}}, command: [echo, '${lr}']}\nother: {command: 'true'}\n")
+
+    said = room.inside("status", room.root, "--where", "lr > 1", "--json")
+    room.run("mark", room.root / "demo", "hold", "--where", "lr > 2")
+    nothing = room.run("mark", room.root / "demo", "hold", "--where", "lr > 7")
+
+    assert sorted(job["job"] for job in said["studies"][0]["jobs"]) == ["train-lr2", "train-lr3"]
+    assert [path.parent.parent.name for path in room.root.glob("demo/jobs/*/markers/hold")] == ["train-lr3"]
+    assert (nothing.returncode, "none of 4 jobs is like that" in nothing.stderr) == (1, True)

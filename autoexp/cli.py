@@ -29,6 +29,7 @@ COMMANDS = {
     "inspect": "what autoexp makes of a log or a checkpoint: complete, convertible, resumable",
     "events": "the journal: every move, oldest first",
     "mark": "drop a marker: hold, release, start, save, cancel, restart, retry, succeed, fail",
+    "each": "run a command for each job of a study",
     "replay": "what the journal says of any moment, and whether it still adds up",
     "gate": "judge a network: measure it, or read what all_reduce_perf printed",
     "cron": "keep a folder watched: a line for cron that starts a watcher whenever there is none",

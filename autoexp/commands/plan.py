@@ -4,6 +4,7 @@ Planning the same recipe again changes nothing; a changed recipe adds and retire
 run keep what they ran with.
 
   autoexp plan recipes/demo.yaml
+  autoexp plan recipes/demo.yaml --dry-run --graph text
   autoexp plan recipes/demo.yaml lr=1e-3 stages.pretrain.retry.max_attempts=2 --dry-run
 """
 
@@ -15,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from autoexp import folders, lint, studies, study_files, targets
+from autoexp import flow, folders, lint, studies, study_files, targets
 from autoexp.errors import AutoexpError, RecipeError
 from autoexp.model import JobSpec, Template
 from autoexp.outline import Plan
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `autoexp plan`."""
     add_recipe_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="write nothing")
+    parser.add_argument("--graph", choices=("text", "mermaid", "dot"), help="draw its stages, and what waits for what")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
 
 
@@ -48,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         difference = study_files.write(study, text, old)
     if arguments.json:
         print(json.dumps(as_json(study.plan)))
+    elif arguments.graph:
+        print(flow.draw(study.plan, arguments.graph))
     else:
         print("\n".join(describe(study, difference, dry_run=arguments.dry_run)))
     return 0

@@ -1,0 +1,72 @@
+from collections.abc import Callable
+
+import pytest
+
+from autoexp import flow
+from autoexp.outline import Plan
+from autoexp.plan import Planner
+
+RECIPE = """
+study: s
+sweep: {params: {lr: [1, 2]}}
+stages:
+  pretrain: {backend: megatron, args: {train-iters: 100, lr: "${lr}"}}
+  cooldown:
+    sweep: {params: {at: [40, 60]}}
+    start: {checkpoint_reached: {stage: pretrain, iteration: "${at}"}}
+    command: [cool]
+  convert: {each: {checkpoint: [pretrain, cooldown]}, command: [convert, "${checkpoint}"]}
+  batch: {each: {checkpoint: [pretrain], batch: 4}, command: [list]}
+  choose: {start: {all: [{job_succeeded: {stage: cooldown}}, {file_exists: {path: go}}]}, command: [choose]}
+"""
+
+
+@pytest.fixture
+def plan(planner: Callable[..., Planner]) -> Plan:
+    return planner(RECIPE).plan()
+
+
+def test_text_has_a_box_for_each_stage_with_its_jobs_and_what_they_wait_for(plan: Plan) -> None:
+    drawn = flow.draw(plan, "text").splitlines()
+
+    assert drawn[:4] == [
+        "+------------------+",
+        "| pretrain: 2 jobs |",
+        "+------------------+",
+        "+---------------------------------------+",
+    ]
+    assert [line.strip("| ") for line in drawn if line.startswith("|")] == [
+        "pretrain: 2 jobs",
+        "cooldown: 4 jobs",
+        "after pretrain: checkpoint reached 40",
+        "after pretrain: checkpoint reached 60",
+        "choose: 2 jobs",
+        "after cooldown: job succeeded",
+        "convert: one for each checkpoint of 6",
+        "after pretrain: each checkpoint",
+        "after cooldown: each checkpoint",
+        "batch: one for each 4 checkpoints of 2",
+        "after pretrain: each checkpoint",
+    ]
+
+
+def test_mermaid_has_an_arrow_for_each_reason_to_wait(plan: Plan) -> None:
+    lines = flow.draw(plan, "mermaid").splitlines()
+
+    assert lines[0] == "flowchart TD"
+    assert '  s0["pretrain<br/>2 jobs"]' in lines
+    assert '  s0 -->|"checkpoint reached 40"| s1' in lines
+    assert len(lines) == len(set(lines)), "each is drawn once"
+
+
+def test_dot_is_what_graphviz_reads(plan: Plan) -> None:
+    text = flow.draw(plan, "dot")
+
+    assert '"pretrain" -> "cooldown" [label="checkpoint reached 40"]' in text
+    assert text.count("{") == text.count("}") == 1
+
+
+def test_a_plan_of_unusual_stages_is_drawn(planner: Callable[..., Planner]) -> None:
+    recipe = "study: s\nstages: {end: {command: [a]}, graph: {needs: end, command: [b]}}"
+
+    assert '  s0 -->|"job succeeded"| s1' in flow.draw(planner(recipe).plan(), "mermaid")

@@ -116,6 +116,7 @@ class Builder:
             retry=retry,
             no_progress_s=self._policy("stall", policies.read_stall),
             priority=self._priority(),
+            requires=tuple(self._requires()),
             key=self.world.key,
             cancel=self._end("cancel"),
             finish=self._end("finish"),
@@ -246,6 +247,11 @@ class Builder:
             what = f"the job {self.id} asks for {excess.asked}"
             raise self.recipe.places.error(path, what, why=excess.why, fix=excess.fix)
         return resources
+
+    def _requires(self) -> Iterator[str]:
+        raw = self.stage.raw.get("requires") or ()
+        for number, path in enumerate([raw] if isinstance(raw, str) else raw):
+            yield self._word((*self.stage.path, "requires", number), path)
 
     def _priority(self) -> int:
         path = (*self.stage.path, "priority")

@@ -12,7 +12,7 @@ from autoexp.model import JSON, Condition, JobSpec
 from autoexp.outline import Plan
 from autoexp.places import KeyPath
 from autoexp.stages import Recipe
-from autoexp.world import job_dir
+from autoexp.world import World, job_dir
 
 SHOWN = 3
 """How many of the jobs concerned a message names."""
@@ -31,10 +31,10 @@ class Finding:
     job: str = ""
 
 
-def warnings(recipe: Recipe, plan: Plan, root: str) -> Iterator[Mapping[str, JSON]]:
+def warnings(recipe: Recipe, plan: Plan, world: World) -> Iterator[Mapping[str, JSON]]:
     """Yield what is odd, each kind once for each stage: its code, a message, where, and the jobs concerned."""
     kinds: dict[tuple[str, KeyPath, str], list[Finding]] = {}
-    for finding in (*_unused(recipe), *_over_budget(plan), *_of_jobs(plan.jobs, root)):
+    for finding in (*_unused(recipe), *_over_budget(plan), *_missing(plan, world), *_of_jobs(plan.jobs, world.root)):
         kind = finding.code, finding.path, _NUMBERS.sub("", finding.what)
         kinds.setdefault(kind, []).append(finding)
     for (code, path, _), findings in kinds.items():
@@ -104,6 +104,18 @@ def _brought(entries: Any) -> Iterator[str]:
     elif isinstance(entries, list | tuple):
         for entry in entries:
             yield from _brought(entry)
+
+
+def _missing(plan: Plan, world: World) -> Iterator[Finding]:
+    """Find what jobs cannot do without, and is not there; each path is looked for once."""
+    there: dict[str, bool] = {}
+    for job in plan.jobs:
+        for path in job.requires:
+            if path not in there:
+                there[path] = world.exists(path)
+            if not there[path]:
+                what, fix = f"{path} is not there", "correct the path, or put it there before the job starts"
+                yield Finding("missing-path", what, fix, ("stages", job.stage, "requires"), job.id)
 
 
 def _over_budget(plan: Plan) -> Iterator[Finding]:

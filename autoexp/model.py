@@ -330,6 +330,8 @@ class JobSpec:
     no_progress_s: float | None = None
     priority: int = 0
     """What is submitted first where not all may be: the highest."""
+    requires: tuple[str, ...] = ()
+    """Files and folders that it cannot do without, such as its data."""
     key: str = ""
     """The study's own random mark, part of every token."""
     children: tuple[Template, ...] = ()

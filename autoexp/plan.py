@@ -66,7 +66,7 @@ class Planner:
             environment=dict(self.read),
             gpu_hours=self.recipe.gpu_hours,
         )
-        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world.root)))
+        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world)))
 
     def know(self, jobs: Iterable[JobSpec], plan: Plan) -> None:
         """Take over an earlier plan, so that jobs can appear for it."""

@@ -13,9 +13,9 @@ RECIPE_KEYS = ("study", "machine", "params", "sweep", "budget", "stages")
 STAGE_KEYS = (
     *("backend", "args", "hook", "with", "command", "container"),
     *("sweep", "params", "each", "needs", "start", "cancel", "finish", "prepare", "gate"),
-    *("resources", "env", "retry", "stall", "priority"),
+    *("resources", "env", "retry", "stall", "priority", "requires"),
 )
-KEYS_TO_COME = ("events", "requires", "pack", "notify")
+KEYS_TO_COME = ("events", "pack", "notify")
 EACH_COUNTS = {
     "from": ("iteration", "iterations count from 1"),
     "every": ("iteration", "iterations count from 1"),
@@ -47,6 +47,7 @@ def _is_calls(value: Any) -> bool:
 
 
 SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "requires": (_is_stages, "a path, or a list of paths"),
     "command": (_is_command, "a script, or a list of words"),
     "needs": (_is_stages, "a stage, or a list of stages"),
     "prepare": (_is_calls, "HOOK: {NAME: VALUE, ...}"),

@@ -28,6 +28,8 @@ class World:
     """The experiments folder, absolute."""
     hooks: Callable[[str], HookInfo]
     """Finds a hook by name; raises AutoexpError if there is none."""
+    exists: Callable[[str], bool] = lambda _: True
+    """Says whether a file or folder is there."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """The environment, for `${oc.env:...}`."""
     key: str = ""

@@ -13,9 +13,9 @@ Plans = Callable[..., Planner]
 def warned(planner: Plans) -> Callable[..., list[dict[str, Any]]]:
     """Plan a recipe of these stages, and return what is odd about it."""
 
-    def plan(stages: str, more: str = "") -> list[dict[str, Any]]:
+    def plan(stages: str, more: str = "", **world: Any) -> list[dict[str, Any]]:
         text = f"study: s\n{dedent(more)}stages:\n{indent(dedent(stages), '  ')}"
-        return [dict(warning) for warning in planner(text).plan().warnings]
+        return [dict(warning) for warning in planner(text, **world).plan().warnings]
 
     return plan
 
@@ -125,6 +125,27 @@ def test_what_waits_for_an_iteration_that_never_comes_is_told(warned: Warned) ->
         """
 
     assert codes(warned(stages)) == {"never-starts": ["later"]}
+
+
+def test_what_a_job_cannot_do_without_and_is_not_there_is_told(warned: Warned) -> None:
+    stages = """
+        train:
+          sweep: {params: {data: [here, there, nowhere]}}
+          requires: ["/data/${data}", /tokenizer]
+          command: [run, "${data}"]
+        score: {requires: "${dir}", command: [run]}
+        """
+    asked: list[str] = []
+
+    def exists(path: str) -> bool:
+        asked.append(path)
+        return path != "/data/nowhere"
+
+    (found,) = warned(stages, exists=exists)
+
+    assert (found["code"], found["jobs"]) == ("missing-path", ["train-datanowhere"])
+    assert "/data/nowhere is not there" in found["message"]
+    assert asked == ["/data/here", "/tokenizer", "/data/there", "/data/nowhere", "/root/s/jobs/score"]
 
 
 def test_more_gpu_hours_than_the_budget_has_are_told(warned: Warned) -> None:

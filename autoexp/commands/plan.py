@@ -83,7 +83,14 @@ def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) ->
         study_files.relocate(folder)
     old = studies.load(folder) if studies.exists(folder) else None
     key = old.key if old else study_files.key_for(folder)
-    world = World(machine=machine, root=str(root.resolve()), hooks=hooks.find, variables=os.environ, key=key)
+    world = World(
+        machine=machine,
+        root=str(root.resolve()),
+        hooks=hooks.find,
+        exists=os.path.exists,
+        variables=os.environ,
+        key=key,
+    )
     study = Study(
         dir=folder,
         plan=Planner(recipe, world).plan(),

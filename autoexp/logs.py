@@ -66,7 +66,7 @@ def complete_lines(data: bytes) -> tuple[list[bytes], int]:
 
 _SYMPTOMS: Mapping[EndingClass, str] = {
     EndingClass.TIME_LIMIT: r"DUE TO TIME LIMIT",
-    EndingClass.PREEMPTED: r"DUE TO PREEMPTION",
+    EndingClass.PREEMPTED: r"DUE TO PREEMPTION|DUE TO JOB REQUEUE",
     EndingClass.NODE_FAIL: r"DUE TO NODE FAILURE|Node failure on",
     EndingClass.HOST_OOM: r"oom[-_ ]?kill|Out Of Memory|Cannot allocate memory|DefaultCPUAllocator: can't allocate"
     r"|[Ee]xceeded (?:job )?memory limit",

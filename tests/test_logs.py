@@ -74,6 +74,7 @@ def test_however_a_log_grows_its_lines_are_the_same(log: bytes, steps: list[int]
             EndingClass.TIME_LIMIT,
         ),
         ("slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-03-01 DUE TO PREEMPTION ***", EndingClass.PREEMPTED),
+        ("slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-03-01 DUE TO JOB REQUEUE ***", EndingClass.PREEMPTED),
         (
             "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026 DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***",
             EndingClass.NODE_FAIL,

@@ -221,6 +221,16 @@ def test_a_job_that_slurm_queues_again_goes_on_as_the_same_attempt(ward: "Room",
     assert (endings(ward), ward.rows()["one"]["attempt"]) == (["success"], 1)
 
 
+def test_a_job_that_slurm_takes_its_nodes_from_to_queue_it_again_was_preempted(ward: "Room", slurm: Cluster) -> None:
+    running(ward, SLEEPS.replace("retry:", "resources: {requeue: true}, retry:"))
+
+    slurm.run("scontrol", "requeue", number(ward))
+    ward.wait_until(lambda: ran(ward) == 2, "the next attempt", LONG_S)
+    let_go(ward)
+
+    assert (endings(ward), ward.rows()["one"]["attempt"]) == (["preempted", "success"], 2)
+
+
 def test_a_queued_job_is_taken_back_by_a_hold_and_goes_on_after_a_release(ward: "Room", slurm: Cluster) -> None:
     ward.plan("one: {command: 'echo ran >> ran', resources: {options: {begin: now+20}}}\n")
     ward.watch()

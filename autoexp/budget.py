@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from autoexp.model import ACTIVE, Job, Resources
+from autoexp.model import ACTIVE, Job, Resources, State
 
 HOUR_S = 3600.0
+CRUMB = 1e-6
+"""GPU hours that sums of tenths may be off by, and more."""
 
 
 def gpus_of(resources: Resources) -> int:
@@ -23,10 +25,14 @@ class Budget:
     promised: float = 0.0
     """To attempts that are queued or run: their whole time limit."""
     _shares: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _ahead: set[str] = field(default_factory=set)
+    """Jobs with another attempt queued behind the present one."""
 
     def note(self, job: Job) -> None:
         """Take over how a job stands now."""
-        self._set(job, _most(job) if job.state in ACTIVE else 0.0)
+        if not job.ahead:
+            self._ahead.discard(job.id)
+        self._set(job, _most(job) * ((job.state in ACTIVE) + (job.id in self._ahead)))
 
     def _set(self, job: Job, promised: float) -> None:
         before = self._shares.get(job.id, (0.0, 0.0))
@@ -40,12 +46,21 @@ class Budget:
         self._set(job, _most(job))  # until `note` is told what became of it
         return True
 
+    def grant_ahead(self, job: Job) -> bool:
+        """Promise a job that runs the attempt behind the present one, too, if that does not go beyond the budget."""
+        if job.id not in self._ahead and self.shortage(job):
+            return False
+        self._ahead.add(job.id)
+        self.note(job)
+        return True
+
     def shortage(self, job: Job) -> str:
         """Say why another attempt of a job would go beyond the budget; nothing if it would not."""
-        if self.limit is None or not gpus_of(job.spec.resources):
+        is_promised = job.id in self._ahead and job.state is State.BACKOFF
+        if self.limit is None or is_promised or not gpus_of(job.spec.resources):
             return ""
         wanted = _most(job)
-        if self.used < self.limit and self.used + self.promised + wanted <= self.limit:
+        if self.used < self.limit and self.used + self.promised + wanted <= self.limit + CRUMB:
             return ""
         return f"the study's budget is too small: {self.told()}; this attempt may take {wanted:.4g}"
 

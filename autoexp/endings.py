@@ -90,6 +90,8 @@ def _stopped(ended: Exit, said: Said | None) -> tuple[EndingClass, str]:
         return EndingClass.NODE_FAIL, "its host was shut down while it ran"
     if ended.asked == BEFORE_THE_LIMIT:
         return EndingClass.TIME_LIMIT, f"{_how(ended)}, ahead of its time limit"
+    if said is not None and said.ending is EndingClass.CRASHED and not ended.asked:
+        return EndingClass.CRASHED, f"{_how(ended)}, and nobody cancelled it: {said.words}"
     if said is not None and said.ending not in (None, EndingClass.UNKNOWN, EndingClass.CRASHED):
         return said.ending, f"{_how(ended)}: {said.words}"
     return EndingClass.CANCELLED, _how(ended)

@@ -92,6 +92,11 @@ class Engine:
         """Say whether a job, of one study or of any, is neither over nor held."""
         return any(study in (None, key.study) for key in self._unfinished)
 
+    def settling(self) -> bool:
+        """Say whether something is under way that soon comes to something: a client at work, a file not seen yet."""
+        late = any(seen.gone_since or seen.exit_since for seen in self._snapshots.values())
+        return late or any(executor.settling() for executor in self.executors.opened.values())
+
     def wake(self, hints: Iterable[Hint]) -> None:
         """Look at what the hints and the clock ask for, and do what follows from it."""
         now = clock.now()

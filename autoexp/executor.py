@@ -143,9 +143,12 @@ def _queue_ahead(job: Job, ledger: Ledger, executor: Executor, at: float) -> Non
     order = order_of(following, ledger)
     names = {**order.environment, "AUTOEXP_AFTER": str(job.attempt)}
     order = replace(order, environment=names, after=job.scheduler_id or "")
-    if not order.after or ledger.budget.shortage(job):
+    if not order.after:
         return
+    fits = ledger.budget.grant_ahead(job)
     if not order.submission.exists():
+        if not fits:
+            return
         _intend(following, order, at)
         if job.reduced:
             study_files.write_scripts(ledger.study, ledger.reduced(job), order.attempt_dir)

@@ -61,6 +61,7 @@ printf '"host":"%s","nodes":"%s","gpus":"%s","at":%s}\\n' \\
 
 finish() {
   trap '' TERM INT HUP USR1 USR2
+  cd -- "$$AUTOEXP_DIR" || exit "$$1"  # where the machine's setup may have left
   local code=$$1
   local said
   printf -v said '{"v":1,"token":"%s","code":%d,"signal":%s,"asked":"%s","at":%s}' \\
@@ -190,7 +191,7 @@ _KILL_STEPS = 'scancel --quiet --signal="$1" "$SLURM_JOB_ID" || kill -s "$1" "$c
 
 def _setup(commands: str) -> Iterator[str]:
     if commands.strip():
-        yield from ("set -e", *commands.strip().splitlines(), "set +e")
+        yield from ("set -e", *commands.strip().splitlines(), 'cd -- "$AUTOEXP_DIR"', "set +e")
 
 
 def _batch(spec: JobSpec) -> str:

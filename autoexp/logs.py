@@ -66,7 +66,7 @@ def complete_lines(data: bytes) -> tuple[list[bytes], int]:
 
 _SYMPTOMS: Mapping[EndingClass, str] = {
     EndingClass.TIME_LIMIT: r"DUE TO TIME LIMIT",
-    EndingClass.PREEMPTED: r"DUE TO PREEMPTION",
+    EndingClass.PREEMPTED: r"DUE TO PREEMPTION|DUE TO JOB REQUEUE",
     EndingClass.NODE_FAIL: r"DUE TO NODE FAILURE|Node failure on",
     EndingClass.HOST_OOM: r"oom[-_ ]?kill|Out Of Memory|Cannot allocate memory|DefaultCPUAllocator: can't allocate"
     r"|[Ee]xceeded (?:job )?memory limit",
@@ -74,7 +74,8 @@ _SYMPTOMS: Mapping[EndingClass, str] = {
     EndingClass.GPU_OOM: r"(?:CUDA|HIP)(?: error:)? out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
     EndingClass.CONFIG: r"error: (?:unrecognized arguments|argument |the following arguments are required)"
     r"|(?:ModuleNotFoundError|python[\d.]*): No module named",
-    EndingClass.LAUNCH: r"(?<!Call to bind failed: )Address already in use|Unable to create step for job",
+    EndingClass.LAUNCH: r"(?<!Call to bind failed: )Address already in use|Unable to create step for job"
+    r"|FATAL:\s+could not open image",
     EndingClass.NETWORK: r"NCCL (?:WARN|error).*(?:timeout|unhandled|remote)|ncclRemoteError|ncclSystemError"
     r"|Watchdog caught collective operation timeout|Connection (?:closed|reset) by peer",
 }
@@ -89,7 +90,7 @@ _SYMPTOM = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _SY
 
 _HINTS = (
     *(b"emory", b"oom", b"CUBLAS", b"DUE TO", b"CANCELLED AT", b"Node fail", b"NCCL", b"nccl", b"Watchdog"),
-    *(b"Connection", b"error: ", b"No mod", b"Address", b"Unable"),
+    *(b"Connection", b"error: ", b"No mod", b"Address", b"Unable", b"FATAL: "),
 )
 """Every symptom has one of these; searching for them is a hundred times faster."""
 

@@ -9,6 +9,11 @@ from autoexp.model import Answer, EndingClass, Remedy, Resources, RetryPolicy
 T = TypeVar("T")
 BATCH_KEYS = ("partition", "account", "qos")
 """What every batch scheduler asks for, under these names."""
+OUR_OPTIONS = (
+    *("job-name", "output", "error", "open-mode", "chdir", "export", "array"),
+    *("parsable", "test-only", "wait", "wrap"),
+)
+"""What sbatch is told, or never told, of every job: by its name and its log it is found again."""
 RESOURCE_KEYS = (
     *("world", "nodes", "cpus", "gpus_per_node", "processes_per_node", "memory", "walltime"),
     *(*BATCH_KEYS, "requeue", "options"),
@@ -43,7 +48,7 @@ def read_resources(raw: Mapping[str, Any]) -> Resources:
         gpus_per_node=gpus,
         processes_per_node=processes,
         memory_bytes=_quantity(raw, "memory", quantities.size_bytes),
-        walltime_s=_whole(_quantity(raw, "walltime", quantities.duration_s)),
+        walltime_s=_seconds(raw, "walltime"),
         requeue=_flag(raw, "requeue"),
         options=read_options(raw),
     )
@@ -79,6 +84,8 @@ def read_options(raw: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _option(key: str, value: object) -> str:
+    if key in OUR_OPTIONS:
+        raise PolicyError(key, f"the option {key} is autoexp's own", "leave it out; a command may cd, and redirect")
     text = "" if value is True else str(value)
     if isinstance(value, Mapping | list | tuple) or value is False or not text.isprintable() or "=" in key:
         raise PolicyError(key, f"{key}: {value!r} is no option", "give one line of text, or true for a bare option")
@@ -179,5 +186,9 @@ def _quantity(raw: Mapping[str, Any], key: str, parse: Callable[[object], T]) ->
         raise PolicyError(key, str(error), "write the number with its unit") from error
 
 
-def _whole(seconds: float | None) -> int | None:
-    return None if seconds is None else int(seconds)
+def _seconds(raw: Mapping[str, Any], key: str) -> int | None:
+    """Read whole seconds; none at all would be no limit to Slurm."""
+    said = _quantity(raw, key, quantities.duration_s)
+    if said is not None and said < 1:
+        raise PolicyError(key, f"{raw[key]!r} is no time limit", "write a longer one, or leave it out for no limit")
+    return None if said is None else int(said)

@@ -77,7 +77,8 @@ def due_again(seen: Snapshot, spec: JobSpec, visibility_s: float) -> list[float]
     due = [since + SETTLING_S for since in seen.unsettled.values()]
     if seen.log.behind:
         due.append(seen.at)
-    due += [since + visibility_s for since in (seen.gone_since, seen.exit_since) if since is not None]
+    ends = (since + visibility_s for since in (seen.gone_since, seen.exit_since) if since is not None)
+    due += [at for at in ends if at > seen.at]
     if spec.no_progress_s is not None and seen.at - seen.progress_at <= spec.no_progress_s:
         due.append(seen.progress_at + spec.no_progress_s)
     return due

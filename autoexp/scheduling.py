@@ -297,6 +297,15 @@ class Scheduled:
         event = self._settle(attempt, now)
         return None if isinstance(event, SubmitLost) else event
 
+    def settling(self) -> bool:
+        """Say whether a client is at work, or what is known of an attempt is soon settled by the next answer."""
+        if self._sending or self._asking or self._ending:
+            return True
+        if self._silent_since is not None:
+            return False
+        sendable = any(not self.throttle.full(self._places(self._attempts[token].order)) for token in self._backlog)
+        return sendable or any(attempt.is_settling for attempt in self._attempts.values())
+
     def due_in_s(self) -> float | None:
         """Say when `tend` is next worth calling."""
         if not self._attempts:

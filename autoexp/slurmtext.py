@@ -184,6 +184,11 @@ def is_temporary(words: str) -> bool:
     return _TEMPORARY.search(words) is not None
 
 
+def is_for_want_of_nodes(words: str) -> bool:
+    """Say whether a refusal may be due to the nodes that were excluded: too few are left, or one is gone for good."""
+    return "node configuration is not available" in words or "Invalid node name" in words
+
+
 def fix(words: str) -> str:
     """Say what to do about a refusal that does not pass by itself."""
     lower = words.lower()

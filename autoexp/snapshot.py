@@ -111,7 +111,8 @@ def _checkpoints(old: Snapshot | None, new: Snapshot) -> Iterator[Event]:
 
 def _ending(new: Snapshot, spec: JobSpec, visibility_s: float) -> Iterator[Event]:
     if new.exit is not None:
-        if awaits_word(new, spec) and new.at - (new.exit_since or new.at) < visibility_s:
+        is_recent = new.at - (new.exit_since or new.at) < visibility_s
+        if awaits_word(new, spec) and (is_recent or new.alive):  # a node that goes down is said to run for minutes
             return
         ending, reason = classify(new.exit, _seen(new), spec, new.gate, new.said)
         yield Ended(
@@ -164,7 +165,8 @@ def _vanished(new: Snapshot) -> tuple[EndingClass, str]:
         return new.log.symptom, f"it left no exit file: {new.log.symptom_line}"
     if new.said is not None and new.said.ending is not None:
         never = "" if new.scheduler_id else ", and it never began"
-        return new.said.ending, f"{new.said.words}{never}; it left no exit file"
+        ending = EndingClass.LAUNCH if never and new.said.ending is EndingClass.CRASHED else new.said.ending
+        return ending, f"{new.said.words}{never}; it left no exit file"
     if new.scheduler_id is None:
         return EndingClass.UNKNOWN, "the executor no longer knows it, and nothing says that it began"
     return EndingClass.CRASHED, "its processes are gone, and it left no exit file (killed by SIGKILL?)"

@@ -133,10 +133,15 @@ class Attempt:
         return Question(name=self.order.token, id=ids[0] if ids else None, since=since, over=over)
 
     @property
+    def is_settling(self) -> bool:
+        """Say whether the next answers settle how it stands: whether it was taken, whether it is over, and why."""
+        ends = self.answer is not None and self.answer.over_since is not None
+        return self.doubted or (self.left_at is None and (ends or self.awaited))
+
+    @property
     def is_tense(self) -> bool:
         """Say whether it waits for an answer."""
-        ends = self.answer is not None and self.answer.over_since is not None and self.left_at is None
-        return ends or self.awaited or self.doubted or self.kill_at is not None
+        return self.is_settling or self.awaited or self.kill_at is not None
 
     def take(self, said: Sequence[Entry], now: float) -> None:
         """Keep what the scheduler says; jobs that were over before the submission are none of it."""

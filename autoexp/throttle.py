@@ -11,8 +11,9 @@ PLACES = ("partition", "qos")
 
 
 def places_of(options: Mapping[str, str]) -> tuple[str, ...]:
-    """Name the places where a job with these options counts."""
-    return (ALL, *(f"{kind} {options[kind]}" for kind in PLACES if options.get(kind)))
+    """Name the places where a job with these options counts: of several partitions, in each."""
+    named = ((kind, name.strip()) for kind in PLACES for name in options.get(kind, "").split(","))
+    return (ALL, *(f"{kind} {name}" for kind, name in named if name))
 
 
 @dataclass(slots=True)

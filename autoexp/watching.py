@@ -135,9 +135,9 @@ def until_done(study: str | None = None) -> Callable[[Engine], bool]:
     return lambda engine: not engine.unfinished(study)
 
 
-def once(_: Engine) -> bool:
-    """Stop after the first look."""
-    return True
+def once(engine: Engine) -> bool:
+    """Stop after the first look, and what it set going: a scheduler takes a moment to answer."""
+    return not engine.settling()
 
 
 def never(_: Engine) -> bool:

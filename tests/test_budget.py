@@ -37,6 +37,31 @@ def test_an_attempt_that_may_go_beyond_the_budget_is_not_granted() -> None:
     assert budget.grant(job("two"))
 
 
+def test_an_attempt_that_is_queued_ahead_is_promised_its_share_until_it_is_the_present_one_or_taken_back() -> None:
+    budget = Budget(48.0)
+    one, two = (replace(job(name, State.RUNNING), ahead=2) for name in ("one", "two"))
+    budget.note(one)
+    budget.note(two)
+
+    assert budget.grant_ahead(one)
+    assert budget.grant_ahead(one), "a new watcher finds it queued already"
+    assert (budget.grant_ahead(two), budget.promised) == (False, 48.0)
+    ended = replace(one, state=State.BACKOFF, gpu_seconds=16 * 3600.0)
+    budget.note(ended)
+    assert (budget.grant(ended), budget.used, budget.promised) == (True, 16.0, 32.0)
+    budget.note(replace(ended, state=State.RUNNING, ahead=3))
+    assert not budget.grant_ahead(two)
+    budget.note(replace(ended, state=State.CANCELLED, ahead=0))
+    assert budget.grant_ahead(two)
+
+
+def test_tenths_of_an_hour_add_up() -> None:
+    budget = Budget(0.3)
+    tenth = Resources(gpus_per_node=1, walltime_s=360)
+
+    assert [budget.grant(job(name, resources=tenth)) for name in "abcd"] == [True, True, True, False]
+
+
 def test_a_job_without_gpus_needs_no_budget_and_a_study_without_one_has_no_limit() -> None:
     spent = Budget(1.0)
     spent.note(job("old", State.FAILED, used=5.0))

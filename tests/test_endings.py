@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.endings import Exit, classify
+from autoexp.endings import Exit, Said, classify
 from autoexp.logs import LogFacts, Seen
 from autoexp.model import EndingClass, JobSpec
 
@@ -119,6 +119,17 @@ def test_an_ending_is_classified_with_its_reason(  # noqa: PLR0917 - a row of th
 
     assert str(found) == ending
     assert said.startswith(reason)
+
+
+def test_a_signal_of_the_programs_own_making_is_a_crash_where_slurm_says_that_nobody_cancelled_it() -> None:
+    failed = Said(ending=EndingClass.CRASHED, words="Slurm says FAILED")
+    one_rank_died = replace(TERM, asked="")
+
+    assert classify(one_rank_died, HALFWAY, MEGATRON, None, failed) == (
+        EndingClass.CRASHED,
+        "ended by SIGTERM, and nobody cancelled it: Slurm says FAILED",
+    )
+    assert classify(TERM, HALFWAY, MEGATRON, None, failed)[0] is EndingClass.CANCELLED, "somebody told run.sh to end"
 
 
 EXITS = st.builds(

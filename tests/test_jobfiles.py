@@ -56,6 +56,18 @@ def said(folder: Path, name: str, attempt: int = 1) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize(("last", "code"), [("true", 0), ("false", 1)])
+def test_a_setup_may_go_elsewhere(tmp_path: Path, last: str, code: int) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=PRINT))
+    script = run_script(replace(SPEC, argv=PRINT), str(tmp_path), setup=f"cd /\n{last}")
+    (folder / "run.sh").write_text(script, encoding="utf-8")
+
+    ended, out, _ = run(folder, token="t")
+
+    assert (ended, said(folder, "exit.json")["code"]) == (code, code)
+    assert code or json.loads(out)[2] == str(folder)
+
+
 def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 20
     while not path.exists():

@@ -67,6 +67,7 @@ def test_however_a_log_grows_its_lines_are_the_same(log: bytes, steps: list[int]
         ("slurmstepd: error: StepId=7.batch exceeded memory limit (4363 > 1048), being killed", EndingClass.HOST_OOM),
         ("slurmstepd: error: Exceeded job memory limit", EndingClass.HOST_OOM),
         ("slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-03-01T10:00:00 ***", EndingClass.CANCELLED),
+        ("FATAL:   could not open image /x.sif: failed to retrieve path for /x.sif: lstat /x.sif", EndingClass.LAUNCH),
         ("OSError: [Errno 12] Cannot allocate memory", EndingClass.HOST_OOM),
         ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried", EndingClass.HOST_OOM),
         (
@@ -74,6 +75,7 @@ def test_however_a_log_grows_its_lines_are_the_same(log: bytes, steps: list[int]
             EndingClass.TIME_LIMIT,
         ),
         ("slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-03-01 DUE TO PREEMPTION ***", EndingClass.PREEMPTED),
+        ("slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-03-01 DUE TO JOB REQUEUE ***", EndingClass.PREEMPTED),
         (
             "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026 DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***",
             EndingClass.NODE_FAIL,

@@ -92,6 +92,14 @@ def test_an_answer_says_how_often_how_soon_and_what_it_reduces() -> None:
         pytest.param(
             read_resources, {"walltime": 21600}, "walltime", "21600 is no duration", "with its unit", id="bare walltime"
         ),
+        pytest.param(
+            read_resources, {"walltime": "0s"}, "walltime", "'0s' is no time limit", "a longer one", id="no walltime"
+        ),
+        pytest.param(
+            *(read_resources, {"options": {"chdir": "/scratch"}}, "chdir", "the option chdir is autoexp's own"),
+            "leave it out",
+            id="an option of ours",
+        ),
         pytest.param(read_resources, {"memory": 64}, "memory", "64 is no size", "with its unit", id="bare memory"),
         pytest.param(
             read_resources, {"nodes": 0}, "nodes", "0 is not a whole number of at least 1", "whole", id="0 nodes"

@@ -3,12 +3,14 @@
 import errno
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from autoexp import clock
+from autoexp.clients import Call
 from autoexp.events import Event, SubmitDeferred, SubmitLost, SubmitRefused, Submitted
 from autoexp.orders import WITHDRAWN, Order
 from autoexp.pace import LONGEST_S, LONGEST_SILENT_S, SHORTEST_S
@@ -20,6 +22,7 @@ NOW = 1_700_000_000.0
 TOKEN = "one.1.k3y"
 LOST = SubmitLost(at=NOW, attempt=1, reason="sbatch timed out")
 BUSY = SubmitRefused(at=NOW, attempt=1, reason="queue full", temporary=True)
+OVER = Entry(id="7", live=False, submitted_at=NOW)
 TAKEN = Submitted(at=NOW, attempt=1, scheduler_id="7")
 
 
@@ -503,6 +506,12 @@ def crowd(bench: Bench, most: int, *priorities: int) -> list[Order]:
     return [replace(bench.order, token=f"{n}.1.k3y", priority=p) for n, p in enumerate(priorities)]
 
 
+def iterated(coming: list["Future[object]"]) -> Call:
+    """Start clients that end when they are told to."""
+    clients = iter(coming)
+    return lambda _: next(clients)
+
+
 def test_no_more_than_may_be_is_submitted_other_peoples_jobs_counted(bench: Bench) -> None:
     bench.told.others = {ALL: 1}
     orders = crowd(bench, 2, 0, 0)
@@ -516,6 +525,37 @@ def test_no_more_than_may_be_is_submitted_other_peoples_jobs_counted(bench: Benc
     bench.scheduled.forget(orders[0])
     bench.scheduled.tend()
     assert bench.scheduled.tend() == [("1.1.k3y", replace(TAKEN, scheduler_id="1"))]
+
+
+def test_who_looks_only_once_waits_for_what_an_answer_sets_going(bench: Bench) -> None:
+    order, over_the_limit = crowd(bench, 1, 0, 0)
+    coming: list[Future[object]] = [Future(), Future()]
+    bench.scheduled.call = iterated(coming)
+    bench.scheduled.submit(order, bench.now)
+    bench.scheduled.submit(over_the_limit, bench.now)
+    assert not bench.scheduled.settling()
+
+    bench.scheduled.tend()
+    assert bench.scheduled.settling(), "a question is under way"
+    coming[0].set_result({})
+    bench.scheduled.tend()
+    assert bench.scheduled.settling(), "a submission is under way"
+    coming[1].set_result(TAKEN)
+    bench.scheduled.tend()
+
+    assert not bench.scheduled.settling(), "the limit is reached"
+
+
+@pytest.mark.parametrize(("knows", "settling"), [({TOKEN: [OVER]}, True), ({}, False), (None, False)])
+def test_who_looks_only_once_waits_for_a_second_answer_but_not_for_a_silent_scheduler(
+    bench: Bench, *, knows: dict[str, list[Entry]] | None, settling: bool
+) -> None:
+    queued(bench)
+    bench.told.knows = knows
+
+    bench.tend()
+
+    assert bench.scheduled.settling() is settling
 
 
 def test_the_highest_priority_goes_first(bench: Bench) -> None:

@@ -216,6 +216,20 @@ def test_who_ended_a_program_by_a_signal_is_asked_for_a_while() -> None:
     assert endings_of(later(unknown, 1.0, said=Said(ending=EndingClass.PREEMPTED))) == [("preempted", ())]
 
 
+def test_as_long_as_the_scheduler_says_that_it_runs_nobody_has_ended_it() -> None:
+    down = later(BEGUN, 5.0, exit=ASKED, exit_since=115.0, said=Said(words="Slurm says RUNNING"), alive=True)
+
+    assert endings_of(later(down, 300.0)) == []
+    assert endings_of(later(down, 301.0, alive=None, said=Said(ending=EndingClass.NODE_FAIL))) == [("node_fail", ())]
+
+
+def test_what_the_scheduler_could_not_start_is_no_crash_of_the_program() -> None:
+    gone = later(QUEUED, 5.0, alive=False, gone_since=40.0, said=Said(ending=EndingClass.CRASHED))
+
+    assert endings_of(gone) == [("launch", ())]
+    assert endings_of(replace(gone, scheduler_id="7")) == [("crashed", ())]
+
+
 def test_nobody_is_asked_where_there_is_no_scheduler_or_the_log_tells() -> None:
     assert endings_of(later(BEGUN, 5.0, exit=ASKED, exit_since=115.0)) == [("cancelled", ())]
     line = "*** JOB 7 ON n1 CANCELLED AT 2026-03-01T10:00:00 ***"

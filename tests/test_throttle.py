@@ -28,6 +28,13 @@ def test_what_was_submitted_since_the_answer_counts_and_what_is_over_does_not() 
     assert throttle.full(MAIN) == ""
 
 
+def test_what_may_run_in_several_partitions_counts_in_each() -> None:
+    throttle = Throttle({"partition small": 1})
+    throttle.heard({ALL: 1, "partition small": 1})
+
+    assert "in partition small" in throttle.full(places_of({"partition": "large, small"}))
+
+
 def test_a_partition_has_a_limit_of_its_own() -> None:
     throttle = Throttle({"partition small": 1})
     throttle.heard({ALL: 9, "partition large": 9})

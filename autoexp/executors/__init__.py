@@ -50,6 +50,9 @@ class Executor(Protocol):
     def tend(self) -> list[tuple[str, Event | None]]:
         """Do what is due, such as starting queued attempts; return outcomes by token, None for "look at it now"."""
 
+    def settling(self) -> bool:
+        """Say whether something is under way that `tend` will soon tell the outcome of: a client, a second answer."""
+
     def due_in_s(self) -> float | None:
         """Say when `tend` is next worth calling; None if only events can make it so."""
 

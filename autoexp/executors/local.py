@@ -146,6 +146,10 @@ class Local:
                     _end_remains(running.order)
         return list(self._start_what_fits())
 
+    def settling(self) -> bool:
+        """Nothing here takes time but the attempts themselves."""
+        return False
+
     def due_in_s(self) -> float | None:
         """Say when a stopping attempt is next worth a look."""
         return POLL_S if any(running.kill_at is not None for running in self.running.values()) else None

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import gmtime, strftime
 
@@ -76,6 +76,8 @@ class Slurm:
         if printed.code in (0, None) or slurmtext.is_in_doubt(printed.errors):
             how = "sbatch took too long" if printed.code is None else f"sbatch: {words}"
             return SubmitLost(at=at, attempt=order.attempt, reason=how)
+        if order.excluded and slurmtext.is_for_want_of_nodes(printed.errors):
+            return self.submit(replace(order, excluded=()), at)  # a node to be doubted is better than none
         temporary = slurmtext.is_temporary(printed.errors)
         advice = "" if temporary else slurmtext.fix(printed.errors)
         return SubmitRefused(
@@ -96,7 +98,7 @@ class Slurm:
         """Ask squeue for all of our jobs, and sacct, or the controller itself, for those that vanished from it."""
         self._learn_timeout()
         printed = self._run(
-            *("squeue", f"--user={os.getuid()}", "--states=all", "--noheader"),
+            *("squeue", f"--user={os.getuid()}", "--all", "--array", "--states=all", "--noheader"),
             f"--format={slurmtext.QUEUE_FORMAT}",
         )
         if printed.code != 0:

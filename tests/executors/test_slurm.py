@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from autoexp.jobfiles import run_script
 from autoexp.model import EndingClass, JobSpec, Machine, Resources
 from autoexp.orders import Order, take_back
 from autoexp.submissions import Entry, Question
+from autoexp.throttle import ALL
 from tests.conftest import Room, wait_until
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import Shim
@@ -260,6 +262,25 @@ def test_an_excluded_host_is_not_used(client: Slurm, slurm: Cluster, folder: Pat
     number = submit(client, order)
 
     wait_until(lambda: slurm.run("squeue", "--noheader", "--format=%N", f"--jobs={number}").strip() == "n4", "its node")
+
+
+@pytest.mark.parametrize("excluded", [("n1", "n2", "n3", "n4"), ("n1", "scrapped")], ids=["every node", "a stranger"])
+def test_a_job_is_not_refused_for_the_nodes_that_it_is_to_avoid(
+    client: Slurm, slurm: Cluster, folder: Path, excluded: tuple[str, ...]
+) -> None:
+    order = replace(order_in(folder), excluded=excluded)
+
+    number = submit(client, order)
+
+    look = ("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={number}")
+    wait_until(lambda: slurm.run(*look).strip() == "COMPLETED", "its end")
+
+
+def test_every_task_of_an_array_counts_as_slurm_counts_it(client: Slurm, slurm: Cluster) -> None:
+    slurm.run("sbatch", "--array=1-30", "--begin=now+600", "--output=/dev/null", "--wrap=true")
+
+    assert client.find([]) == {}
+    assert client.load()[ALL] == 30
 
 
 def test_clients_that_are_not_there_are_no_reason_to_give_up(

@@ -221,6 +221,16 @@ def test_a_job_that_slurm_queues_again_goes_on_as_the_same_attempt(ward: "Room",
     assert (endings(ward), ward.rows()["one"]["attempt"]) == (["success"], 1)
 
 
+def test_a_job_that_slurm_takes_its_nodes_from_to_queue_it_again_was_preempted(ward: "Room", slurm: Cluster) -> None:
+    running(ward, SLEEPS.replace("retry:", "resources: {requeue: true}, retry:"))
+
+    slurm.run("scontrol", "requeue", number(ward))
+    ward.wait_until(lambda: ran(ward) == 2, "the next attempt", LONG_S)
+    let_go(ward)
+
+    assert (endings(ward), ward.rows()["one"]["attempt"]) == (["preempted", "success"], 2)
+
+
 def test_a_queued_job_is_taken_back_by_a_hold_and_goes_on_after_a_release(ward: "Room", slurm: Cluster) -> None:
     ward.plan("one: {command: 'echo ran >> ran', resources: {options: {begin: now+20}}}\n")
     ward.watch()
@@ -554,3 +564,28 @@ def test_what_waits_for_room_can_be_held_and_what_has_priority_goes_first(
 
     low, high = ((ward.job_dir(job) / "at").read_text() for job in ("low", "high"))
     assert int(high) < int(low)
+
+
+def test_one_look_is_enough_to_submit_all_that_may_be(
+    room: "Room", slurm: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward = on(slurm, room, monkeypatch, max_submitted="6")
+    held = "resources: {options: {hold: true}}"
+    ward.plan(f"one: {{command: 'true', sweep: {{params: {{n: [1, 2, 3, 4, 5, 6, 7]}}}}, {held}}}\n")
+
+    done = ward.run("watch", ward.root, "--once")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(row["state"] for row in ward.rows().values()) == ["queued"] * 6 + ["submitting"]
+    assert len(slurm.states()) == 6
+
+
+def test_one_look_is_enough_to_find_a_job_that_left_nothing(ward: "Room") -> None:
+    ward.plan(SLEEPS.replace("retry: {backoff: 1s}", "priority: 0"))
+    ward.run("watch", ward.root, "--once")
+    ward.wait_until(lambda: ran(ward), "the program")
+    kill_all(ward)
+
+    ward.run("watch", ward.root, "--once")
+
+    assert ward.states() == {"one": "failed"}

@@ -98,7 +98,7 @@ def outline(planned: Plan) -> dict[str, Any]:
 
 
 def _dtype(planned: Plan, output: Output) -> str:
-    return planned.dtype or output.weight.dtype
+    return planned.dtype or output.dtype
 
 
 def table(planned: Plan) -> Iterator[str]:

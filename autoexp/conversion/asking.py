@@ -12,6 +12,7 @@ from autoexp.conversion.job import Plan, Wishes
 from autoexp.conversion.outputs import Output
 from autoexp.conversion.weights import ITEM_BYTES
 from autoexp.conversion.writing import SHARD_BYTES, Told
+from autoexp.errors import AutoexpError
 from autoexp.quantities import size_bytes
 
 
@@ -22,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocab-size", type=int, metavar="N", help="cut the vocabulary to so many tokens")
     parser.add_argument("--dtype", choices=tuple(ITEM_BYTES), help="the numbers' type, if not the checkpoint's")
     parser.add_argument(
-        "--shard-size", type=size_bytes, metavar="SIZE", default=SHARD_BYTES, help="of a file of weights: 5GB, 500MB"
+        "--shard-size", type=_size, metavar="SIZE", default=SHARD_BYTES, help="of a file of weights: 5GB, 500MB"
     )
     parser.add_argument("--names", metavar="SCHEME", help="how the tensors are named, where there are several ways")
     parser.add_argument(
@@ -31,8 +32,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--private", action="store_true", help="make that repository private")
 
 
+def _size(text: str) -> int:
+    try:
+        return size_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def wishes_of(arguments: argparse.Namespace) -> Wishes:
-    """Read those options."""
+    """Read those options.
+
+    Raises:
+        AutoexpError: one would have no effect.
+    """
+    if arguments.private and not arguments.upload:
+        raise AutoexpError(
+            "--private would have no effect", why="nothing is uploaded", fix="give --upload OWNER/NAME, or leave it out"
+        )
     return Wishes(
         arch=arguments.arch,
         tokenizer=arguments.tokenizer,

@@ -1,8 +1,11 @@
 import argparse
 from pathlib import Path
 
+import pytest
+
 from autoexp.conversion import asking, job
 from autoexp.conversion.job import Wishes
+from autoexp.errors import AutoexpError
 from tests.conversion.megatron import Model, save_torch
 
 
@@ -15,6 +18,14 @@ def test_the_options_are_the_wishes() -> None:
     assert asking.wishes_of(parser.parse_args(words)) == Wishes(
         arch="mistral", tokenizer=Path("t"), vocab_size=7, dtype="bfloat16", names="q_norm"
     )
+
+
+def test_a_private_repository_without_an_upload_is_refused() -> None:
+    parser = argparse.ArgumentParser()
+    asking.add_options(parser)
+
+    with pytest.raises(AutoexpError, match="--private would have no effect"):
+        asking.wishes_of(parser.parse_args(["--private"]))
 
 
 def test_the_table_names_every_tensor(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any]:
     return job.convert(checkpoint, output, wishes, _bar)
 
 
+def needed(made: Mapping[str, Any]) -> str:
+    """Say on a line what the model needs beside it; nothing if it needs nothing."""
+    return f"needs beside it: {made['needs']}\n" if made.get("needs") else ""
+
+
 def upload(arguments: argparse.Namespace, made: Mapping[str, Any]) -> str | None:
     """Upload what was converted, if that is asked for; return where it is.
 
@@ -102,6 +107,7 @@ def outline(planned: Plan) -> dict[str, Any]:
         "format": planned.source.format,
         "iteration": planned.source.iteration,
         "architecture": planned.config["architectures"][0],
+        "needs": planned.needs,
         "parameters": planned.parameters,
         "bytes": planned.total_bytes,
         "files": {
@@ -121,6 +127,8 @@ def table(planned: Plan) -> Iterator[str]:
     """Yield what a conversion would do, for a person to read."""
     yield f"{planned.checkpoint}: {planned.source.format}, iteration {planned.source.iteration}"
     yield f"{planned.config['architectures'][0]} ({planned.choice.name}: {planned.choice.why})"
+    if planned.needs:
+        yield f"needs beside it: {planned.needs}"
     yield f"{planned.parameters:,} parameters, {planned.total_bytes:,} bytes in {len(planned.shards)} files"
     for shard in planned.shards:
         yield shard.name

@@ -28,6 +28,23 @@ def test_a_private_repository_without_an_upload_is_refused() -> None:
         asking.wishes_of(parser.parse_args(["--private"]))
 
 
+@pytest.mark.parametrize("names", [None, "q_layernorm"])
+def test_a_model_that_transformers_does_not_know_says_whose_code_it_needs(tmp_path: Path, names: str | None) -> None:
+    source = save_torch(Model(kind="opensci"), tmp_path / "iter_0000006")
+    says = "needs beside it: configuration_opensci.py and modeling_opensci.py, as published with tensors named "
+
+    made = asking.convert(source, tmp_path / "hf", Wishes(names=names))
+
+    assert asking.needed(made) == f"{says}{names or 'q_norm'}\n"
+    assert asking.needed(made).strip() in asking.table(job.plan(source, Wishes(names=names)))
+
+
+def test_a_model_that_transformers_knows_needs_nothing_beside_it(tmp_path: Path) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+
+    assert asking.needed(asking.convert(source, tmp_path / "hf", Wishes())) == ""
+
+
 def test_the_table_names_every_tensor(tmp_path: Path) -> None:
     planned = job.plan(save_torch(Model(), tmp_path / "iter_0000006"), Wishes())
 

@@ -277,6 +277,12 @@ def _whole_source(source: Path, iteration: int) -> Path:
 
 
 def _missing_refused(source: Path, iteration: int, found: list[int]) -> HookRefused:
+    if iteration_of(source.name) is not None:
+        return HookRefused(
+            f"{source} has no iteration {iteration}",
+            why="it is an iteration itself, and not the folder that iterations are saved into",
+            fix=f"give {source.parent}",
+        )
     before = max((n for n in found if n < iteration), default=None)
     after = min((n for n in found if n > iteration), default=None)
     near = " and ".join(str(n) for n in (before, after) if n is not None)

@@ -331,6 +331,14 @@ def test_a_source_that_is_not_there_yet_is_a_reason_to_wait(hook: ModuleType, so
     assert not (job / "checkpoints").exists()
 
 
+def test_an_iteration_in_the_place_of_its_folder_is_refused_for_good(hook: ModuleType, source: Path, job: Path) -> None:
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source / "iter_0001500", "iteration": AT})
+
+    assert not refusal.value.temporary
+    assert refusal.value.fix == f"give {source}"
+
+
 def test_a_source_that_was_passed_without_saving_is_refused_for_good_with_the_nearest(
     hook: ModuleType, source: Path, job: Path
 ) -> None:

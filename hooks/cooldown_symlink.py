@@ -162,6 +162,7 @@ def _check_target(source: Path, iteration: int, target: Path) -> int | None:
     tracker = read_tracker(target)
     if isinstance(tracker, int) and tracker > iteration:
         _check_progress(target, tracker, iteration)
+        _check_origin(source, target, tracker, iteration)
         return tracker
     if isinstance(tracker, str) or (tracker is not None and tracker < iteration):
         raise _tracker_refused(target, f"says {tracker!r}", iteration)
@@ -197,6 +198,20 @@ def _check_progress(target: Path, tracker: int, iteration: int) -> None:
         raise _tracker_refused(target, f"says {tracker}, which is a link to another branch point", iteration)
     if (folder is None or not folder.is_dir()) and read_tracker(target) == tracker:  # not one that has gone on
         raise _tracker_refused(target, f"says {tracker}, which is not there", iteration)
+
+
+def _check_origin(source: Path, target: Path, tracker: int, iteration: int) -> None:
+    """Refuse progress from another branch point; where no link is left, nothing says that it is."""
+    link = target / folder_name(iteration)
+    if link.is_symlink() and link.exists() and not _points_at(link, source, iteration):
+        raise _link_refused(link, source)
+    others = [number for number, folder in iterations(target).items() if folder.is_symlink()]
+    if others and not os.path.lexists(link):
+        raise HookRefused(
+            f"the cooldown in {target} has branched at {others[0]}, not at {iteration}",
+            why=f"its link is that of iteration {others[0]}, from which it has gone on to {tracker}",
+            fix=f"move {target} away to branch at {iteration}, or correct `iteration`",
+        )
 
 
 def _points_at(link: Path, source: Path, iteration: int) -> bool:
@@ -262,6 +277,12 @@ def _whole_source(source: Path, iteration: int) -> Path:
 
 
 def _missing_refused(source: Path, iteration: int, found: list[int]) -> HookRefused:
+    if iteration_of(source.name) is not None:
+        return HookRefused(
+            f"{source} has no iteration {iteration}",
+            why="it is an iteration itself, and not the folder that iterations are saved into",
+            fix=f"give {source.parent}",
+        )
     before = max((n for n in found if n < iteration), default=None)
     after = min((n for n in found if n > iteration), default=None)
     near = " and ".join(str(n) for n in (before, after) if n is not None)

@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"megatron_to_hf: {error}", file=sys.stderr)
         return 1
     print(f"{made['target']}: iteration {made['iteration']}, {made['architecture']}, {made['parameters']} parameters")
+    print(asking.needed(made), end="")
     if uploaded:
         print(f"uploaded: {uploaded}")
     return 0

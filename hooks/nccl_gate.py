@@ -70,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verdict.code in MAY_PASS:
         print(f"nccl_gate: {verdict.cause}; once more", flush=True)
         verdict, tries = measure(command, args.timeout, asked), 2
+    verdict = without_guesses(verdict, args.hosts or 1)
     if verdict.code in BLAMES and not args.command and args.hosts:
         verdict = with_findings(verdict, locate(args.ranks or args.hosts, args.hosts, args.timeout, asked))
     record = {**verdict.as_json(), "tries": tries, "command": shlex.join(command)}
@@ -190,6 +191,12 @@ def _is_fast(verdict: nccl.Verdict | None, usual_gbps: float) -> bool | None:
     if verdict is None or verdict.code is not nccl.Code.PASS:
         return None
     return verdict.busbw_gbps is None or verdict.busbw_gbps >= FAR_BELOW * usual_gbps
+
+
+def without_guesses(verdict: nccl.Verdict, hosts: int) -> nccl.Verdict:
+    """Suspect no host that only waited for another one (each of them reports the timeout), and not all of them."""
+    guessed = verdict.code is nccl.Code.TIMEOUT or len(verdict.suspects) >= hosts
+    return replace(verdict, suspects=()) if hosts > 1 and guessed else verdict
 
 
 def with_findings(verdict: nccl.Verdict, found: localisation.Findings) -> nccl.Verdict:

@@ -164,7 +164,7 @@ def _made(made: Output, dtype: str | None) -> Tensor:
     value = _whole(made.weight)
     value = value.T if made.transposed else value
     value = value.float() + 1 if made.plus_one else value
-    return value.to(_DTYPES[dtype or made.weight.dtype]).contiguous()
+    return value.to(_DTYPES[dtype or made.dtype]).contiguous()
 
 
 # The logits.
@@ -194,7 +194,7 @@ def _apart(planned: Plan, output: Path) -> tuple[float, list[str]]:
     with torch.no_grad():
         weights = read(planned.source)
         want = logits(traits, weights, tokens)
-        if planned.dtype not in (None, traits.dtype):
+        if planned.dtype and any(made.dtype != planned.dtype for made in planned.outputs):
             exact, want = want, logits(traits, _rounded(traits, weights, _DTYPES[planned.dtype]), tokens)
             notes.append(f"{planned.dtype} moves them by {_share(want, exact):.1e}")
         _check_finite(planned, weights, want)

@@ -43,5 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({**{name: made[name] for name in names}, "verified": arguments.verify, **more}))
     else:
         print(f"{made['target']}: {made['architecture']}, {made['parameters']:,} parameters, {made['seconds']:.2f} s")
+        print(asking.needed(made), end="")
         print("".join(f"{name}: {said}\n" for name, said in more.items()), end="")
     return 0

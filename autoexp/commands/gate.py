@@ -65,6 +65,9 @@ def _parsed(arguments: argparse.Namespace, machine: Machine) -> dict[str, Any]:
 def _measured(arguments: argparse.Namespace, machine: Machine) -> dict[str, Any]:
     """Run the hook, in a process of its own: what it measures with stays there. What that says is no part of ours."""
     ranks, hosts = arguments.ranks or max(len(machines.gpus(machine)), 2), arguments.hosts or 1
+    if hosts > ranks:
+        what = f"{ranks} ranks cannot be on {hosts} hosts"
+        raise AutoexpError(what, why="each host has a rank at least", fix="give --ranks N, of all hosts together")
     least = arguments.threshold or fabrics.threshold_gbps(machine.network, ranks, hosts)
     if least is None:
         raise AutoexpError(

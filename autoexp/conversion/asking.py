@@ -12,6 +12,7 @@ from autoexp.conversion.job import Plan, Wishes
 from autoexp.conversion.outputs import Output
 from autoexp.conversion.weights import ITEM_BYTES
 from autoexp.conversion.writing import SHARD_BYTES, Told
+from autoexp.errors import AutoexpError
 from autoexp.quantities import size_bytes
 
 
@@ -22,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocab-size", type=int, metavar="N", help="cut the vocabulary to so many tokens")
     parser.add_argument("--dtype", choices=tuple(ITEM_BYTES), help="the numbers' type, if not the checkpoint's")
     parser.add_argument(
-        "--shard-size", type=size_bytes, metavar="SIZE", default=SHARD_BYTES, help="of a file of weights: 5GB, 500MB"
+        "--shard-size", type=_size, metavar="SIZE", default=SHARD_BYTES, help="of a file of weights: 5GB, 500MB"
     )
     parser.add_argument("--names", metavar="SCHEME", help="how the tensors are named, where there are several ways")
     parser.add_argument(
@@ -31,8 +32,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--private", action="store_true", help="make that repository private")
 
 
+def _size(text: str) -> int:
+    try:
+        return size_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def wishes_of(arguments: argparse.Namespace) -> Wishes:
-    """Read those options."""
+    """Read those options.
+
+    Raises:
+        AutoexpError: one would have no effect.
+    """
+    if arguments.private and not arguments.upload:
+        raise AutoexpError(
+            "--private would have no effect", why="nothing is uploaded", fix="give --upload OWNER/NAME, or leave it out"
+        )
     return Wishes(
         arch=arguments.arch,
         tokenizer=arguments.tokenizer,
@@ -50,6 +66,11 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any]:
         AutoexpError: as `job.convert` does.
     """
     return job.convert(checkpoint, output, wishes, _bar)
+
+
+def needed(made: Mapping[str, Any]) -> str:
+    """Say on a line what the model needs beside it; nothing if it needs nothing."""
+    return f"needs beside it: {made['needs']}\n" if made.get("needs") else ""
 
 
 def upload(arguments: argparse.Namespace, made: Mapping[str, Any]) -> str | None:
@@ -86,6 +107,7 @@ def outline(planned: Plan) -> dict[str, Any]:
         "format": planned.source.format,
         "iteration": planned.source.iteration,
         "architecture": planned.config["architectures"][0],
+        "needs": planned.needs,
         "parameters": planned.parameters,
         "bytes": planned.total_bytes,
         "files": {
@@ -98,13 +120,15 @@ def outline(planned: Plan) -> dict[str, Any]:
 
 
 def _dtype(planned: Plan, output: Output) -> str:
-    return planned.dtype or output.weight.dtype
+    return planned.dtype or output.dtype
 
 
 def table(planned: Plan) -> Iterator[str]:
     """Yield what a conversion would do, for a person to read."""
     yield f"{planned.checkpoint}: {planned.source.format}, iteration {planned.source.iteration}"
     yield f"{planned.config['architectures'][0]} ({planned.choice.name}: {planned.choice.why})"
+    if planned.needs:
+        yield f"needs beside it: {planned.needs}"
     yield f"{planned.parameters:,} parameters, {planned.total_bytes:,} bytes in {len(planned.shards)} files"
     for shard in planned.shards:
         yield shard.name

@@ -76,6 +76,16 @@ class Plan:
         """Count the bytes of the weights."""
         return sum(writing.size_of(output, self.dtype) for output in self.outputs)
 
+    @property
+    def needs(self) -> str | None:
+        """Name the code that the model needs beside it, because transformers does not have it; None if it has."""
+        places = self.config.get("auto_map", {}).values()
+        if not places:
+            return None
+        found = sorted({f"{place.partition('.')[0]}.py" for place in places})
+        scheme = self.wishes.names or self.choice.architecture.NAMES[0]
+        return f"{' and '.join(found)}, as published with tensors named {scheme}"
+
     def inputs(self) -> dict[str, dict[str, int]]:
         """Tell one state of the checkpoint's files from another."""
         return {str(path.relative_to(self.checkpoint)): _state(path) for path in self.source.files}
@@ -301,6 +311,7 @@ def _about(planned: Plan, output: Path) -> dict[str, Any]:
         "architecture": planned.config["architectures"][0],
         "wishes": _spelled(planned.wishes),
         "chosen": f"{planned.choice.name}: {planned.choice.why}",
+        "needs": planned.needs,
         "iteration": planned.source.iteration,
         "parameters": planned.parameters,
         "vocabulary": {"rows": planned.padded_vocab, "kept": planned.config["vocab_size"]},

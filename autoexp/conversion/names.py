@@ -38,6 +38,7 @@ _IN_LAYER = (
     (r"mlp\.experts\.experts\.linear_(fc[12])\.(weight|bias)", r"experts.*.\1.\2"),
     (r"mlp\.experts\.linear_(fc[12])\.(weight|bias)([0-9]+)", r"experts.\3.\1.\2"),
 )  # fmt: skip
+_EXTRA_STATE = re.compile(r"\._extra_state[0-9]*(?:/|$)")
 _RULES = tuple((re.compile(pattern), name) for pattern, name in _IN_LAYER)
 
 
@@ -78,4 +79,4 @@ def is_weight(key: str) -> bool:
     """
     first = key.partition(".")[0].partition("/")[0]
     others = ("optimizer", "chained_", "rng_state", "rerun_state", "common_state", "opt_param_scheduler")
-    return "_extra_state" not in key and not key.endswith("inv_freq") and not first.startswith(others)
+    return not _EXTRA_STATE.search(key) and not key.endswith("inv_freq") and not first.startswith(others)

@@ -19,6 +19,11 @@ class Output:
     """1 is added to each element: the norm was kept as its distance from 1."""
 
     @property
+    def dtype(self) -> str:
+        """Its numbers' type, unless another is asked for: with 1 added, few are exact in fewer digits than these."""
+        return "float32" if self.plus_one else self.weight.dtype
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Its shape in the result."""
         return self.weight.shape[::-1] if self.transposed else self.weight.shape

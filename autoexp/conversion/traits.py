@@ -56,6 +56,12 @@ Some may be a list, of one for each layer or of several at once.
 
 LEGACY_ROTARY_BASE = 10000.0
 """Legacy models ignore --rotary-base (megatron/legacy/model/language_model.py)."""
+_LEGACY_IGNORES = ("use_rope_scaling", "window_size")
+"""Options of Megatron core, that no language model in megatron/legacy/model reads (core 0.12 to 0.16)."""
+_CORE_IGNORES = ("openai_gelu",)
+"""An option of legacy models, that nothing in megatron/core reads."""
+_TANH_KERNELS = ("use_te_activation_func", "use_transformer_engine_op_fuser")
+"""With these it is Transformer Engine's, whose GELU is the tanh approximation (TEActivationOp, TEFusedMLP)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +110,7 @@ def traits_of(source: Source) -> Traits:
     Raises:
         AutoexpError: an option is set that changes the model in a way that is not known here.
     """
-    args, weights = source.args, source.weights
+    args, weights = _heard(source.args), source.weights
     for name, plain in _PLAIN.items():
         if not _is_plain(args.get(name, plain[0]), plain):
             raise refused(f"{name} is {args[name]!r}", f"only {plain[0]!r} is converted")
@@ -144,6 +150,12 @@ def traits_of(source: Source) -> Traits:
         tied=not _flag(args, "untie_embeddings_and_output_weights"),
         dtype=embedding.dtype,
     )
+
+
+def _heard(args: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out the options that the model's own tree ignores."""
+    ignored = _LEGACY_IGNORES if args.get("use_legacy_models") else _CORE_IGNORES
+    return {name: value for name, value in args.items() if name not in ignored}
 
 
 def _is_plain(value: object, plain: tuple[object, ...]) -> bool:
@@ -267,7 +279,7 @@ def _activation(args: Mapping[str, object], *, gated: bool, biased: bool) -> str
     if gated:
         return "silu"
     fused = args.get("bias_gelu_fusion", True) and biased
-    return "gelu_new" if fused or args.get("openai_gelu") else "gelu"
+    return "gelu_new" if fused or any(map(args.get, ("openai_gelu", *_TANH_KERNELS))) else "gelu"
 
 
 _ENDLESS = -1

@@ -7,6 +7,7 @@ other in its file in rows; so taking rows, or putting boxes beside each other, o
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -38,15 +39,20 @@ class Weight:
         return ITEM_BYTES[self.dtype]
 
     def is_whole(self) -> bool:
-        """Say whether the pieces lie inside, and their elements are just as many as there are to be."""
-        inside = all(
-            start >= 0 and start + size <= whole
+        """Say whether the pieces lie inside, none upon another, and their elements are as many as there are to be.
+
+        Ranks cut a tensor along its axes: each piece reaches to where the next ones begin.
+        """
+        begins = [{piece.offset[axis] for piece in self.pieces} for axis in range(len(self.shape))]
+        ends = [dict(pairwise(sorted({*found, size}))) for found, size in zip(begins, self.shape, strict=True)]
+        fits = all(
+            start >= 0 and start + size == ends[axis].get(start)
             for piece in self.pieces
-            for start, size, whole in zip(piece.offset, piece.shape, self.shape, strict=True)
+            for axis, (start, size) in enumerate(zip(piece.offset, piece.shape, strict=True))
         )
         places = {piece.offset for piece in self.pieces}
         held = sum(math.prod(piece.shape) for piece in self.pieces)
-        return inside and held == math.prod(self.shape) and len(places) == len(self.pieces)
+        return fits and held == math.prod(self.shape) and len(places) == len(self.pieces)
 
     def at(self, index: int) -> "Weight":
         """Take one entry of the first axis."""

@@ -37,7 +37,7 @@ class Shard:
 
 def size_of(output: Output, dtype: str | None) -> int:
     """Count the bytes of a tensor in the result."""
-    return math.prod(output.shape) * ITEM_BYTES[dtype or output.weight.dtype]
+    return math.prod(output.shape) * ITEM_BYTES[dtype or output.dtype]
 
 
 def shards(outputs: Sequence[Output], dtype: str | None, most_bytes: int = SHARD_BYTES) -> list[Shard]:
@@ -116,7 +116,7 @@ def _header(part: Shard, dtype: str | None) -> bytes:
     end = 0
     for output in part.outputs:
         start, end = end, end + size_of(output, dtype)
-        kind = DTYPES[dtype or output.weight.dtype]
+        kind = DTYPES[dtype or output.dtype]
         header[output.name] = {"dtype": kind, "shape": output.shape, "data_offsets": (start, end)}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # so that the data is aligned
@@ -130,7 +130,7 @@ def _length(part: Shard, dtype: str | None) -> int:
 def _contents(part: Shard, dtype: str | None, source: Files) -> Iterator[Chunk]:
     yield _header(part, dtype)
     for output in part.outputs:
-        yield from chunks(output, dtype or output.weight.dtype, source)
+        yield from chunks(output, dtype or output.dtype, source)
 
 
 def write(path: Path, data: Iterable[Chunk], told: Told, source: Files, length: int = 0) -> int:

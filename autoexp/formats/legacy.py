@@ -25,6 +25,11 @@ OLDEST_VERSION = 2.0
 _RANK = re.compile(r"mp_rank_[0-9]{2,}(_[0-9]{3,}){0,2}")
 _MOST_RANKS = 1 << 20
 _KINDS = ("tensor", "pipeline", "expert")
+_OF_A_RUN = (
+    *(f"{kind}_model_parallel_size" for kind in _KINDS),
+    *("num_layers", "hidden_size", "layernorm_epsilon", "norm_epsilon", "rotary_base", "seed", "lr", "train_iters"),
+)
+"""Arguments that are the same in every rank of a save, and rarely in two runs."""
 Rank = tuple[int, int, int]
 """Tensor's, pipeline's, experts'."""
 
@@ -99,15 +104,17 @@ def _check_names(found: list[str], ranks: list[str]) -> None:
 def _check_model(file: Path, first: Mapping[str, object], *, deep: bool) -> None:
     """Check a rank's file, and that it is of the same save as the first one's, as far as it can tell."""
     state = torchfile.read(file)
-    if _origin(state) != _origin(first):
-        raise NotWholeError(f"{file.parent.name}/{file.name} is of another save: its iteration or its layout differs")
+    ours, theirs = _origin(state), _origin(first)
+    if differs := ", ".join(name for name, value in ours.items() if value != theirs[name]):
+        raise NotWholeError(f"{file.parent.name}/{file.name} is of another save: {differs} differs")
     if deep:
         parts.check_sums(file, f"{file.parent.name}/{file.name}")
 
 
-def _origin(state: Mapping[str, object]) -> tuple[object, ...]:
+def _origin(state: Mapping[str, object]) -> dict[str, object]:
     args = inert.state_of(state.get("args"))
-    return state.get("iteration"), *(args.get(f"{kind}_model_parallel_size", 1) for kind in _KINDS)
+    ranks = {f"{kind}_model_parallel_size": 1 for kind in _KINDS}  # of a tree older than the option
+    return {"iteration": state.get("iteration"), **{name: args.get(name, ranks.get(name)) for name in _OF_A_RUN}}
 
 
 def _optimizer_files(args: Mapping[str, object]) -> Iterator[str]:

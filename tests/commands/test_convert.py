@@ -50,7 +50,7 @@ def test_the_weights_files_are_as_large_as_is_asked_for(room: "Room") -> None:
     assert done.returncode == 0, done.stderr
     assert len(sizes := [file.stat().st_size for file in (room.home / "hf").glob("*.safetensors")]) > 1
     assert max(sizes) < 25_000
-    assert (odd.returncode, "--shard-size: invalid" in odd.stderr) == (2, True)
+    assert (odd.returncode, "'20' is no size; write it with its unit" in odd.stderr) == (2, True)
 
 
 def test_a_dry_run_is_told_as_json(room: "Room") -> None:

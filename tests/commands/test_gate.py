@@ -64,6 +64,13 @@ def test_a_person_reads_one_line(say: Say, log: Path) -> None:
     assert said.out.endswith("look at node7\n")
 
 
+def test_more_hosts_than_ranks_are_refused_before_anything_is_measured(say: Say) -> None:
+    said = say("gate", "--ranks", "2", "--hosts", "3", "--threshold", "1")
+
+    assert said.status == 1
+    assert "2 ranks cannot be on 3 hosts" in said.err
+
+
 @pytest.mark.parametrize("flags", [("--threshold", "nan"), ("--threshold", "0"), ("--ranks", "0"), ("--hosts", "x")])
 def test_limits_that_are_none_are_usage_errors(say: Say, flags: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit, match="2"):

@@ -62,9 +62,12 @@ def test_without_a_gate_the_rows_are_just_shared() -> None:
         "common_state/shard_0_1",
         "rerun_state_machine_state/shard_0_1",
         "decoder.layers.self_attention.linear_qkv._extra_state/shard_0_2",
+        "decoder.layers.0.mlp.experts.linear_fc1._extra_state3",
+        "decoder.layers.0.self_attention.core_attention._extra_state",
         "language_model.rotary_pos_emb.inv_freq",
     ],
 )
 def test_what_is_no_weight_is_known(key: str) -> None:
     assert not is_weight(key)
     assert is_weight("decoder.layers.mlp.linear_fc1.weight")
+    assert is_weight("decoder.layers.mlp.pre_extra_state_proj.weight")

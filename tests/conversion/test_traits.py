@@ -25,10 +25,13 @@ def test_the_weights_say_how_many_keys_there_are_where_the_arguments_are_stale(t
     [
         ({"bias_gelu_fusion": True}, "gelu_new"),
         ({"bias_gelu_fusion": False}, "gelu"),
-        ({"bias_gelu_fusion": False, "openai_gelu": True}, "gelu_new"),
+        ({"bias_gelu_fusion": False, "openai_gelu": True}, "gelu"),
+        ({"bias_gelu_fusion": False, "openai_gelu": True, "use_legacy_models": True}, "gelu_new"),
+        ({"bias_gelu_fusion": False, "use_te_activation_func": True}, "gelu_new"),
+        ({"bias_gelu_fusion": False, "use_transformer_engine_op_fuser": True}, "gelu_new"),
     ],
 )
-def test_the_fused_kernel_is_another_activation(tmp_path: Path, told: dict[str, Any], activation: str) -> None:
+def test_whose_kernel_it_is_says_which_activation(tmp_path: Path, told: dict[str, Any], activation: str) -> None:
     assert traits(tmp_path, "gpt2", told).activation == activation
 
 
@@ -66,6 +69,15 @@ def test_a_window_reaches_the_token_itself_and_those_before_it(tmp_path: Path) -
 
 def test_legacy_models_turn_by_ten_thousand_whatever_they_were_told(tmp_path: Path) -> None:
     assert traits(tmp_path, told={"use_legacy_models": True}).rotary_base == 10000
+
+
+def test_legacy_models_neither_stretch_positions_nor_have_a_window_whatever_they_were_told(tmp_path: Path) -> None:
+    told = {"use_rope_scaling": True, "rope_scaling_factor": 8.0, "window_size": (6, 0)}
+
+    assert traits(tmp_path / "told", told={**told, "use_legacy_models": True}) == traits(
+        tmp_path / "not", told={"use_legacy_models": True}
+    )
+    assert traits(tmp_path / "core", told=told).window == 7
 
 
 @pytest.mark.parametrize(

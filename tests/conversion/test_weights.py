@@ -66,6 +66,7 @@ def test_what_does_not_fit_together_is_not_joined() -> None:
         pytest.param((Piece(FILE, 0, (0, 0), (1, 3)),), id="a hole"),
         pytest.param((Piece(FILE, 0, (0, 0), (1, 3)), Piece(FILE, 0, (0, 0), (1, 3))), id="the same twice"),
         pytest.param((Piece(FILE, 0, (0, 0), (1, 3)), Piece(FILE, 0, (1, 1), (1, 3))), id="outside"),
+        pytest.param((Piece(FILE, 0, (0, 0), (2, 2)), Piece(FILE, 0, (1, 1), (1, 2))), id="one upon another"),
     ],
 )
 def test_pieces_that_do_not_cover_a_tensor_are_noticed(pieces: tuple[Piece, ...]) -> None:

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -220,10 +221,16 @@ def test_a_save_over_an_old_one_is_not_whole_while_any_file_is_torn(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("other", "why"), [({"iteration": 3, "tp": 2}, "another save"), ({"iteration": 6, "tp": 4}, "another save")]
+    ("other", "why"),
+    [
+        ({"iteration": 3, "tp": 2}, "another save: iteration differs"),
+        ({"tp": 4}, "another save: tensor_model_parallel_size differs"),
+        ({"tp": 2, "rotary_base": 10_000}, "another save: rotary_base differs"),
+        ({"tp": 2, "lr": 1e-3, "seed": 7}, "another save: seed, lr differs"),
+    ],
 )
-def test_a_rank_of_another_iteration_or_layout_is_of_another_save(
-    tmp_path: Path, other: dict[str, int], why: str
+def test_a_rank_of_another_iteration_layout_or_run_is_of_another_save(
+    tmp_path: Path, other: dict[str, Any], why: str
 ) -> None:
     folder = make.legacy(tmp_path / "iter_0000006", tp=2)
     foreign = make.legacy(tmp_path / "other", **other)

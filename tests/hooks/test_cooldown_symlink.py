@@ -175,6 +175,27 @@ def test_a_cooldown_from_a_later_branch_point_is_none_from_an_earlier_one(
         hook.prepare(job, **{"from": source, "iteration": AT})
 
 
+def test_progress_from_another_branch_point_is_none_from_this_one(hook: ModuleType, source: Path, job: Path) -> None:
+    hook.prepare(job, **{"from": source, "iteration": 1000})
+    (job / "checkpoints" / "iter_0001800").mkdir()
+    (job / "checkpoints" / TRACKER).write_text("1800")
+
+    with pytest.raises(HookRefused, match="has branched at 1000, not at 1500") as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert not refusal.value.temporary
+    assert "gone on to 1800" in refusal.value.why
+
+
+def test_progress_from_another_pretraining_is_none_from_this_one(hook: ModuleType, source: Path, job: Path) -> None:
+    hook.prepare(job, **{"from": source, "iteration": AT})
+    (job / "checkpoints" / "iter_0001800").mkdir()
+    (job / "checkpoints" / TRACKER).write_text("1800")
+
+    with pytest.raises(HookRefused, match="iter_0001500 is in the way"):
+        hook.prepare(job, **{"from": source.parent.parent / "other" / "checkpoints", "iteration": AT})
+
+
 @pytest.mark.parametrize("odd", ["a dangling link", "a circle", "a folder"])
 def test_a_tracker_that_is_no_file_is_refused_for_good_with_what_mends_it(
     hook: ModuleType, source: Path, job: Path, odd: str
@@ -308,6 +329,14 @@ def test_a_source_that_is_not_there_yet_is_a_reason_to_wait(hook: ModuleType, so
             hook.prepare(job, **{"from": folder, "iteration": AT})
         assert refusal.value.temporary
     assert not (job / "checkpoints").exists()
+
+
+def test_an_iteration_in_the_place_of_its_folder_is_refused_for_good(hook: ModuleType, source: Path, job: Path) -> None:
+    with pytest.raises(HookRefused) as refusal:
+        hook.prepare(job, **{"from": source / "iter_0001500", "iteration": AT})
+
+    assert not refusal.value.temporary
+    assert refusal.value.fix == f"give {source}"
 
 
 def test_a_source_that_was_passed_without_saving_is_refused_for_good_with_the_nearest(

@@ -116,6 +116,25 @@ def test_the_exit_status_is_the_verdict(
     assert verdict(tmp_path)["code"] == code
 
 
+@pytest.mark.parametrize(
+    ("line", "hosts", "suspects"),
+    [
+        pytest.param("for n in 1 2; do echo n$n: Test timeout x:1; done", "3", [], id="those who waited for a third"),
+        pytest.param("for n in 1 2; do echo n$n: Test NCCL failure x:1; done", "2", [], id="all there are"),
+        pytest.param("echo n2: Test CUDA failure x:1", "2", ["n2"], id="one of two"),
+        pytest.param("echo n1: Test timeout x:1", "1", ["n1"], id="the only one"),
+    ],
+)
+def test_no_host_is_suspected_by_guess(
+    gate: Gate, program: Callable[[str], None], tmp_path: Path, *, line: str, hosts: str, suspects: list[str]
+) -> None:
+    program(line)
+
+    gate("--ranks", "3", "--hosts", hosts, "--command", "all_reduce_perf")
+
+    assert verdict(tmp_path)["suspects"] == suspects
+
+
 def test_a_moment_s_trouble_is_gone_at_the_second_try(
     gate: Gate, program: Callable[[str], None], tmp_path: Path
 ) -> None:

@@ -315,6 +315,21 @@ def test_a_rounded_model_is_held_against_the_rounded_checkpoint(
     assert 1e-5 < moved < {"float16": 1e-2, "bfloat16": 1e-1}[dtype]
 
 
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_norms_around_one_lose_nothing_unless_fewer_digits_are_asked_for(
+    hook: ModuleType, tmp_path: Path, dtype: str | None
+) -> None:
+    source = save_torch(Model(kind="one-centred", dtype=torch.bfloat16), tmp_path / "iter_0000006")
+    convert(source, tmp_path / "hf", Wishes(dtype=dtype))
+
+    said = hook.verify(source, tmp_path / "hf")
+
+    weights = load_file(tmp_path / "hf" / "model.safetensors")
+    assert weights["model.norm.weight"].dtype == (torch.bfloat16 if dtype else torch.float32)
+    assert weights["lm_head.weight"].dtype == torch.bfloat16
+    assert ("bfloat16 moves them by" in said) == bool(dtype)
+
+
 def test_a_model_that_transformers_does_not_know_is_told(hook: ModuleType, source: Path, tmp_path: Path) -> None:
     path = tmp_path / "hf" / "config.json"
     path.write_text(path.read_text().replace('"qwen3"', '"qwen33"'))

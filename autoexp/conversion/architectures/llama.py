@@ -16,6 +16,8 @@ def misfit(traits: Traits) -> str | None:
         return "it has no norm of queries and keys, no experts and no window"
     if traits.qkv_bias != traits.out_bias:
         return "its attention has all biases or none"
+    if traits.hidden % traits.heads:  # LlamaConfig refuses it since transformers 5, whatever the width of a head
+        return "its width is a multiple of the number of its heads"
     return decoder.fits(traits)
 
 

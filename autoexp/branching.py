@@ -23,6 +23,8 @@ _SPOILERS = {
     "ckpt_step": "every restart would begin again at the branch point",
 }
 _AS_BEFORE = ("lr", "min_lr", "global_batch_size")
+_USUAL_STYLE = "linear"
+"""What --lr-decay-style is where it is left out, whatever the checkpoint has."""
 _DELETING = ("save_total_limit", "keep_last", "keep_latest_k")
 """Options of forks and of other trainers that keep a number of the newest checkpoints."""
 
@@ -47,7 +49,14 @@ def troubles(args: Mapping[str, Any], iteration: int, parent: Mapping[str, Any])
     for name, why in _SPOILERS.items():
         if said.get(name):
             yield f"{_flag(name)} is given: {why}", f"remove {_flag(name)}"
-    if said.get("lr_decay_style") is not None:
+    style = said.get("lr_decay_style")
+    overrides = said.get("override_opt_param_scheduler") is True
+    if said.get("lr_wsd_decay_iters") is not None and style != "WSD" and (style is not None or overrides):
+        yield (
+            f"the decay is {style or _USUAL_STYLE}, to which --lr-wsd-decay-iters means nothing",
+            "give --lr-decay-style WSD, or leave --lr-wsd-decay-iters out",
+        )
+    if style is not None:
         yield from _schedule_troubles(said, iteration, parent)
 
 

@@ -38,6 +38,8 @@ def test_a_right_cooldown_has_no_trouble() -> None:
         ({"lr-wsd-decay-iters": 4}, "the decay would take 4"),
         ({"lr-wsd-decay-iters": None}, "the decay would take None"),
         ({"lr-decay-iters": 20}, "there are 12 from 8 to 20"),
+        ({"lr-decay-style": None}, "the decay is linear"),
+        ({"lr-decay-style": "cosine"}, "the decay is cosine"),
         ({"override-opt_param-scheduler": None}, "own schedule"),
         ({"override-opt_param-scheduler": False}, "own schedule"),
         ({"use-checkpoint-opt_param-scheduler": True}, "pretraining's"),

@@ -77,9 +77,9 @@ class Asked:
 
 def read(text: str) -> Log:
     """Read a program's output, or the JSON it can write."""
-    log = Log()
-    if text.lstrip("\ufeff \t\r\n").startswith("{"):
-        document.read(log, text.lstrip("\ufeff"))
+    log, text = Log(), text.lstrip("\ufeff")
+    if text.lstrip().startswith("{"):
+        document.read(log, text)
     else:
         table.read(log, text)
         script.read(log, text)

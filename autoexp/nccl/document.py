@@ -109,5 +109,5 @@ def _row(result: _Result) -> Row:
     return Row(
         size_bytes=result.size,
         halves=tuple(Half(algbw_gbps=float(half.alg_bw), busbw_gbps=float(half.bus_bw)) for half in halves),
-        wrong=sum(counted),
+        wrong=sum(map(abs, counted)),
     )

@@ -153,7 +153,7 @@ def _read_row(words: list[str], columns: Sequence[str]) -> Row | None:
     algbw, busbw, wrong = ([value or 0.0 for value in values[name]] for name in _READ)
     starred = sum(word.endswith("*") for word in words)  # rccl-tests marks errors beyond its maximum so
     halves = tuple(Half(algbw_gbps=a, busbw_gbps=b) for a, b in zip(algbw, busbw, strict=True))
-    return Row(size_bytes=int(words[0]), halves=halves, text=" ".join(words), wrong=sum(wrong) or starred)
+    return Row(size_bytes=int(words[0]), halves=halves, text=" ".join(words), wrong=sum(map(abs, wrong)) or starred)
 
 
 def _read_trouble(log: Log, line: str) -> None:

@@ -282,6 +282,16 @@ def test_sizes_that_are_rounded_down_so_that_they_can_be_shared_out_are_those_as
     assert code(table(ranks=3, hosts=3).replace(f"\n  {GIB} ", f"\n  {GIB - GIB % 48} ")) is Code.PASS
 
 
+def test_a_byte_order_mark_before_the_text_is_let_be() -> None:
+    assert code("\ufeff" + table()) is Code.PASS
+
+
+def test_wrong_counts_of_both_signs_do_not_cancel() -> None:
+    text = table((90.0, 90.0), wrong="1")
+
+    assert code(text.replace("    1\n", "   -1\n")) is Code.WRONG_DATA
+
+
 def test_a_check_of_newer_versions_that_failed_fails() -> None:
     failed = table().replace("# Avg", "# Bitwise mismatches : 12 FAILED\n# Avg")
 

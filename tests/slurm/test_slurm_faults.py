@@ -577,7 +577,7 @@ def test_one_look_is_enough_to_submit_all_that_may_be(
 
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(row["state"] for row in ward.rows().values()) == ["queued"] * 6 + ["submitting"]
-    assert len(slurm.states()) == 6
+    assert list(slurm.states().values()).count("PENDING") == 6
 
 
 def test_one_look_is_enough_to_find_a_job_that_left_nothing(ward: "Room") -> None:

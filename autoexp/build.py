@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from autoexp import backends, containers, fabrics, partitions, policies
 from autoexp.backends import Launch
 from autoexp.blame import Blame
+from autoexp.budget import gpus_of
 from autoexp.calculation import ExpressionError
 from autoexp.conditions import read_condition
 from autoexp.containers import Container
@@ -246,6 +247,10 @@ class Builder:
             path = (*self.stage.path, "resources", excess.key)
             what = f"the job {self.id} asks for {excess.asked}"
             raise self.recipe.places.error(path, what, why=excess.why, fix=excess.fix)
+        if self.recipe.gpu_hours is not None and gpus_of(resources) and resources.walltime_s is None:
+            what = f"the job {self.id} may use GPUs for ever"
+            why, fix = "the study has a budget of GPU hours", "give its resources a walltime, such as 6h"
+            raise self.recipe.places.error((*self.stage.path, "resources"), what, why=why, fix=fix)
         return resources
 
     def _requires(self) -> Iterator[str]:

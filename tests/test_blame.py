@@ -651,6 +651,19 @@ ERRORS = {
         "the sweep cannot be expanded",
         "make it a comparison",
     ),
+    "a job that may spend a budget for ever": (
+        """
+        study: s
+        budget: {gpu_hours: 5}
+        stages:
+          train:
+            command: [train]
+            resources: {gpus_per_node: 4}  # HERE
+        """,
+        "stages.train.resources: the job train may use GPUs for ever",
+        "the study has a budget of GPU hours",
+        "give its resources a walltime, such as 6h",
+    ),
     "a filter that drops everything": (
         """
         study: s

@@ -94,10 +94,10 @@ def test_the_sums_are_those_of_the_jobs_as_they_stand(steps: list[tuple[str, Sta
 RECIPE = """
 study: demo
 machine: bench
-budget: {gpu_hours: 0.0005}
+budget: {gpu_hours: 0.04}
 stages:
-  one: {command: sleep 0.6, resources: {gpus_per_node: 4}}
-  two: {needs: one, command: 'true', resources: {gpus_per_node: 1}}
+  one: {command: sleep 0.6, resources: {gpus_per_node: 4, walltime: 30s}}
+  two: {needs: one, command: 'true', resources: {gpus_per_node: 1, walltime: 1h}}
   three: {needs: one, command: 'true'}
 """
 
@@ -109,10 +109,10 @@ def test_a_study_that_has_used_its_budget_submits_no_more_until_it_gets_a_bigger
     room.wait_for({"one": "succeeded", "two": "waiting", "three": "succeeded"})
 
     said = room.run("status", room.root).stdout
-    assert "budget: of 0.0005 GPU hours 0.0" in said
+    assert "budget: of 0.04 GPU hours 0.0" in said
     assert "the study's budget is too small" in said
     assert "budget: the study's budget is too small" in room.run("why", "demo/two").stdout
-    assert room.run("plan", room.write("demo.yaml", RECIPE.replace("0.0005", "5"))).returncode == 0
+    assert room.run("plan", room.write("demo.yaml", RECIPE.replace("0.04", "5"))).returncode == 0
 
     room.wait_for({"two": "succeeded"})
     (study,) = room.inside("status", str(room.root), "--json")["studies"]

@@ -63,7 +63,7 @@ def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) ->
     Raises:
         AutoexpError: the recipe, its machine, or the root cannot be used.
     """
-    from autoexp import hooks, machines, recipes  # noqa: PLC0415 - OmegaConf is slow to load
+    from autoexp import executors, hooks, machines, recipes  # noqa: PLC0415 - OmegaConf is slow to load
     from autoexp.plan import Planner  # noqa: PLC0415 - it loads OmegaConf
     from autoexp.world import World  # noqa: PLC0415 - as above
 
@@ -77,6 +77,7 @@ def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) ->
         if arguments.machine or isinstance(error, RecipeError):  # its own file says where
             raise
         raise recipe.places.error(("machine",), error.what, why=error.why, fix=error.fix) from error
+    executors.check(machine)
     folder = root.resolve() / recipe.study
     _check_place(root, folder, dry_run=dry_run)
     if studies.exists(folder) and not dry_run:

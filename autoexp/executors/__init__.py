@@ -62,6 +62,15 @@ def known() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__))
 
 
+def check(machine: Machine) -> None:
+    """Make sure that there is the executor a machine file asks for.
+
+    Raises:
+        AutoexpError: there is none of that name; the message lists those there are.
+    """
+    _module(machine)
+
+
 def open_executor(machine: Machine) -> Executor:
     """Make the executor a machine file asks for.
 

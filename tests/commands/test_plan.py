@@ -316,3 +316,14 @@ def test_what_a_plan_was_made_with_is_in_it(here: "Room", say: "Say") -> None:
     provenance = json.loads((here.root / "good" / "plan.json").read_bytes())["provenance"]
     assert provenance["recipe"] == str(here.home / "good.yaml")
     assert len(provenance["revision"]) in {40, 41}
+
+
+def test_a_machine_whose_executor_nobody_knows_is_refused_before_anything_is_written(here: "Room", say: "Say") -> None:
+    here.write("good.yaml", GOOD)
+    here.write("machines/bench.yaml", "description: x\nexecutor: kubernetes\n")
+
+    for words in (("--dry-run",), ()):
+        refused = say("plan", "good.yaml", *words)
+        assert (refused.status, "unknown executor 'kubernetes'" in refused.err) == (1, True)
+
+    assert not (here.home / "experiments" / "good").exists()

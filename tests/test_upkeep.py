@@ -28,8 +28,9 @@ def lease(tmp_path: Path) -> Iterator[Lease]:
 
 
 @pytest.fixture
-def keep(scribe: "Scribe", lease: Lease) -> Keep:
-    """Begin to write, and keep that up."""
+def keep(scribe: "Scribe", lease: Lease, monkeypatch: pytest.MonkeyPatch) -> Keep:
+    """Begin to write, and keep that up; what is left to seal is sealed at once, however busy the computer is."""
+    monkeypatch.setattr(upkeep, "SLICE_S", 60.0)
 
     def begin() -> Upkeep:
         journal = scribe.begin()

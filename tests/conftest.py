@@ -45,6 +45,8 @@ for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
 
 REPOSITORY = Path(__file__).parent.parent
 POLL_S = 0.01
+PATIENT_S = 240.0
+"""How long a program may take at most: one that loads torch takes a minute on a busy computer."""
 PATIENCE_S = 30.0
 """Far more than anything here takes: a wait that lasts so long has failed."""
 
@@ -110,12 +112,12 @@ class Room:
 
     def run(self, *words: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
         """Run the program to its end."""
-        settings = self.settings(timeout=60, **options)
+        settings = self.settings(timeout=PATIENT_S, **options)
         return subprocess.run(self.command(*words), capture_output=True, text=True, check=False, **settings)
 
     def run_into(self, output: int, *words: str | Path) -> "subprocess.CompletedProcess[str]":
         """Run the program with its output in a file that is open, and closed then."""
-        settings = self.settings(stdout=output, stderr=subprocess.PIPE, timeout=60)
+        settings = self.settings(stdout=output, stderr=subprocess.PIPE, timeout=PATIENT_S)
         try:
             return subprocess.run(self.command(*words), text=True, check=False, **settings)
         finally:

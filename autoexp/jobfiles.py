@@ -28,7 +28,7 @@ $directives# $job of study $study, written by autoexp; every value stands in job
 export AUTOEXP_STUDY=$study AUTOEXP_JOB=$job AUTOEXP_ATTEMPT="$${AUTOEXP_ATTEMPT:-0}"
 cd -- "$$AUTOEXP_DIR" || exit 1
 setup() {
-  $setup
+$setup
 }
 $program
 if [[ -z $${AUTOEXP_TOKEN:-} ]]; then setup; $by_hand; fi
@@ -169,7 +169,7 @@ def run_script(spec: JobSpec, root: str, path_prefix: str = "", directives: Sequ
         root=shlex.quote(root),
         dir=shlex.quote(job_dir(root, spec.study, spec.id)),
         directives="".join(f"{line}\n" for line in directives),
-        setup="\n  ".join([*_setup(setup), *_exports(spec, path_prefix)]),
+        setup="\n".join([*_setup(setup), *(f"  {line}" for line in _exports(spec, path_prefix))]),
         kill=_KILL_STEPS if spec.resources.nodes > 1 else _KILL,
         program=_batch(spec) if spec.iterations else _ONE.substitute(command=_command(spec.argv)),
         by_hand=_BATCH_BY_HAND if spec.iterations else "run; exit",
@@ -190,8 +190,9 @@ _KILL_STEPS = 'scancel --quiet --signal="$1" "$SLURM_JOB_ID" || kill -s "$1" "$c
 
 
 def _setup(commands: str) -> Iterator[str]:
+    """Write the machine's commands as they are: the end of a here-document stands at the beginning of its line."""
     if commands.strip():
-        yield from ("set -e", *commands.strip().splitlines(), 'cd -- "$AUTOEXP_DIR"', "set +e")
+        yield from ("  set -e", commands.strip("\n"), '  cd -- "$AUTOEXP_DIR"', "  set +e")
 
 
 def _batch(spec: JobSpec) -> str:

@@ -47,7 +47,7 @@ REPOSITORY = Path(__file__).parent.parent
 POLL_S = 0.01
 PATIENT_S = 240.0
 """How long a program may take at most: one that loads torch takes a minute on a busy computer."""
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """Far more than anything here takes: a wait that lasts so long has failed."""
 
 

@@ -68,6 +68,17 @@ def test_a_setup_may_go_elsewhere(tmp_path: Path, last: str, code: int) -> None:
     assert code or json.loads(out)[2] == str(folder)
 
 
+def test_a_setup_may_hold_a_here_document(tmp_path: Path) -> None:
+    spec = replace(SPEC, argv=("cat", "made"))
+    folder = prepare(tmp_path, spec)
+    setup = "cat > made <<'END'\n  two words\nEND\n"
+    (folder / "run.sh").write_text(run_script(spec, str(tmp_path), setup=setup), encoding="utf-8")
+
+    ended, out, err = run(folder, token="t")
+
+    assert (ended, out, err) == (0, "  two words\n", "")
+
+
 def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 20
     while not path.exists():

@@ -297,7 +297,7 @@ def test_too_few_file_descriptors_lose_nothing(room: "Room", files: int) -> None
         assert done.wait(3) in (0, 1)
     except subprocess.TimeoutExpired:
         done.send_signal(signal.SIGINT)
-        assert done.wait(30) == 130
+        assert done.wait(30) in (130, -signal.SIGINT)  # on a busy computer Python itself may not be up yet
     assert "Traceback" not in room.said()
 
     room.prefix = ()

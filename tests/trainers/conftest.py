@@ -108,7 +108,7 @@ def ended() -> Callable[[subprocess.Popen[str]], Ran]:
     """Wait for a started training."""
 
     def wait(process: subprocess.Popen[str]) -> Ran:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=270)
         return Ran(process.returncode, out, err)
 
     return wait

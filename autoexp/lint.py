@@ -90,20 +90,20 @@ def _axes(sweep: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str, tuple[str, 
     configs = sweep.get("configs") or {}
     for name, entries in configs.items() if isinstance(configs, Mapping) else ():
         if isinstance(entries, list | dict) and len(entries) > 1:
-            yield (*path, "configs", name), name, tuple(_brought(entries))
+            yield (*path, "configs", name), name, tuple(names_in(entries))
     for number_, group in enumerate(sweep.get("groups") or ()):
         yield from _axes(group, (*path, "groups", number_))
 
 
-def _brought(entries: Any) -> Iterator[str]:
-    """Yield every key below the entries of an axis."""
+def names_in(entries: Any) -> Iterator[str]:
+    """List every key in a value, at any depth: a generous answer to what a sweep may define."""
     if isinstance(entries, Mapping):
         for key, value in entries.items():
             yield str(key)
-            yield from _brought(value)
+            yield from names_in(value)
     elif isinstance(entries, list | tuple):
         for entry in entries:
-            yield from _brought(entry)
+            yield from names_in(entry)
 
 
 def _missing(plan: Plan, world: World) -> Iterator[Finding]:

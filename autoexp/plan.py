@@ -262,18 +262,7 @@ class Planner:
                 )
 
 
-def _names_in(raw: Any) -> Iterator[str]:
-    """List every key in a value, at any depth: a generous answer to what a sweep may define."""
-    if isinstance(raw, Mapping):
-        for key, value in raw.items():
-            yield str(key)
-            yield from _names_in(value)
-    elif isinstance(raw, list | tuple):
-        for item in raw:
-            yield from _names_in(item)
-
-
 def names_of(recipe: Recipe) -> frozenset[str]:
     """List the names that some stage or sweep of a recipe defines."""
     stages = ((stage.raw.get("params"), stage.raw.get("sweep")) for stage in recipe.stages.values())
-    return frozenset(name for raw in (recipe.sweep, *stages) for name in _names_in(raw)) | {*OF_A_CHECKPOINT}
+    return frozenset(name for raw in (recipe.sweep, *stages) for name in lint.names_in(raw)) | {*OF_A_CHECKPOINT}

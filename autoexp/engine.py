@@ -7,22 +7,21 @@ actions be carried out; what comes of those are events again, until nothing is l
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from autoexp import answers, clock, conditions, probe, studies, study_files
+from autoexp import clock, probe, studies, study_files
 from autoexp.actions import Action, SubmitJob
 from autoexp.alarms import Alarms
+from autoexp.asking import Asker
 from autoexp.errors import AlreadyWatched, AutoexpError
-from autoexp.events import BackoffElapsed, ConditionsDied, ConditionsMet, Event, Planned, Requested, Retired
+from autoexp.events import BackoffElapsed, Event, Planned, Retired
 from autoexp.executor import Executors, carry_out, order_of
-from autoexp.inquiries import Inquiries
 from autoexp.journal import Journal
 from autoexp.lease import Lease
 from autoexp.lifecycle import owed, step
 from autoexp.mailroom import Mailroom
-from autoexp.model import ACTIVE, OVER, Job, JobSpec, State, Transition, Verb
+from autoexp.model import ACTIVE, OVER, Job, JobSpec, State, Transition
 from autoexp.orders import Order
 from autoexp.progress import Progress
 from autoexp.readback import lost_wishes
@@ -34,8 +33,6 @@ from autoexp.watch import EVERYTHING, Hint, Observer
 ROOT: Hint = "root"
 TRYING = (State.BACKOFF, State.SUBMITTING)
 """States in which a job may have a time to try again."""
-ENDS = {"cancel": Verb.CANCEL, "finish": Verb.SUCCEED}
-"""What a condition asks for once it holds, as a person would by a marker."""
 Listener = Callable[[list[Transition]], None]
 """Told of every batch of moves, and of no moves after every wake."""
 
@@ -61,10 +58,10 @@ class Engine:
     observer: Observer
     progress: Progress
     mailroom: Mailroom
+    asker: Asker
     sweep_s: float
     listener: Listener = lambda _: None
     executors: Executors = field(default_factory=Executors)
-    inquiries: Inquiries[Key] = field(default_factory=Inquiries)
     _snapshots: dict[Key, Snapshot] = field(default_factory=dict)
     _unfinished: set[Key] = field(default_factory=set)
     _orders: dict[Key, Order] = field(default_factory=dict)
@@ -72,8 +69,6 @@ class Engine:
     _alarms: Alarms[Key] = field(default_factory=Alarms)
     _unmet: dict[str, Key] = field(default_factory=dict)
     """Actions that could not be carried out, and whose they are."""
-    _unasked: dict[Key, None] = field(default_factory=dict)
-    """Waiting jobs whose conditions may hold without anything happening any more: who waits longest first."""
     _met: set[str] = field(default_factory=set)
     """Studies whose plan was compared with their jobs."""
     _next_sweep: float = 0.0
@@ -123,7 +118,7 @@ class Engine:
     def close(self) -> None:
         """Stop watching; jobs go on by themselves."""
         with ExitStack() as closing:
-            closes = (self.lease.release, self.journal.close, self.observer.close, self.inquiries.close)
+            closes = (self.lease.release, self.journal.close, self.observer.close, self.asker.inquiries.close)
             for close in closes:  # the last one first
                 closing.callback(close)
             if self.lease.is_ours():
@@ -136,7 +131,7 @@ class Engine:
         if (ringing := self._alarms.next_at()) is not None:
             due.append(ringing - now)
         waits = [executor.due_in_s() for executor in self.executors.opened.values()]
-        waits += [self.progress.due_in_s(now), self.inquiries.due_in_s()]
+        waits += [self.progress.due_in_s(now), self.asker.inquiries.due_in_s()]
         return max(min((*due, *(wait for wait in waits if wait is not None))), 0.0)
 
     # Looking
@@ -153,7 +148,7 @@ class Engine:
                 yield from self._look_at(key, now)
         if everything:
             yield from self._try_again()
-        yield from self._ask_again(now, everything=everything)
+        yield from (Fact(*event) for event in self.asker.again(now, everything=everything))
 
     def _keys(self) -> list[Key]:
         return [key for key, _ in self.registry.all_jobs()]
@@ -164,17 +159,6 @@ class Engine:
         for name in unmet:
             self.progress.problem(name, None)
         yield from self._carry_out(self._owed(dict.fromkeys(unmet.values())))
-
-    def _ask_again(self, now: float, *, everything: bool) -> Iterator[Fact]:
-        """Ask the conditions that may hold although nothing tells us so."""
-        unasked, self._unasked = {**self._unasked, **dict.fromkeys(self.inquiries.ended())}, {}
-        for key, job in list(self.registry.all_jobs()) if everything else ():
-            ledger = self.registry.ledgers[key.study]
-            asked = [conditions.changes_by_itself(condition) for _, condition in conditions.open_ones(job)]
-            if asked and (ledger.budget.limit or any(asked)):
-                unasked[key] = None
-        for key in unasked:
-            yield from self._ask(key, now)
 
     def _owed(self, keys: Iterable[Key]) -> list[tuple[Key, Action]]:
         """List what these jobs' states still ask for."""
@@ -237,7 +221,7 @@ class Engine:
         for job in old.jobs.values():
             key = Key(old.study.name, job.id)
             self._unfinished.discard(key)
-            self._unasked.pop(key, None)
+            self.asker.forget(key)
             if (order := self._orders.pop(key, None)) is not None:
                 self._leave_attempt(key, order)
 
@@ -250,7 +234,7 @@ class Engine:
             if job.state in ACTIVE and job.state is not State.SUBMITTING:
                 self.executors.of(ledger).adopt(self._orders[key], began=job.state is not State.QUEUED)
             if job.state is State.WAITING:
-                self._unasked[key] = None
+                self.asker.soon(key)
         yield from self._lost_wishes([key for key in keys if key in self._unfinished])
         yield from self._gathered(keys)
         yield from self._carry_out(self._owed(keys))
@@ -365,7 +349,8 @@ class Engine:
             self.listener(moves)
             born = [Key(move.study, move.job) for move in moves if move.source is None]
             acted = [*self._lost_wishes(born), *self._carry_out(actions)]
-            queue = [*acted, *self._gathered(changed), *self._ask_touched(changed)]
+            asked = (Fact(*event) for event in self.asker.touched(changed))
+            queue = [*acted, *self._gathered(changed), *asked]
 
     def _answer_markers(self) -> None:
         self.lease.beat(clock.now())  # what a successor does not count must not answer a marker
@@ -432,32 +417,6 @@ class Engine:
             if token in keys:
                 facts += self._look_at(keys[token], now) if event is None else [Fact(keys[token], event)]
         return facts
-
-    def _ask_touched(self, changed: Iterable[Key]) -> Iterator[Fact]:
-        asked: set[Key] = set()
-        for key in changed:
-            ledger = self.registry.ledgers[key.study]
-            for name in (key.job, *ledger.touched_by(ledger.jobs[key.job])):
-                who = Key(key.study, name)
-                if who not in asked:
-                    asked.add(who)
-                    yield from self._ask(who, clock.now())
-
-    def _ask(self, key: Key, now: float) -> Iterator[Fact]:
-        """Ask a job's conditions: does it start, or end?"""
-        ledger = self.registry.ledgers[key.study]
-        job = ledger.jobs.get(key.job)
-        for name, condition in conditions.open_ones(job) if job is not None else ():
-            ask = partial(self.inquiries.answer, key, folder=ledger.dir_of(key.job))
-            files = answers.answer(conditions.questions(condition), ledger.dir_of(key.job), ask)
-            verdict = conditions.ask(condition, ledger.facts(ledger.jobs[key.job], {}, files))
-            if name in ENDS and verdict.holds:
-                yield Fact(key, Requested(at=now, verb=ENDS[name], reason=f"{name}: {verdict.reason}"))
-                return
-            if name == "start" and verdict.holds and ledger.budget.grant(ledger.jobs[key.job]):
-                yield Fact(key, ConditionsMet(at=now, reason=verdict.reason))
-            elif name == "start" and verdict.dead:
-                yield Fact(key, ConditionsDied(at=now, reason=verdict.reason))
 
 
 def _named(key: Key) -> str:

@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from autoexp import answers, conditions
+from autoexp.asking import verdict
 from autoexp.journal import stamp
-from autoexp.model import Job, State, Verdict
+from autoexp.model import Job, State
 from autoexp.registry import Ledger
 from autoexp.status import Row, row, sort
 from autoexp.view import View
@@ -38,7 +38,7 @@ def _rows(view: View, ledger: Ledger, jobs: Iterable[Job]) -> Iterator[Row]:
 def reason(view: View, ledger: Ledger, job: Job) -> str:
     """Say why a job is in its state."""
     if job.state is State.WAITING:
-        asked = verdict(view, ledger, job)
+        asked = verdict(job.spec.start, ledger, job, view.iterations(ledger.study.name))
         return (ledger.budget.shortage(job) if asked.holds else "") or asked.reason
     if job.state is State.BACKOFF and (short := ledger.budget.shortage(job)):
         return f"{job.reason}; {short}"
@@ -47,10 +47,3 @@ def reason(view: View, ledger: Ledger, job: Job) -> str:
     wish = f"{job.pending} was asked" if job.pending else ""
     said = view.training(ledger.study.name, job.id).get("scheduler") if job.state is State.QUEUED else None
     return "; ".join(filter(None, (wish, said or job.reason)))
-
-
-def verdict(view: View, ledger: Ledger, job: Job) -> Verdict:
-    """Ask a job's start conditions."""
-    files = answers.answer(conditions.questions(job.spec.start), ledger.dir_of(job.id))
-    facts = ledger.facts(job, view.iterations(ledger.study.name), files)
-    return conditions.ask(job.spec.start, facts)

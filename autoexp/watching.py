@@ -7,6 +7,7 @@ from typing import Any
 
 from autoexp import clock, studies, study_files
 from autoexp import lease as leases
+from autoexp.asking import Asker
 from autoexp.engine import Engine, Listener
 from autoexp.errors import AlreadyWatched, AutoexpError
 from autoexp.executor import Executors
@@ -57,7 +58,8 @@ def watching(
             progress.problem(name, what)
         mailroom, upkeep = Mailroom(set(journal.standings.obeyed)), Upkeep(journal, var, lease, recalled.history.after)
         used = executors or Executors()
-        engine = Engine(registry, journal, upkeep, lease, eyes, progress, mailroom, machine.sweep_s, listener, used)
+        parts = registry, journal, upkeep, lease, eyes, progress, mailroom, Asker(registry)
+        engine = Engine(*parts, machine.sweep_s, listener, used)
         opened.pop_all()
     try:
         with undisturbed():

@@ -56,17 +56,6 @@ def test_a_waiting_job_says_what_it_waits_for_and_how_far_that_is(
     )
 
 
-def test_a_waiting_job_that_waits_for_a_file_looks_for_it(look: Look, make_spec: Callable[..., JobSpec]) -> None:
-    start = Condition(name="file_exists", params={"path": "go"})
-    waiting = Job(spec=make_spec("one", start=start), state=State.WAITING)
-    seen, ledger = look(waiting)
-
-    assert not rows.verdict(seen, ledger, waiting).holds
-    ledger.dir_of("one").mkdir(parents=True)
-    (ledger.dir_of("one") / "go").touch()
-    assert rows.verdict(seen, ledger, waiting).holds
-
-
 def test_a_job_in_backoff_says_when_it_is_tried_again(look: Look, make_spec: Callable[..., JobSpec]) -> None:
     job = Job(spec=make_spec("one"), state=State.BACKOFF, reason="exit code 3", wake_at=time.time() + 1000.4)
     seen, ledger = look(job)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autoexp import answers, clock, conditions, probe, targets
+from autoexp import clock, probe, targets
+from autoexp.asking import verdict
 from autoexp.commands.events import line
 from autoexp.errors import AutoexpError
 from autoexp.jobfiles import DONE
@@ -100,10 +101,8 @@ def _batch(folder: Path, job: Job) -> dict[str, list[int]]:
 def _conditions(seen: View, ledger: Ledger, job: Job, condition: Condition) -> Iterator[dict[str, Any]]:
     """Answer each part of the start conditions by itself."""
     for part in condition.parts if condition.name == "all" else (condition,):
-        files = answers.answer(conditions.questions(part), ledger.dir_of(job.id))
-        facts = ledger.facts(job, seen.iterations(ledger.study.name), files)
-        verdict = conditions.ask(part, facts)
-        yield {"condition": part.name, "holds": verdict.holds, "reason": verdict.reason, "dead": verdict.dead}
+        said = verdict(part, ledger, job, seen.iterations(ledger.study.name))
+        yield {"condition": part.name, "holds": said.holds, "reason": said.reason, "dead": said.dead}
     if ledger.budget.limit:
         short = ledger.budget.shortage(job)
         yield {"condition": "budget", "holds": not short, "reason": short or ledger.budget.told(), "dead": False}

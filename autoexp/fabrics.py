@@ -8,7 +8,7 @@ the bus bandwidth, is held against the link (https://github.com/stas00/ml-engine
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autoexp.model import Network
+from autoexp.machine import Network
 
 DEFAULT_GBPS = 5.0
 """Below this even one 100 Gb/s link is broken; it is for machines that say nothing of their network."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoexp import fabrics, nccl
-from autoexp.model import Network
+from autoexp.machine import Network
 from autoexp.nccl.found import Log
 
 LARGEST_LOG_BYTES = 1 << 28

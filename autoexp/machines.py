@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoexp import containers, fabrics, folders, hosts, policies, quantities
-from autoexp.model import Machine, Network, Partition
+from autoexp.machine import Machine, Network, Partition
 from autoexp.places import KeyPath, Places
 from autoexp.recipes import load_yaml, merged
 

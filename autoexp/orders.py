@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoexp.files import read_regular, write_new_whole
-from autoexp.model import Machine, Resources
+from autoexp.machine import Machine
+from autoexp.model import Resources
 
 INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR")
 """What an attempt sees of our own environment, besides what the machine file names."""

@@ -6,7 +6,8 @@ Only what the file says is judged. A partition it does not name, and a limit it 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from autoexp.model import Machine, Partition, Resources
+from autoexp.machine import Machine, Partition
+from autoexp.model import Resources
 from autoexp.quantities import SECONDS
 
 GIB = 1 << 30

@@ -12,7 +12,8 @@ from time import strptime
 
 from autoexp import nodelists
 from autoexp.endings import BEFORE_THE_LIMIT, Said
-from autoexp.model import EndingClass, Machine, Resources
+from autoexp.machine import Machine
+from autoexp.model import EndingClass, Resources
 from autoexp.submissions import Entry
 from autoexp.throttle import PLACES, places_of
 

@@ -11,7 +11,8 @@ from typing import Any
 from autoexp.codec import decode
 from autoexp.errors import AutoexpError
 from autoexp.files import is_copy, read_json, read_regular
-from autoexp.model import JSON, JobSpec, Machine, Template
+from autoexp.machine import Machine
+from autoexp.model import JSON, JobSpec, Template
 from autoexp.outline import Plan, attach
 
 VERSION = 1

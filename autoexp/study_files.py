@@ -17,7 +17,8 @@ from autoexp.errors import AutoexpError
 from autoexp.executors import directives
 from autoexp.files import is_gone, read_json, read_regular, sync_directory, sync_file_system, write_atomically
 from autoexp.jobfiles import job_yaml, run_script
-from autoexp.model import JSON, JobSpec, Machine
+from autoexp.machine import Machine
+from autoexp.model import JSON, JobSpec
 from autoexp.outline import Plan
 from autoexp.studies import VERSION, Study
 

@@ -13,8 +13,8 @@ from autoexp.errors import AlreadyWatched, AutoexpError
 from autoexp.executor import Executors
 from autoexp.files import make_folders
 from autoexp.journal import Journal, cut_torn_tails, open_journal
+from autoexp.machine import Machine
 from autoexp.mailroom import Mailroom
-from autoexp.model import Machine
 from autoexp.progress import Progress
 from autoexp.recall import SNAPSHOT, Recalled, recall, undisturbed
 from autoexp.registry import Registry

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoexp.model import JobSpec, Machine
+from autoexp.machine import Machine
+from autoexp.model import JobSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

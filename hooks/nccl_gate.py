@@ -37,7 +37,7 @@ from statistics import median_high
 from typing import NoReturn, cast
 
 from autoexp import fabrics, files, gates, localisation, nccl
-from autoexp.model import Network
+from autoexp.machine import Network
 from autoexp.nodelists import spelled_out
 
 PLANNED = "ranks hosts threshold"

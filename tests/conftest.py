@@ -24,7 +24,8 @@ from autoexp import cli, recipes, sealing
 from autoexp.errors import AutoexpError
 from autoexp.history import History
 from autoexp.journal import Journal, cut_torn_tails, open_journal
-from autoexp.model import Job, JobSpec, Machine, State, Transition
+from autoexp.machine import Machine
+from autoexp.model import Job, JobSpec, State, Transition
 from autoexp.outline import Plan
 from autoexp.plan import Planner
 from autoexp.recall import Recalled, recall

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from autoexp.errors import RecipeError
-from autoexp.model import HookCall, JobSpec, Machine, Network, Partition
+from autoexp.machine import Machine, Network, Partition
+from autoexp.model import HookCall, JobSpec
 from autoexp.plan import Planner
 from autoexp.world import HookInfo
 

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoexp.codec import decode, encode
+from autoexp.machine import Machine
 from autoexp.model import (
     Answer,
     Condition,
     EndingClass,
     HookCall,
     JobSpec,
-    Machine,
     Remedy,
     Resources,
     RetryPolicy,

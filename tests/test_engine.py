@@ -22,7 +22,8 @@ from autoexp.events import Event, SubmitLost
 from autoexp.executor import Executors
 from autoexp.executors.local import Local, open_executor
 from autoexp.files import read_json
-from autoexp.model import Machine, Transition
+from autoexp.machine import Machine
+from autoexp.model import Transition
 from autoexp.orders import Order
 from autoexp.registry import Key
 from autoexp.view import view

@@ -13,7 +13,8 @@ from autoexp.errors import AutoexpError
 from autoexp.events import Appeared, Ended, Event, SubmitRefused, Submitted
 from autoexp.executor import Executors, Outcome, carry_out, order_of
 from autoexp.executors.local import Local
-from autoexp.model import EndingClass, HookCall, Job, JobSpec, Machine, Run, State
+from autoexp.machine import Machine
+from autoexp.model import EndingClass, HookCall, Job, JobSpec, Run, State
 from autoexp.registry import Ledger, Registry
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@ import pytest
 
 from autoexp import fabrics
 from autoexp.fabrics import LINKS, NODES, threshold_gbps
-from autoexp.model import Network
+from autoexp.machine import Network
 
 MEASURED = [
     pytest.param(Network(node="a100"), 8, 1, 235.0, id="A100 SXM"),

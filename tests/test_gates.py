@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from autoexp import gates, nccl
-from autoexp.model import Network
+from autoexp.machine import Network
 from autoexp.nccl import Asked, Code
 
 ROW = "  1073741824  268435456  float  sum  -1  10000.0  200.00  375.00  0  10100.0  199.00  373.12  0\n"

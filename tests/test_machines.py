@@ -9,7 +9,7 @@ import pytest
 
 from autoexp import fabrics, machines
 from autoexp.errors import AutoexpError, RecipeError
-from autoexp.model import Machine, Network, Partition
+from autoexp.machine import Machine, Network, Partition
 from autoexp.places import Places
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autoexp.model import Machine
+from autoexp.machine import Machine
 from autoexp.orders import WITHDRAWN, Order, environment_of, take_back
 
 

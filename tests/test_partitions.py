@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from autoexp import partitions
-from autoexp.model import Machine, Partition, Resources
+from autoexp.machine import Machine, Partition
+from autoexp.model import Resources
 
 GIB = 1 << 30
 DAY = 86400

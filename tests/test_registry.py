@@ -10,7 +10,8 @@ from autoexp.errors import AutoexpError
 from autoexp.events import ConditionsMet, Ended, Event, Planned, Retired, Started, Submitted
 from autoexp.journal import to_record
 from autoexp.lifecycle import step
-from autoexp.model import Condition, EndingClass, Job, JobSpec, Machine, State, Template, Transition
+from autoexp.machine import Machine
+from autoexp.model import Condition, EndingClass, Job, JobSpec, State, Template, Transition
 from autoexp.outline import Plan
 from autoexp.registry import Key, Ledger, Registry, stamp_of
 from autoexp.standings import Course, Standings

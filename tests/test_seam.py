@@ -20,7 +20,7 @@ from autoexp.events import Event, SubmitLost, SubmitRefused
 from autoexp.executor import Executors
 from autoexp.executors.local import Local
 from autoexp.journal import unstamp
-from autoexp.model import Machine
+from autoexp.machine import Machine
 from autoexp.orders import Order
 from autoexp.watching import until_done, watching
 

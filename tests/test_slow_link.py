@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from autoexp import gates, localisation, nccl
-from autoexp.model import Network
+from autoexp.machine import Network
 
 NODES = ("a", "b", "c", "d")
 SLOW = "c"

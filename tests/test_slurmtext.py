@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from autoexp import slurmtext
 from autoexp.endings import Said
-from autoexp.model import EndingClass, Machine, Resources
+from autoexp.machine import Machine
+from autoexp.model import EndingClass, Resources
 
 NAME = "pretrain-model10M-lr0.001.1.k3y"
 TIME = "2026-11-21T16:01:27"

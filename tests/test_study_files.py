@@ -10,7 +10,8 @@ import pytest
 
 from autoexp import studies, study_files
 from autoexp.errors import AutoexpError
-from autoexp.model import JobSpec, Machine, Template
+from autoexp.machine import Machine
+from autoexp.model import JobSpec, Template
 from autoexp.outline import Plan
 from autoexp.studies import Study
 from autoexp.study_files import Difference

@@ -5,7 +5,8 @@ import pytest
 
 from autoexp import study_files, targets
 from autoexp.errors import AutoexpError
-from autoexp.model import JobSpec, Machine
+from autoexp.machine import Machine
+from autoexp.model import JobSpec
 from autoexp.outline import Plan
 from autoexp.studies import Study
 from autoexp.targets import Target

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from autoexp.clients import in_background
 from autoexp.errors import AutoexpError
-from autoexp.model import Machine
+from autoexp.machine import Machine
 
 LIMIT_S = 30.0
 """How long one check may take: a file system that hangs is a finding, too."""

@@ -11,7 +11,8 @@ from getpass import getuser
 from autoexp import executors, slurmtext
 from autoexp.checkup import Check, Finding, Patient, fail, ok, warn
 from autoexp.executors.slurm import FORGETFUL, NOT_STARTED, PASSED, Printed
-from autoexp.model import Partition, Resources
+from autoexp.machine import Partition
+from autoexp.model import Resources
 
 CLIENTS = ("sbatch", "squeue", "scancel", "sacct", "scontrol", "sinfo")
 PATIENCE_S = 10.0

@@ -14,8 +14,8 @@ from dataclasses import asdict
 
 from autoexp import machines, targets
 from autoexp.checkup import Check, Finding, Grade, Patient, examine, installation, ok, place, warn
+from autoexp.machine import Machine
 from autoexp.machines import Known
-from autoexp.model import Machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

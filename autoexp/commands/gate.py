@@ -17,7 +17,7 @@ from typing import Any
 
 from autoexp import fabrics, folders, gates, machines, nccl
 from autoexp.errors import AutoexpError
-from autoexp.model import Machine
+from autoexp.machine import Machine
 
 STDERR = 2
 

@@ -11,8 +11,8 @@ import json
 from typing import Any
 
 from autoexp import machines
+from autoexp.machine import Machine, Partition
 from autoexp.machines import Known
-from autoexp.model import Machine, Partition
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,8 @@ from typing import Protocol, cast
 from autoexp.endings import Said
 from autoexp.errors import AutoexpError
 from autoexp.events import Event
-from autoexp.model import Machine, Resources
+from autoexp.machine import Machine
+from autoexp.model import Resources
 from autoexp.orders import Order
 
 

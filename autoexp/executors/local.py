@@ -17,7 +17,8 @@ from autoexp.endings import Said
 from autoexp.events import Event, SubmitRefused, Submitted
 from autoexp.files import read_json
 from autoexp.hosts import Process
-from autoexp.model import Machine, Resources
+from autoexp.machine import Machine
+from autoexp.model import Resources
 from autoexp.orders import Order, environment_of, take_back
 
 POLL_S = 0.2

@@ -15,7 +15,8 @@ from time import gmtime, strftime
 from autoexp import hosts, slurmtext
 from autoexp.clients import in_background
 from autoexp.events import SubmitLost, SubmitRefused, Submitted
-from autoexp.model import Machine, Resources
+from autoexp.machine import Machine
+from autoexp.model import Resources
 from autoexp.orders import Order, environment_of
 from autoexp.pace import Pace
 from autoexp.scheduling import Scheduled

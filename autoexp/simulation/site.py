@@ -10,7 +10,8 @@ from typing import Any
 from autoexp import clock, studies
 from autoexp.engine import Engine
 from autoexp.executor import Executors
-from autoexp.model import JobSpec, Machine
+from autoexp.machine import Machine
+from autoexp.model import JobSpec
 from autoexp.orders import Order
 from autoexp.scheduling import Scheduled
 from autoexp.simulation.cluster import Cluster

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autoexp.checkup import Check, Finding, Patient, carried_out
-from autoexp.model import Machine
+from autoexp.machine import Machine
 from tests.slurm.conftest import running, slurm  # noqa: F401 - fixtures
 
 Ask = Callable[..., dict[str, Finding]]

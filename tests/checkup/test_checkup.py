@@ -4,7 +4,7 @@ from pathlib import Path
 
 from autoexp.checkup import Check, Finding, Patient, carried_out, examine, fail, ok, warn
 from autoexp.errors import AutoexpError
-from autoexp.model import Machine
+from autoexp.machine import Machine
 
 PATIENT = Patient(machine=Machine(name="m"), root=Path("/nowhere"))
 

@@ -6,7 +6,7 @@ import pytest
 
 from autoexp.checkup import Grade, Patient, examine
 from autoexp.checkup import slurm as checks
-from autoexp.model import Machine, Partition
+from autoexp.machine import Machine, Partition
 from tests.slurm.cluster import Cluster, cluster
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import pytest
 
 from autoexp import cli, studies, study_files
 from autoexp.commands.report import conclude
-from autoexp.model import JobSpec, Machine
+from autoexp.machine import Machine
+from autoexp.model import JobSpec
 from autoexp.outline import Plan
 from autoexp.studies import Study
 

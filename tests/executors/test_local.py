@@ -16,7 +16,8 @@ from autoexp.executors import open_executor
 from autoexp.executors.local import Local
 from autoexp.files import write_json
 from autoexp.jobfiles import run_script
-from autoexp.model import JobSpec, Machine, Resources
+from autoexp.machine import Machine
+from autoexp.model import JobSpec, Resources
 from autoexp.orders import Order
 
 Wait = Callable[..., Any]

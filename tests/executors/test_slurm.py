@@ -14,7 +14,8 @@ from autoexp.events import SubmitLost, SubmitRefused, Submitted
 from autoexp.executors import open_executor
 from autoexp.executors.slurm import Slurm, directives
 from autoexp.jobfiles import run_script
-from autoexp.model import EndingClass, JobSpec, Machine, Resources
+from autoexp.machine import Machine
+from autoexp.model import EndingClass, JobSpec, Resources
 from autoexp.orders import Order, take_back
 from autoexp.submissions import Entry, Question
 from autoexp.throttle import ALL

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from autoexp import studies, study_files
-from autoexp.model import HookCall, JobSpec, Machine, Run
+from autoexp.machine import Machine
+from autoexp.model import HookCall, JobSpec, Run
 from autoexp.outline import Plan
 from autoexp.studies import Study
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from autoexp.model import Partition
+from autoexp.machine import Partition
 from autoexp.report import tables
 from autoexp.report.results import read
 from autoexp.report.spelling import as_csv, as_json, as_markdown

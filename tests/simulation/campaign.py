@@ -18,7 +18,8 @@ from autoexp.engine import Engine
 from autoexp.events import SubmitLost, SubmitRefused, Submitted
 from autoexp.history import History
 from autoexp.journal import to_transition
-from autoexp.model import OVER, Job, Machine, State, Transition, Verb
+from autoexp.machine import Machine
+from autoexp.model import OVER, Job, State, Transition, Verb
 from autoexp.orders import Order
 from autoexp.plan import Planner
 from autoexp.registry import Key, Registry

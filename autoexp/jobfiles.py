@@ -68,8 +68,8 @@ finish() {
     "$$AUTOEXP_TOKEN" "$$code" "$$((code > 128 ? code - 128 : 0))" "$$asked" "$${EPOCHREALTIME/,/.}"
   for _ in {1..300}; do  # a full disk may get room, and whoever ends what the program left behind may hit our mv
     printf '%s\\n' "$$said" > "$$attempt/exit.json.tmp" &&
-      mv -f -- "$$attempt/exit.json.tmp" "$$attempt/exit.json" && break
-    [[ -d $$attempt ]] || break
+      { mv -f -- "$$attempt/exit.json.tmp" "$$attempt/exit.json"; } 2>/dev/null
+    [[ -e $$attempt/exit.json && ! -e $$attempt/exit.json.tmp || ! -d $$attempt ]] && break
     sleep 0.2
   done
   exit "$$code"

@@ -335,20 +335,22 @@ def test_by_hand_there_is_no_gate(tmp_path: Path) -> None:
     assert run(folder) == (0, "ran\n", "")
 
 
-def test_how_it_ended_is_said_even_if_what_says_it_is_killed_once(tmp_path: Path) -> None:
-    """Whoever ends all that a program left behind may hit run.sh's own mv."""
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_how_it_ended_is_said_once_and_quietly_even_if_what_says_it_is_killed(tmp_path: Path, *, before: bool) -> None:
     folder = prepare(tmp_path, replace(SPEC, argv=("sh", "-c", "exit 3")))
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    mv = tools / "mv"
-    mv.write_text('#!/bin/sh\ncase "$*" in *exit.json*) mkdir "$0.hit" && kill -9 $$;; esac\nexec /bin/mv "$@"\n')
+    mv = tmp_path / "bin" / "mv"
+    mv.parent.mkdir()
+    do, die = '/bin/mv "$@"; echo >> "$0.done"', 'mkdir "$0.hit" && kill -9 $$'
+    hit = f"{die}; {do}" if before else f"{do}; {die}"
+    mv.write_text(f'#!/bin/sh\ncase "$*" in *exit.json*) {hit};; *) {do};; esac\n')
     mv.chmod(0o755)
 
-    code, _, _ = run(folder, token="t", PATH=f"{tools}:{os.environ['PATH']}")
+    code, out, err = run(folder, token="t", PATH=f"{mv.parent}:{os.environ['PATH']}")
 
-    assert code == 3
+    assert (code, out, err) == (3, "", "")
     assert said(folder, "exit.json")["code"] == 3
-    assert (tools / "mv.hit").exists()
+    assert (tmp_path / "bin/mv.hit").exists()
+    assert (tmp_path / "bin/mv.done").read_text() == "\n" * 2  # started.json and exit.json, each once
 
 
 # run.sh, for a batch

@@ -77,4 +77,17 @@ class AppearJob:
         return f"appear {self.job}"
 
 
-Action = SubmitJob | WithdrawJob | StopJob | QueueAhead | DropAhead | AppearJob
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerEvent:
+    """Do what the recipe wants done about something that happened to the job."""
+
+    job: str
+    event: str
+    number: int
+    """The how manieth time it happened."""
+
+    def __str__(self) -> str:
+        return f"answer {self.event} of {self.job}"
+
+
+Action = SubmitJob | WithdrawJob | StopJob | QueueAhead | DropAhead | AppearJob | AnswerEvent

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from autoexp import backends, containers, fabrics, partitions, policies
+from autoexp import backends, containers, fabrics, partitions, policies, rulebook
 from autoexp.backends import Launch
 from autoexp.blame import Blame
 from autoexp.budget import gpus_of
@@ -15,7 +15,7 @@ from autoexp.calculation import ExpressionError
 from autoexp.conditions import read_condition
 from autoexp.containers import Container
 from autoexp.expressions import UndefinedName, compile_value
-from autoexp.model import JSON, Condition, HookCall, JobSpec, Resources, RetryPolicy
+from autoexp.model import JSON, Condition, HookCall, JobSpec, Resources, RetryPolicy, Rule
 from autoexp.naming import LONGEST_ID, job_id
 from autoexp.places import KeyPath
 from autoexp.scope import JobScope, compiled
@@ -116,6 +116,7 @@ class Builder:
             resources=resources,
             retry=retry,
             no_progress_s=self._policy("stall", policies.read_stall),
+            events=self._events(),
             priority=self._priority(),
             requires=tuple(self._requires()),
             key=self.world.key,
@@ -125,11 +126,16 @@ class Builder:
             needs=self._needs(),
             params=self.params(),
         )
-        self._check_reductions(spec)
+        self._check_changes(spec)
         return spec
 
-    def _check_reductions(self, spec: JobSpec) -> None:
-        """Refuse to reduce what is no number of the job's."""
+    def _check_changes(self, spec: JobSpec) -> None:
+        """Refuse to reduce what is no number of the job's, or to restart it with what it does not have."""
+        for rule in spec.events:
+            for name in (name for deed in rule.do for name in deed.values if name not in spec.params):
+                path = (*self.stage.path, "events", rule.name, "do")
+                fix = f"name one of the job's params: {', '.join(spec.params) or 'it has none'}"
+                raise self.recipe.places.error(path, f"there is no param {name}", why=f"{spec.id} reads it", fix=fix)
         for ending, answer in spec.retry.when.items():
             for name in answer.reduce:
                 if name not in _numbers(spec.params):
@@ -253,6 +259,13 @@ class Builder:
             raise self.recipe.places.error((*self.stage.path, "resources"), what, why=why, fix=fix)
         return resources
 
+    def _events(self) -> tuple[Rule, ...]:
+        path = (*self.stage.path, "events")
+        values = self._mapping("events")
+        with self.blame.at(path, self.scope):
+            rules = rulebook.read_rules(values, lambda name: self._hook("events", name).path, self.recipe.stages)
+        return tuple(replace(rule, when=self._resolved(path, rule.when)) if rule.when else rule for rule in rules)
+
     def _requires(self) -> Iterator[str]:
         raw = self.stage.raw.get("requires") or ()
         for number, path in enumerate([raw] if isinstance(raw, str) else raw):
@@ -349,6 +362,13 @@ class Builder:
         if raw := self._mapping("start"):
             with self.blame.at(path, self.scope):
                 yield path, read_condition(raw)
+        events = {stage.name: stage.raw.get("events") or {} for stage in self.recipe.stages.values()}
+        asked = [
+            Condition(name="happened", params={"stage": stage, "event": event})
+            for stage, event in rulebook.submitters(self.stage.name, events)
+        ]
+        if asked:
+            yield path, asked[0] if len(asked) == 1 else Condition(name="any", parts=tuple(asked))
         needs = self.stage.raw.get("needs") or ()
         for stage in [needs] if isinstance(needs, str) else needs:
             yield (*self.stage.path, "needs"), Condition(name="job_succeeded", params={"stage": stage})
@@ -370,7 +390,11 @@ class Builder:
         if "stage" not in condition.params:
             return replace(condition, parts=parts)
         with self.blame.at(path, self.scope):
-            jobs, templates = self.family.members(str(condition.params["stage"]), self)
+            jobs, templates = self.family.members(stage := str(condition.params["stage"]), self)
+        event = condition.params.get("event")
+        if event is not None and event not in (events := self.recipe.stages[stage].raw.get("events") or {}):
+            what, fix = f"{stage} has no event {event!r}", f"its events are {', '.join(events) or 'none'}"
+            raise self.recipe.places.error(path, what, why=f"the job {self.id} waits for it", fix=fix)
         return replace(condition, parts=parts, jobs=jobs, templates=templates)
 
 

@@ -128,6 +128,21 @@ def job_succeeded(condition: Condition, facts: Facts) -> Verdict:
     return _every(condition, facts, lambda name: _in_state(name, State.SUCCEEDED, facts))
 
 
+def happened(condition: Condition, facts: Facts) -> Verdict:
+    """Hold once an event of a stage has happened to one of its jobs; dead once none of them can have it any more."""
+    name = str(condition.params["event"])
+    appeared = (child for template in condition.templates for child in facts.children.get(template, ()))
+    names = (*condition.jobs, *appeared)
+    jobs = [facts.jobs[job] for job in names if job in facts.jobs]
+    met = next((job.id for job in jobs if name in job.matched), None)
+    if met is not None:
+        return Verdict(holds=True, reason=f"{name} happened to {met}", stays=True)
+    complete = len(jobs) == len(names) and all(_has_appeared(template, facts).holds for template in condition.templates)
+    over = complete and all(job.state in OVER for job in jobs)
+    said = "whose jobs are all over" if over else "yet"
+    return Verdict(holds=False, reason=f"{name} has not happened to {condition.params['stage']} {said}", dead=over)
+
+
 def job_state(condition: Condition, facts: Facts) -> Verdict:
     """Hold while every job of a stage is in a state."""
     state = State(str(condition.params["state"]))
@@ -211,6 +226,7 @@ class Kind:
 CONDITIONS: Mapping[str, Kind] = {
     "job_succeeded": Kind(job_succeeded, ("stage",)),
     "job_state": Kind(job_state, ("stage", "state")),
+    "happened": Kind(happened, ("stage", "event")),
     "checkpoint_reached": Kind(checkpoint_reached, ("stage", "iteration")),
     "file_exists": Kind(file_exists, ("path",)),
     "glob_exists": Kind(glob_exists, ("pattern",), ("min",)),
@@ -228,7 +244,7 @@ CONDITIONS: Mapping[str, Kind] = {
 
 COMMAND_TIMEOUT = "60s"
 COUNTS: Mapping[str, str] = {"iteration": "iteration", "n": "number of attempts", "min": "number of files"}
-TEXTS = ("stage", "path", "pattern", "regex", "key")
+TEXTS = ("stage", "event", "path", "pattern", "regex", "key")
 
 
 class ConditionError(Exception):

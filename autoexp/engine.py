@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from autoexp import clock, probe, studies, study_files
-from autoexp.actions import Action, SubmitJob
+from autoexp.actions import Action, AnswerEvent, SubmitJob
 from autoexp.alarms import Alarms
 from autoexp.asking import Asker
 from autoexp.errors import AlreadyWatched, AutoexpError
@@ -397,7 +397,9 @@ class Engine:
         for key, action in actions:
             ledger = self.registry.ledgers[key.study]
             self.lease.beat(clock.now())  # there may be thousands of them
-            takes_time = isinstance(action, SubmitJob) and ledger.jobs[key.job].spec.prepare
+            takes_time = isinstance(action, AnswerEvent) or (
+                isinstance(action, SubmitJob) and ledger.jobs[key.job].spec.prepare
+            )
             try:
                 with self.lease.beating() if takes_time else nullcontext():
                     outcomes = list(carry_out(action, ledger, self.executors.of(ledger), clock.now()))

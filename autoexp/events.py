@@ -6,7 +6,7 @@ None where it speaks of the job.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from autoexp.model import JSON, EndingClass, Verb
@@ -28,7 +28,7 @@ class Event:
     def evidence(self) -> dict[str, JSON]:
         """What the journal keeps of it: every field that says something."""
         named = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name not in {"at", "attempt"})
-        return {name: value for name, value in named if value not in (None, "", ())}
+        return {name: value for name, value in named if value not in (None, "", (), {})}
 
 
 # Asked by planning
@@ -96,6 +96,8 @@ class Requested(Event):
     reason: str = ""
     inode: int = 0
     ctime_ns: int = 0
+    params: Mapping[str, JSON] = field(default_factory=dict)
+    """What a restart changes."""
 
     @property
     def trigger(self) -> str:
@@ -221,6 +223,29 @@ class WentAstray(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogMatched(Event):
+    """A line of the log is one that the recipe waits for: `event` is its name there."""
+
+    trigger_name = "log_matched"
+    event: str
+    line: str
+    inode: int
+    offset: int
+    groups: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered(Event):
+    """What the recipe wants done about an event was done, or cannot be."""
+
+    trigger_name = "answered"
+    event: str
+    number: int
+    done: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended(Event):
     """The attempt is over; `ending` says how and `reason` why that is thought."""
 
@@ -257,6 +282,8 @@ EVENTS: Mapping[str, type[Event]] = {
             CheckpointsGathered,
             Stalled,
             WentAstray,
+            LogMatched,
+            Answered,
             Ended,
         )
     },

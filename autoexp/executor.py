@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from autoexp import clock, executors, hooks, study_files
-from autoexp.actions import Action, AppearJob, DropAhead, QueueAhead, StopJob, SubmitJob, WithdrawJob
+from autoexp import clock, executors, hooks, reactions, study_files
+from autoexp.actions import Action, AnswerEvent, AppearJob, DropAhead, QueueAhead, StopJob, SubmitJob, WithdrawJob
 from autoexp.errors import AutoexpError, HookRefused
 from autoexp.events import Appeared, Ended, Event, SubmitRefused
 from autoexp.executors import Executor
@@ -76,10 +76,19 @@ def carry_out(action: Action, ledger: Ledger, executor: Executor, at: float) -> 
     """Do what an action says; yield what came of it. What speaks of an older attempt is left undone."""
     if isinstance(action, AppearJob):
         yield _appear(action, ledger, at)
-        return
-    job = ledger.jobs[action.job]
-    if action.attempt != job.attempt:
-        return
+    elif isinstance(action, AnswerEvent):
+        yield from (Outcome(event, action.job) for event in reactions.answer(action, ledger, at))
+    elif action.attempt == ledger.jobs[action.job].attempt:
+        yield from _carry_out(action, ledger.jobs[action.job], ledger, executor, at)
+
+
+def _carry_out(
+    action: SubmitJob | WithdrawJob | StopJob | QueueAhead | DropAhead,
+    job: Job,
+    ledger: Ledger,
+    executor: Executor,
+    at: float,
+) -> Iterator[Outcome]:
     match action:
         case SubmitJob():
             if (event := _submit(job, ledger, executor, at)) is not None:

@@ -88,6 +88,19 @@ def write_json(path: Path, data: Mapping[str, Any], *, durable: bool = True, ind
     write_atomically(path, f"{text}\n", durable=durable)
 
 
+def append_line(path: Path, text: str) -> None:
+    """Add a line to a file, which is made if need be.
+
+    Raises:
+        OSError: it cannot be written, or is no regular file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
+        _check_regular(file.fileno(), path)
+        file.write(f"{text}\n".encode(errors="surrogateescape"))
+
+
 LARGEST_JSON_BYTES = 64 << 20
 """No file that is read as one JSON object is larger; snapshot.json and plan.json are not read so."""
 
@@ -113,10 +126,17 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: it cannot be read, or is no regular file.
     """
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        _check_regular(file.fileno(), path)
+    except OSError:
         file.close()
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise
     return file
+
+
+def _check_regular(descriptor: int, path: Path) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

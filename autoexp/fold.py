@@ -10,6 +10,7 @@ _DECODE: Mapping[str, Callable[[Any], Any]] = {
     "pending": Verb,
     "ending": EndingClass,
     "checkpoints": tuple,
+    "due": tuple,
     "batches": lambda batches: {name: tuple(map(tuple, listed)) for name, listed in batches.items()},
 }
 

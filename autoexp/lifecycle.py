@@ -8,7 +8,7 @@ Rule 3: rows only name effects. Nothing here touches the disk, the clock or a sc
 Rule 4: `fold` is the only way a job changes, in memory and in replay alike.
 """
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from transitions import EventData, Machine, MachineError
 
 from autoexp import effects as do
+from autoexp import happenings
 from autoexp.actions import Action, DropAhead, QueueAhead, StopJob, SubmitJob, WithdrawJob
 from autoexp.events import Event, Requested
 from autoexp.fold import fold
@@ -94,6 +95,11 @@ def succeeded(_: Job, event: Any) -> bool:
 def is_news(job: Job, event: Any) -> bool:
     """The checkpoint was not known yet; a new watcher finds them all again."""
     return event.iteration not in job.checkpoints
+
+
+def is_unheard(job: Job, event: Any) -> bool:
+    """The log says it for the first time, and not too often; a new watcher reads the whole log again."""
+    return happenings.is_news(job, event)
 
 
 def is_grouped(job: Job, event: Any) -> bool:
@@ -193,6 +199,10 @@ TABLE: tuple[Row, ...] = (
     Row("checkpoints_gathered", ALL, None, (is_complete,), (do.appear_for_batch,)),
     Row("checkpoints_gathered", DONE, None, (), (do.appear_for_batch,)),
     Row("checkpoints_gathered", ALL, None),
+    # What the recipe waits for under `events:`; what it wants done is owed until it is done.
+    Row("log_matched", ALL, None, (is_unheard,), (happenings.note_match,)),
+    Row("log_matched", ALL, None),
+    Row("answered", ALL, None, (), (happenings.note_answer,)),
     # Ending. What a person asked for comes before what the policy says; finished work stays finished.
     Row("ended", SENT, CUT, (pends(Verb.CANCEL),), (do.record_ending, do.settle)),
     Row("ended", SENT, OK, (pends(Verb.SUCCEED),), (do.record_ending, do.settle)),
@@ -220,8 +230,8 @@ TABLE: tuple[Row, ...] = (
     _ask(Verb.RELEASE, (*SENT, *LIVE), None, do.take_back_hold),
     _ask(Verb.START, (*IDLE, H), S, do.open_attempt),
     _ask(Verb.SAVE, LIVE, P, do.pend, do.drop_ahead, do.save_and_stop),
-    _ask(Verb.RESTART, LIVE, P, do.pend, do.drop_ahead, do.stop),
-    _ask(Verb.RESTART, DONE, W, do.start_over, do.refresh),
+    _ask(Verb.RESTART, LIVE, P, do.pend, do.drop_ahead, happenings.change_params, do.stop),
+    _ask(Verb.RESTART, DONE, W, do.start_over, do.refresh, happenings.change_params),
     _ask(Verb.RETRY, (BAD, CUT, SKIP), W, do.refresh),
     *_end_as(Verb.CANCEL, CUT, (*IDLE, H)),
     *_end_as(Verb.SUCCEED, OK, (*IDLE, H, BAD, CUT, SKIP)),
@@ -295,10 +305,11 @@ def step(job: Job, event: Event) -> Decision:
     row = _row_for(job, event)
     if row is None:
         return Decision(job, refusal=_why_refused(job, event))
-    changes, actions = _run(row, job, event)
     target = row.target or job.state
     if target is None:
         raise AssertionError(f"{row.trigger} leaves an unborn job unborn")
+    entered = () if target is job.state else happenings.note_state(job, target)
+    changes, actions = _run(job, chain(*(then(job, event) for then in row.then), entered))
     if target is job.state and not changes and not actions and not isinstance(event, Requested):
         return Decision(job)
     transition = _transition(job, event, target, changes, actions)
@@ -314,10 +325,10 @@ def _row_for(job: Job, event: Event) -> Row | None:
     return cursor.row
 
 
-def _run(row: Row, job: Job, event: Event) -> tuple[dict[str, Any], tuple[Action, ...]]:
+def _run(job: Job, effects: Iterable[do.Effect]) -> tuple[dict[str, Any], tuple[Action, ...]]:
     changes: dict[str, Any] = {}
     actions: list[Action] = []
-    for effect in chain.from_iterable(then(job, event) for then in row.then):
+    for effect in effects:
         if isinstance(effect, Mapping):
             changes |= effect
         else:
@@ -389,6 +400,7 @@ def owed(job: Job, known: Container[str]) -> Iterator[Action]:
         yield DropAhead(job=job.id, attempt=job.attempt, ahead=job.dropped)
     if job.ahead and job.state in LIVE:
         yield QueueAhead(job=job.id, attempt=job.attempt)
+    yield from happenings.answers(job.id, job.due)
     if job.state is P:
         yield StopJob(job=job.id, attempt=job.attempt, save=job.pending is Verb.SAVE)
     for iteration in (None, *job.checkpoints) if job.spec.children else ():

@@ -1,13 +1,23 @@
 """What a job's log has told so far, and how its bytes become lines. Pure text."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from autoexp.model import EndingClass
 
 LONGEST_LINE_BYTES = 1 << 13
 """A longer line is read as if it ended here: no grammar needs more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A line that one of the job's `events` was waiting for; `offset` is its first byte's place in the log."""
+
+    rule: str
+    offset: int
+    line: str
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +55,7 @@ class LogFacts:
     symptom: EndingClass | None = None
     """What the strongest telling error line points at, of those since the training last got further."""
     symptom_line: str = ""
+    matches: tuple[Match, ...] = ()
     last_line: str = ""
     """The last line that is not blank, shortened."""
 
@@ -62,6 +73,16 @@ def complete_lines(data: bytes) -> tuple[list[bytes], int]:
     if end == 0:
         return ([usable], len(usable)) if len(usable) > LONGEST_LINE_BYTES else ([], 0)
     return _ENDS.split(usable[:end])[:-1], end
+
+
+def numbered_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Split bytes that end with a line into lines, each with the place of its first byte."""
+    start = 0
+    for end in _ENDS.finditer(data):
+        yield start, data[start : end.start()]
+        start = end.end()
+    if start < len(data):
+        yield start, data[start:]
 
 
 _SYMPTOMS: Mapping[EndingClass, str] = {

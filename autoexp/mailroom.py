@@ -103,7 +103,7 @@ def _verb(marker: Marker) -> Verb:
     return marker.verb
 
 
-def _identity(marker: Marker) -> dict[str, int]:
+def _identity(marker: Marker) -> dict[str, Any]:
     return {"inode": marker.inode, "ctime_ns": marker.ctime_ns}
 
 

@@ -164,6 +164,37 @@ class HookCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """One thing that is done when something happens; autoexp/rulebook.py has the names."""
+
+    name: str
+    text: str = ""
+    """The reason, message, line or stage; `{NAME}` stands for what a log's line says."""
+    path: str = ""
+    """The file that a line is appended to."""
+    values: Mapping[str, JSON] = field(default_factory=dict)
+    """The params that a restart changes."""
+    hook: HookCall | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What is done when a line of a job's log matches, or when the job comes into a state."""
+
+    name: str
+    log: str = ""
+    """A regular expression."""
+    state: str = ""
+    came_from: str = ""
+    """The state before, if only that counts."""
+    limit: int = 1
+    """How often in the life of a job."""
+    when: Condition | None = None
+    """What must hold besides."""
+    do: tuple[Deed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """Jobs that will appear: one for each checkpoint, or each job, of a parent."""
 
@@ -243,6 +274,7 @@ class JobSpec:
     resources: Resources = field(default_factory=Resources)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     no_progress_s: float | None = None
+    events: tuple[Rule, ...] = ()
     priority: int = 0
     """What is submitted first where not all may be: the highest."""
     requires: tuple[str, ...] = ()
@@ -292,6 +324,10 @@ class Job:
     """Params that its attempts have other values of than the plan, since one ended for want of memory, say."""
     refusals: int = 0
     """Submissions refused, or with a lost answer, in a row."""
+    matched: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
+    """How often each of its `events` has happened, and where its log said so last."""
+    due: tuple[Mapping[str, JSON], ...] = ()
+    """Of these, what has not been answered yet, each with what was seen."""
     checkpoints: tuple[int, ...] = ()
     """Iterations of its own whole checkpoints, in the order they were found."""
     batches: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)

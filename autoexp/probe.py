@@ -45,7 +45,8 @@ def look(
     ended = _exit(folder, job.token)
     begun = read_json(folder / "started.json") or {}
     backend = backends.find(job.spec.backend or "command")
-    log = read_on(folder / "output.log", old.log if old else LogFacts(), backend, ended=ended is not None)
+    known, rules = old.log if old else LogFacts(), job.spec.events
+    log = read_on(folder / "output.log", known, backend, ended=ended is not None, rules=rules)
     if log.behind:  # how it ended is judged by the whole log
         ended = alive = None
     saved = _checkpoints(job, job_dir, old, at, ended=ended is not None)

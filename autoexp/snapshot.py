@@ -12,6 +12,7 @@ from autoexp.events import (
     Event,
     GateFailed,
     GatePassed,
+    LogMatched,
     Progressed,
     Stalled,
     Started,
@@ -65,6 +66,7 @@ def changes(old: Snapshot | None, new: Snapshot, spec: JobSpec, visibility_s: fl
     """
     yield from _beginning(old, new)
     yield from _straying(old, new, spec)
+    yield from _matches(old, new)
     yield from _progress(old, new, spec)
     yield from _checkpoints(old, new)
     yield from _ending(new, spec, visibility_s)
@@ -88,6 +90,21 @@ def _straying(old: Snapshot | None, new: Snapshot, spec: JobSpec) -> Iterator[Ev
     if reason and not (old and astray(spec, old.log)):
         place = {"inode": new.log.inode, "offset": new.log.offset}
         yield WentAstray(at=new.at, attempt=new.attempt, reason=reason, **place)
+
+
+def _matches(old: Snapshot | None, new: Snapshot) -> Iterator[Event]:
+    known = old.log.matches if old is not None and old.log.inode == new.log.inode else ()
+    for match in new.log.matches:
+        if match not in known:
+            yield LogMatched(
+                at=new.at,
+                attempt=new.attempt,
+                event=match.rule,
+                line=match.line,
+                groups=match.groups,
+                inode=new.log.inode,
+                offset=match.offset,
+            )
 
 
 def _progress(old: Snapshot | None, new: Snapshot, spec: JobSpec) -> Iterator[Event]:

@@ -1,12 +1,15 @@
 """Reading a log as it grows: from a saved offset, in complete lines, whatever becomes of the file meanwhile."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from autoexp.backends import Backend
 from autoexp.files import open_regular
 from autoexp.logs import LONGEST_LINE_BYTES, OF_THE_SCHEDULER, LogFacts, complete_lines, is_stronger, may_tell, symptom
+from autoexp.model import Rule
+from autoexp.rulebook import search
 
 CHUNK_BYTES = 1 << 20
 LOOK_BYTES = 16 << 20
@@ -16,7 +19,9 @@ _WHY, _FIX = b"  why: ", b"  fix: "
 """How the second and the third line of our own errors begin (`errors.AutoexpError`)."""
 
 
-def read_on(path: Path, facts: LogFacts, backend: Backend, *, ended: bool = False) -> LogFacts:
+def read_on(
+    path: Path, facts: LogFacts, backend: Backend, *, ended: bool = False, rules: Sequence[Rule] = ()
+) -> LogFacts:
     """Take what was written to a log since the last look into account; a new or shortened file is read anew.
 
     What stands behind the last line end is a line once the program has `ended`. One look reads so much and no more.
@@ -37,7 +42,8 @@ def read_on(path: Path, facts: LogFacts, backend: Backend, *, ended: bool = Fals
                 lines, used = [chunk.rstrip(b"\r")], len(chunk)
             if not used:
                 break
-            facts = replace(_read_lines(lines, facts, backend), offset=facts.offset + used)
+            matches = (*facts.matches, *search(rules, chunk[:used], facts.offset, facts.matches))
+            facts = replace(_read_lines(lines, facts, backend), offset=facts.offset + used, matches=matches)
     return replace(facts, behind=facts.offset >= end)
 
 

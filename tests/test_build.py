@@ -7,7 +7,7 @@ import pytest
 
 from autoexp.errors import RecipeError
 from autoexp.machine import Machine, Network, Partition
-from autoexp.model import HookCall, JobSpec
+from autoexp.model import Deed, HookCall, JobSpec, Rule
 from autoexp.plan import Planner
 from autoexp.world import HookInfo
 
@@ -221,3 +221,54 @@ def test_a_job_that_asks_for_more_than_its_partition_allows_is_refused_where_it_
     assert build("command: [a]\nresources: {nodes: 9, partition: other}", machine=machine).resources.nodes == 9
     with pytest.raises(RecipeError, match=r"resources.partition: the job .* asks for the partition other"):
         build("command: [a]\nresources: {partition: other}", machine=replace(machine, all_partitions=True))
+
+
+# What happens to it
+
+SPIKE = "command: [x]\nparams: {wd: 1}\nevents: {spike: {log: 'spike ([0-9]+)', do: %s}}"
+
+
+def test_events_are_read_with_the_job_s_own_values(build: Build) -> None:
+    (rule,) = build(SPIKE % "{restart: {wd: \"${calc:'${lr} / 2'}\"}}").events
+
+    assert rule == Rule(name="spike", log="spike ([0-9]+)", do=(Deed(name="restart", values={"wd": 0.25}),))
+
+
+@pytest.mark.parametrize(
+    ("do", "says"),
+    [
+        ("{restart: {warmup: 3}}", "recipe.yaml:7: stages.train.events.spike.do: there is no param warmup"),
+        ("explode", "recipe.yaml:7: stages.train.events.spike.do: 'explode' is nothing that can be done"),
+        ("{hook: {gone: }}", "stages.train.events: unknown hook 'gone'"),
+    ],
+)
+def test_what_cannot_be_done_is_told_where_it_is_written(build: Build, do: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(says)):
+        build(SPIKE % do)
+
+
+SUBMITTING = """
+study: s
+stages:
+  train: {command: [x], events: {spike: {contains: x, do: {submit: look}}, end: {state: failed, do: [{submit: look}]}}}
+  look: {command: [y]%s}
+"""
+
+
+def test_a_stage_that_an_event_submits_waits_for_it(planner: Plans) -> None:
+    _, look = planner(SUBMITTING % "").plan().jobs
+
+    assert look.start.name == "any"
+    assert [(part.name, part.params["event"], part.jobs) for part in look.start.parts] == [
+        ("happened", "spike", ("train",)),
+        ("happened", "end", ("train",)),
+    ]
+    assert look.needs == ("train",)
+
+
+def test_an_event_that_nobody_knows_is_not_waited_for(planner: Plans) -> None:
+    says = "train has no event 'moon'"
+    with pytest.raises(RecipeError, match=says) as raised:
+        planner(SUBMITTING % ", start: {happened: {stage: train, event: moon}}").plan()
+
+    assert raised.value.fix == "its events are spike, end"

@@ -86,6 +86,27 @@ def test_all_jobs_of_a_stage_must_hold_and_one_dead_one_is_the_reason() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("jobs", "holds", "dead"),
+    [
+        pytest.param((), False, False, id="not born"),
+        pytest.param((a_job("a", State.RUNNING),), False, False, id="not yet"),
+        pytest.param((a_job("a", State.FAILED, matched={"other": {}}),), False, True, id="never again"),
+        pytest.param(
+            (a_job("a", State.FAILED, matched={"spike": {"times": 1}}),), True, False, id="to one that is over"
+        ),
+    ],
+)
+def test_an_event_is_waited_for_until_nobody_can_have_it_any_more(
+    jobs: tuple[Job, ...], *, holds: bool, dead: bool
+) -> None:
+    condition = Condition(name="happened", params={"stage": "x", "event": "spike"}, jobs=("a",))
+
+    verdict = ask(condition, facts(*jobs))
+
+    assert (verdict.holds, verdict.stays, verdict.dead) == (holds, holds, dead)
+
+
 def test_a_job_that_is_not_born_yet_is_waited_for() -> None:
     assert ask(succeeded("a"), facts()) == Verdict(holds=False, reason="a has not begun")
     assert not ask(reached(5, "a"), facts()).dead

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoexp.files import (
+    append_line,
     draft_of,
     is_copy,
     is_gone,
@@ -201,3 +202,14 @@ def test_what_cannot_be_looked_at_may_be_there_and_makes_a_copy_of_what_was_copi
     assert is_copy(tmp_path, str(loop), "mark")
     assert not is_copy(tmp_path, str(tmp_path / "gone"), "mark")
     assert not is_gone(loop)
+
+
+def test_a_line_is_added_to_a_file_that_is_made_if_need_be_and_to_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "notes.txt"
+    append_line(path, "one")
+    append_line(path, "two")
+    os.mkfifo(tmp_path / "fifo")
+
+    assert path.read_text() == "one\ntwo\n"
+    with pytest.raises(OSError, match=r"no regular file|No such device"):
+        append_line(tmp_path / "fifo", "three")

@@ -10,11 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from autoexp.actions import AppearJob, DropAhead, QueueAhead, StopJob, SubmitJob, WithdrawJob
+from autoexp.actions import AnswerEvent, AppearJob, DropAhead, QueueAhead, StopJob, SubmitJob, WithdrawJob
 from autoexp.codec import decode, encode
 from autoexp.effects import DEFAULT_REMEDIES, LONGEST_BACKOFF_S, TRY_AGAIN, next_attempt
 from autoexp.events import (
     EVENTS,
+    Answered,
     Appeared,
     BackoffElapsed,
     CheckpointSaved,
@@ -25,6 +26,7 @@ from autoexp.events import (
     Event,
     GateFailed,
     GatePassed,
+    LogMatched,
     Planned,
     Progressed,
     Requested,
@@ -43,11 +45,13 @@ from autoexp.model import (
     ACTIVE,
     OVER,
     Answer,
+    Deed,
     EndingClass,
     Job,
     JobSpec,
     Remedy,
     RetryPolicy,
+    Rule,
     State,
     Template,
     Transition,
@@ -112,6 +116,8 @@ SAMPLES: dict[str, Event] = {
     "checkpoints_gathered": CheckpointsGathered(at=NOW, template="batch-train", iterations=(100,)),
     "stalled": Stalled(at=NOW, idle_s=99.0),
     "went_astray": WentAstray(at=NOW, reason="it trains from random weights"),
+    "log_matched": LogMatched(at=NOW, event="spike", line="loss spike", inode=7, offset=90),
+    "answered": Answered(at=NOW, event="spike", number=1),
     "ended": ended(),
     **{verb.trigger: ask(verb) for verb in Verb},
 }
@@ -357,6 +363,58 @@ def test_a_restart_of_a_batch_does_everything_again_and_a_retry_only_the_rest(st
     assert after(job(OK, attempt=2), ask(Verb.RESTART)).afresh == 0, (
         "a job that stands for one thing has nothing to say"
     )
+
+
+# What happens, and what is owed for it.
+
+
+SPIKE = Rule(name="spike", log="spike", limit=2, do=(Deed(name="restart", values={"lr": 0.5}),))
+BROKEN = Rule(name="broken", state="failed", came_from="running", do=(Deed(name="retry"),))
+EVENTFUL = replace(SPEC, retry=RetryPolicy(), events=(SPIKE, BROKEN))
+MATCHED = LogMatched(at=NOW, attempt=1, event="spike", line="loss spike", groups={"at": "5"}, inode=7, offset=90)
+ANSWER = AnswerEvent(job="train", event="spike", number=1)
+
+
+def test_what_happened_is_owed_until_it_is_answered() -> None:
+    decision = step(job(R, EVENTFUL), MATCHED)
+
+    assert (decision.job.state, decision.actions) == (R, (ANSWER,))
+    assert decision.job.due[0]["at"] == "5"
+    assert list(owed(decision.job, ())) == [ANSWER]
+    assert decision.transition is not None
+    assert fold(job(R, EVENTFUL), decision.transition) == decision.job
+    assert list(owed(after(decision.job, Answered(at=NOW, event="spike", number=1)), ())) == []
+
+
+def test_a_line_counts_once_and_an_event_as_often_as_it_may() -> None:
+    once = after(job(R, EVENTFUL), MATCHED)
+    twice = after(once, replace(MATCHED, offset=120))
+
+    assert step(once, MATCHED).transition is None
+    assert [owing["number"] for owing in twice.due] == [1, 2]
+    assert step(twice, replace(MATCHED, offset=150)).transition is None
+    assert step(once, replace(MATCHED, event="unknown")).transition is None
+
+
+def test_another_attempt_s_log_is_another_one() -> None:
+    once = replace(after(job(R, EVENTFUL), MATCHED), attempt=2)
+
+    assert step(once, replace(MATCHED, attempt=2, offset=3)).transition is not None
+
+
+def test_a_restart_may_change_params_for_all_attempts_to_come() -> None:
+    asked = replace(ask(Verb.RESTART), params={"lr": 0.5})
+
+    assert after(job(R, EVENTFUL), asked).reduced == {"lr": 0.5}
+    assert after(job(OK, EVENTFUL), asked).reduced == {"lr": 0.5}
+
+
+def test_a_state_that_the_recipe_waits_for_is_an_event_if_it_came_from_the_right_one() -> None:
+    failed = step(job(R, EVENTFUL, attempt=1), ended(EndingClass.CONFIG))
+    from_the_queue = step(job(Q, EVENTFUL), REFUSED)
+
+    assert (failed.job.state, failed.actions) == (BAD, (AnswerEvent(job="train", event="broken", number=1),))
+    assert (from_the_queue.job.state, from_the_queue.actions) == (BAD, ())
 
 
 # The table as a whole.

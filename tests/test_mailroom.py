@@ -503,7 +503,7 @@ def test_a_marker_becomes_a_request_that_carries_which_file_it_was(ledger: Ledge
     ((key, event),) = Mailroom().collect(ledger, Key("demo", "one"), 7.0)
 
     assert key == Key("demo", "one")
-    identity = {"inode": status.st_ino, "ctime_ns": status.st_ctime_ns}
+    identity: dict[str, Any] = {"inode": status.st_ino, "ctime_ns": status.st_ctime_ns}
     assert event == Requested(at=7.0, verb=Verb.HOLD, reason="why", **identity)
 
 

@@ -10,12 +10,13 @@ from autoexp.events import (
     Event,
     GateFailed,
     GatePassed,
+    LogMatched,
     Progressed,
     Stalled,
     Started,
     WentAstray,
 )
-from autoexp.logs import LogFacts
+from autoexp.logs import LogFacts, Match
 from autoexp.model import EndingClass, HookCall, JobSpec
 from autoexp.snapshot import Snapshot, changes
 
@@ -285,3 +286,16 @@ def test_a_slow_network_is_blamed_on_the_nodes_that_the_gate_names() -> None:
     assert endings_of(later(BEGUN, 5.0, exit=Exit(code=46), gate=gate)) == [("network", ("n2",))]
     silent = {**gate, "suspects": []}
     assert endings_of(later(BEGUN, 5.0, exit=Exit(code=46), gate=silent, nodes="n1")) == [("network", ())]
+
+
+def test_a_line_that_the_recipe_waits_for_is_an_event_once_and_comes_before_the_end() -> None:
+    match = Match(rule="spike", offset=9, line="spike 1", groups={"1": "1"})
+    seen = later(RUNS, 1, log=LogFacts(inode=5, matches=(match,)), exit=Exit(code=3))
+
+    matched, ended = between(RUNS, seen)
+
+    said: dict[str, Any] = {"event": "spike", "line": "spike 1", "groups": {"1": "1"}, "inode": 5, "offset": 9}
+    assert matched == LogMatched(at=seen.at, attempt=seen.attempt, **said)
+    assert isinstance(ended, Ended)
+    assert between(seen, replace(seen, exit=None)) == []
+    assert len(between(seen, later(seen, 1, exit=None, log=replace(seen.log, inode=6)))) == 1

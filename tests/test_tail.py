@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from autoexp import backends, tail
 from autoexp.errors import AutoexpError
 from autoexp.logs import LogFacts
-from autoexp.model import EndingClass
+from autoexp.model import EndingClass, Rule
 from autoexp.tail import CHUNK_BYTES, read_on
 
 COMMAND, MEGATRON = backends.find("command"), backends.find("megatron")
@@ -196,3 +196,17 @@ def test_an_error_of_ours_is_told_though_its_lines_come_one_by_one(tmp_path: Pat
         facts = read_on(log, facts, COMMAND)
 
     assert facts.last_line == "convert: hf is in the way"
+
+
+def test_what_a_rule_waits_for_is_found_once_however_the_log_grows(tmp_path: Path) -> None:
+    path, backend = tmp_path / "output.log", backends.find("command")
+    rules = (Rule(name="spike", log="spike ([0-9]+)", limit=5),)
+    path.write_bytes(b"begin\nspike 1\nspi")
+    first = read_on(path, LogFacts(), backend, rules=rules)
+    _extend(path, b"begin\nspike 1\nspike 2\nspike 3")
+
+    grown = read_on(path, first, backend, rules=rules, ended=True)
+
+    assert [(match.offset, match.groups["1"]) for match in first.matches] == [(6, "1")]
+    assert [(match.offset, match.groups["1"]) for match in grown.matches] == [(6, "1"), (14, "2"), (22, "3")]
+    assert read_on(path, LogFacts(), backend, rules=rules, ended=True).matches == grown.matches

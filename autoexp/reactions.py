@@ -1,0 +1,71 @@
+"""Doing what a recipe wants done when something happens: what it asks of the job, lines for files, and hooks.
+
+It stays owed until the journal has it as answered; who dies in between leaves it to the next watcher, which may append
+a line, or call a hook, a second time. What is asked of the job speaks of one attempt, and is refused later.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from autoexp import hooks
+from autoexp.actions import AnswerEvent
+from autoexp.asking import verdict
+from autoexp.errors import AutoexpError, HookRefused
+from autoexp.events import Answered, Event, Requested
+from autoexp.files import append_line
+from autoexp.happenings import rule_of
+from autoexp.model import JSON, Deed, HookCall
+from autoexp.registry import Ledger
+from autoexp.rulebook import VERBS, told
+
+
+def answer(action: AnswerEvent, ledger: Ledger, at: float) -> Iterator[Event]:
+    """Do what is owed for an event; yield what is asked of the job, and last that it is answered.
+
+    Raises:
+        HookRefused: a hook cannot do it now.
+        OSError: a file cannot be written now.
+    """
+    job, key = ledger.jobs[action.job], (action.event, action.number)
+    owed = next((owed for owed in job.due if (owed["event"], owed["number"]) == key), None)
+    if owed is None:
+        return
+    rule, seen = rule_of(job, action.event), {**owed, "study": job.spec.study, "job": job.id}
+    said = Answered(at=at, event=action.event, number=action.number)
+    if rule is None:  # the recipe was planned anew, and waits for it no more
+        yield replace(said, problems=("the recipe has no such event any more",))
+        return
+    if rule.when is not None and not (asked := verdict(rule.when, ledger, job, {})).holds:
+        yield replace(said, problems=(f"when: {asked.reason}",))
+        return
+    done, problems = list[str](), list[str]()
+    for deed in rule.do:
+        try:
+            done.append(_do(deed, ledger.dir_of(job.id), seen))
+        except AutoexpError as error:
+            if isinstance(error, HookRefused) and error.temporary:
+                raise
+            problems.append(f"{deed.name}: {error.what}: {error.why}")
+    attempt = int(str(owed["attempt"]))
+    yield from (_asked(deed, attempt, seen, at) for deed in rule.do if deed.name in VERBS)
+    yield replace(said, done=tuple(done), problems=tuple(problems))
+
+
+def _do(deed: Deed, folder: Path, seen: Mapping[str, JSON]) -> str:
+    """Do what touches the disk; say what was done."""
+    text = told(deed.text, seen)
+    if deed.name == "append":
+        append_line(folder / told(deed.path, seen), text)
+    if deed.hook is not None:
+        values = {
+            key: told(value, seen) if isinstance(value, str) else value for key, value in deed.hook.values.items()
+        }
+        hooks.prepare(HookCall(name=deed.hook.name, path=deed.hook.path, values=values), folder)
+        return f"hook: {deed.hook.name}"
+    return f"{deed.name}: {text}" if text else deed.name
+
+
+def _asked(deed: Deed, attempt: int, seen: Mapping[str, JSON], at: float) -> Event:
+    reason = told(deed.text, seen) or f"event {seen['event']}: {seen['line']}"
+    return Requested(at=at, attempt=attempt, verb=VERBS[deed.name], reason=reason, params=deed.values)

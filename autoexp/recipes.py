@@ -91,8 +91,11 @@ def _base_of(name: object, file: Path, places: Places) -> Path:
         fix = "write extends: FILE, or a list of files"
         raise places.error(("extends",), f"{name!r} is no recipe", why="a recipe is a file", fix=fix)
     beside = file.parent / name
-    if "/" in name or Path(name).suffix or beside.exists():
+    if beside.is_file():
         return beside
+    if "/" in name or Path(name).suffix:
+        fix = "correct the name; it is looked for beside the recipe that extends it"
+        raise places.error(("extends",), f"there is no recipe {name}", why=f"{beside} is no file", fix=fix)
     with_place = places.spell(("extends",))
     try:
         return folders.find("recipes", name, ".yaml")
@@ -133,11 +136,11 @@ def _parse(text: str, file: str, *, has_lines: bool = True) -> tuple[dict[str, A
         node = yaml.compose(text, Loader=_LOADER)
         if not isinstance(node, yaml.MappingNode | None):
             raise RecipeError(
-                f"{file} is no mapping",
+                f"{place(node.start_mark)}: this is no mapping",
                 why=f"it is {node.value!r:.80}" if isinstance(node, yaml.ScalarNode) else "it is a list",
                 fix="write key: value pairs",
             )
-        written |= _places(node, place, ()) if node is not None else ()
+        written |= {(): place(node.start_mark), **dict(_places(node, place, ()))} if node is not None else {}
         raw = OmegaConf.to_container(OmegaConf.create(text)) if node is not None else {}
     except yaml.YAMLError as error:
         raise _syntax_error(error, place(getattr(error, "problem_mark", None))) from error

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from autoexp.naming import LONGEST_ID
@@ -261,11 +262,12 @@ def _check_each(stages: Mapping[str, Stage], places: Places) -> None:
     for stage in stages.values():
         for parent in stage.each.stages if stage.each else ():
             if parent not in stages:
+                near = get_close_matches(parent, stages, n=1)
                 raise places.error(
                     (*stage.path, "each"),
                     f"there is no stage {parent!r}",
                     why=f"the stages are {', '.join(stages)}",
-                    fix="correct the name",
+                    fix=f"did you mean {near[0]}?" if near else "correct the name",
                 )
     for stage in stages.values():
         if stage.program == "backend" and _is_batched(stage, stages):

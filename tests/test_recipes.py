@@ -92,7 +92,7 @@ def test_a_param_called_variant_is_one_where_there_are_no_variants(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "overrides", "said"),
     [
-        ("extends: x.yaml", (), "x.yaml cannot be read"),
+        ("extends: x.yaml", (), "there is no recipe x.yaml"),
         ("extends: unknown", (), "recipe.yaml:1: extends: unknown recipe"),
         ("extends: [3]", (), "recipe.yaml:1: extends: 3 is no recipe"),
         ("extends: recipe.yaml", (), "recipe.yaml:1: extends: recipe.yaml extends itself"),
@@ -163,9 +163,9 @@ def test_anchors_and_merges_are_plain_yaml(tmp_path: Path) -> None:
 FILES = {
     "no YAML": ("a: [1, 2\nb: 3", ":2: this is no YAML", "correct the line"),
     "a tab": ("a:\n\tb: 1", ":2: this is no YAML", "correct the line"),
-    "a list": ("- a\n- b", " is no mapping", "write key: value pairs"),
-    "text": ("just text", " is no mapping", "write key: value pairs"),
-    "a number": ("0", " is no mapping", "write key: value pairs"),
+    "a list": ("- a\n- b", ":1: this is no mapping", "write key: value pairs"),
+    "text": ("just text", ":1: this is no mapping", "write key: value pairs"),
+    "a number": ("0", ":1: this is no mapping", "write key: value pairs"),
     "a name twice": ("params:\n  lr: 1\n  lr: 2", ":3: lr is defined twice", "remove one"),
     "a stage twice": ("stages:\n  a: {}\n  a: {}", ":3: a is defined twice", "remove one"),
     "the key on": ("stages:\n  on: {}", ":2: the key 'on' is not a word in YAML", 'quote it: "on":'),

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoexp import branching
-from autoexp.branching import branch_point, number, plain
+from autoexp.branching import number, plain
 from autoexp.budget import HOUR_S, gpus_of
 from autoexp.model import JSON, Condition, JobSpec
 from autoexp.outline import Plan
 from autoexp.places import KeyPath
+from autoexp.saves import branched
 from autoexp.stages import Recipe
-from autoexp.world import World, job_dir
+from autoexp.world import World
 
 SHOWN = 3
 """How many of the jobs concerned a message names."""
@@ -130,13 +131,11 @@ def _over_budget(plan: Plan) -> Iterator[Finding]:
 
 def _of_jobs(jobs: Iterable[JobSpec], root: str) -> Iterator[Finding]:
     by_id = {job.id: job for job in jobs}
-    savers = {f"{job_dir(root, job.study, job.id)}/checkpoints": job for job in by_id.values()}
     for job in by_id.values():
         yield from _flat_end(job)
         yield from _never_reached(job, job.start, by_id)
-        if (iteration := branch_point(job)) is not None:
-            named = (call.values.get("from") for call in job.prepare if call.name == branching.HOOK)
-            yield from _branch(job, iteration, savers.get(str(next(named, ""))))
+    for branch in branched(by_id.values(), root):
+        yield from _branch(*branch)
 
 
 def _flat_end(job: JobSpec) -> Iterator[Finding]:
@@ -174,7 +173,7 @@ def _branch(job: JobSpec, iteration: int, parent: JobSpec | None) -> Iterator[Fi
     elif not _is_saved(iteration, before):
         every = number(before.get("save_interval"))
         what = f"it branches off at iteration {iteration}, where nothing is saved (save-interval {every:g})"
-        fix = "branch at a multiple, or save there: save-extra-steps, where the program knows it"
+        fix = "branch at a multiple, or save there: save-extra-steps: auto, where the program knows it"
         yield Finding("branch-not-saved", what, fix, path, job.id)
     for what, fix in branching.troubles(job.args, iteration, before):
         yield Finding("cooldown-flags", what, fix, ("stages", job.stage, "args"), job.id)

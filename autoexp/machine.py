@@ -39,6 +39,8 @@ class Partition:
     """What one such GPU could do at most: dense bf16, in 10^12 operations a second."""
     max_submitted: int | None = None
     """How many of the user's jobs may be queued or run there."""
+    max_running: int | None = None
+    """How many of them may run there, with those of ours that are queued and may start at any moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,9 @@ class Machine:
     """How many of the user's jobs a batch scheduler may have, those of other programs and by hand included."""
     qos_max_submitted: Mapping[str, int] = field(default_factory=dict)
     """The same for some of its QOS."""
+    max_running: int | None = None
+    """How many of them may run, with those of ours that are queued and may start at any moment."""
+    qos_max_running: Mapping[str, int] = field(default_factory=dict)
     submit_interval_s: float = 0.0
     """The shortest time from one submission to the next."""
     query_interval_s: float = 15.0

@@ -19,12 +19,12 @@ DURATIONS = ("sweep", "poll", "visibility", "stop_grace", "save_grace", "query_i
 KEYS = (
     *("description", "identify", "executor", "cpus", "gpus", "python", "environment", "programs", "observer"),
     *("network", "setup", *policies.BATCH_KEYS, "options", "partitions", "all_partitions", "max_submitted"),
-    *("qos_max_submitted", "container"),
+    *("qos_max_submitted", "max_running", "qos_max_running", "container"),
     *DURATIONS,
 )
 PARTITION_KEYS = (
     *("walltime", "nodes", "gpus_per_node", "cpus", "memory", "gpu", "peak_tflops"),
-    *("max_submitted", "default"),
+    *("max_submitted", "max_running", "default"),
 )
 OBSERVERS = ("auto", "inotify", "poll")
 RULES = ("environment", "hostname")
@@ -243,6 +243,7 @@ LIMITS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "gpu": ("gpu", _text),
     "peak_tflops": ("peak_tflops", _rate),
     "max_submitted": ("max_submitted", _count),
+    "max_running": ("max_running", _count),
 }
 """What is said of a partition: the field of `Partition`, and how it is read."""
 
@@ -272,6 +273,8 @@ SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "gpus": (_is_count, "a count; leave it out to count them"),
     "max_submitted": (_is_count, "a count of jobs"),
     "qos_max_submitted": (_are_counts, "{QOS: COUNT, ...}"),
+    "max_running": (_is_count, "a count of jobs"),
+    "qos_max_running": (_are_counts, "{QOS: COUNT, ...}"),
     "environment": (_is_names, "a list of names"),
     "programs": (_is_texts, "BACKEND: PROGRAM"),
     "observer": (OBSERVERS.__contains__, f"one of {', '.join(OBSERVERS)}"),

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
-from autoexp import lint
+from autoexp import lint, saves
 from autoexp.batches import for_iteration, joined, unlike
 from autoexp.blame import Blame
 from autoexp.build import OF_A_CHECKPOINT, Builder, NoSibling
@@ -60,7 +60,7 @@ class Planner:
         templates = [template for stage in self.recipe.stages for template in self._templates[stage]]
         made = Plan(
             study=self.recipe.study,
-            jobs=tuple(attach(jobs, templates)),
+            jobs=tuple(attach(saves.with_saves(jobs, self.world.root), templates)),
             templates=tuple(templates),
             previews=tuple(self._previews[template.id] for template in templates),
             environment=dict(self.read),
@@ -88,7 +88,7 @@ class Planner:
         stage = self.recipe.stages[template.stage]
         spec = self._child(stage, Point(template.axes, template.point), parent, iteration, batch)
         children = tuple(child for group in self._templates.values() for child in group if child.parent == template.id)
-        return replace(spec, template=template.id, children=children)
+        return replace(saves.saving(spec, ()), template=template.id, children=children)
 
     def again(self, spec: JobSpec, names: Mapping[str, Any]) -> JobSpec:
         """Build a planned job that no template brings about once more, with other values for some names.
@@ -97,7 +97,8 @@ class Planner:
             RecipeError: the recipe has no value for it.
         """
         point = Point(spec.values, {**spec.point, **names})
-        return replace(self._builder(self.recipe.stages[spec.stage], point).build(), children=spec.children)
+        built = self._builder(self.recipe.stages[spec.stage], point).build()
+        return replace(saves.saving(built, saves.steps_of(spec)), children=spec.children)
 
     def sibling(self, stage: str, asker: Builder) -> JobSpec:
         """Find the one job of a stage that agrees with the asker on all shared axes."""

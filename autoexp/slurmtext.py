@@ -7,7 +7,7 @@ nothing.
 import re
 from calendar import timegm
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from time import strptime
 
 from autoexp import nodelists
@@ -48,10 +48,17 @@ def queue(text: str) -> dict[str, list[Entry]]:
     return dict(found)
 
 
-def load(text: str) -> Counter[str]:
-    """Count the jobs of squeue's lines that are not over: by partition, by QOS, and all."""
-    live = (fields[3:5] for fields in _queue_lines(text) if _word(fields[1]) not in _OVER)
-    return Counter(place for named in live for place in places_of(dict(zip(PLACES, named, strict=True))))
+def load(text: str, ours: Container[str]) -> Counter[str]:
+    """Count the jobs of squeue's lines that are not over: by partition, by QOS, and all.
+
+    Those that run count by themselves too, and with them what is `ours`, by its name, and may run at any moment.
+    """
+    counts = Counter[str]()
+    for _, state, _, partition, qos, _, _, name in _queue_lines(text):
+        if _word(state) not in _OVER:
+            named = dict(zip(PLACES, (partition, qos), strict=True))
+            counts.update(places_of(named, running=_word(state) != "PENDING" or name in ours))
+    return counts
 
 
 def _queue_lines(text: str) -> Iterator[list[str]]:

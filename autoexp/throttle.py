@@ -6,14 +6,24 @@ from dataclasses import dataclass, field
 
 ALL = ""
 """Stands for everywhere together."""
+RUNNING = "running"
 PLACES = ("partition", "qos")
 """What else may have a limit, by the names of their options; a place is one of them with its name."""
 
 
-def places_of(options: Mapping[str, str]) -> tuple[str, ...]:
-    """Name the places where a job with these options counts: of several partitions, in each."""
+def places_of(options: Mapping[str, str], *, running: bool = True) -> tuple[str, ...]:
+    """Name the places where a job with these options counts: of several partitions, in each.
+
+    With `running` it counts among those that run too: what we have submitted may start at any moment.
+    """
     named = ((kind, name.strip()) for kind in PLACES for name in options.get(kind, "").split(","))
-    return (ALL, *(f"{kind} {name}" for kind, name in named if name))
+    places = (ALL, *(f"{kind} {name}" for kind, name in named if name))
+    return (*places, *map(running_in, places)) if running else places
+
+
+def running_in(place: str) -> str:
+    """Name the place of what runs in a place."""
+    return f"{RUNNING} {place}".strip()
 
 
 @dataclass(slots=True)
@@ -53,6 +63,7 @@ class Throttle:
         for place in places:
             there, most = self._load.get(place, 0) + self._since[place], self.limits.get(place)
             if most is not None and there >= most:
-                where = f" in {place}" if place else ""
-                return f"{most} jobs may be queued or run{where}, and there are as many (max_submitted)"
+                is_running, name = place.startswith(RUNNING), place.removeprefix(RUNNING).strip()
+                may, key = ("run", "max_running") if is_running else ("be queued or run", "max_submitted")
+                return f"{most} jobs may {may}{f' in {name}' if name else ''}, and there are as many ({key})"
         return ""

@@ -105,9 +105,13 @@ def test_the_load_counts_what_is_not_over_by_partition_and_by_qos() -> None:
         ("PENDING", "gpu"),
         ("CANCELLED by 0", "gpu"),
     ]
-    text = "".join(f"{n}|{state}|{TIME}|{partition}|debug|None||x\n" for n, (state, partition) in enumerate(rows))
+    text = "".join(f"{n}|{state}|{TIME}|{partition}|debug|None||x{n}\n" for n, (state, partition) in enumerate(rows))
+    there = {"partition main": 2, "partition gpu": 1, "qos debug": 3, "": 3}
+    one_runs = {"running": 1, "running partition main": 1, "running qos debug": 1}
+    ours_may_run = {"running": 2, "running partition main": 1, "running partition gpu": 1, "running qos debug": 2}
 
-    assert slurmtext.load(text) == {"partition main": 2, "partition gpu": 1, "qos debug": 3, "": 3}
+    assert slurmtext.load(text, ()) == {**there, **one_runs}
+    assert slurmtext.load(text, {"x3"}) == {**there, **ours_may_run}
 
 
 # sacct

@@ -75,3 +75,13 @@ def test_a_submission_that_is_under_way_when_the_question_is_asked_counts_too() 
     throttle.heard({ALL: 1})
 
     assert throttle.full(ANYWHERE)
+
+
+def test_what_runs_has_a_limit_of_its_own_and_what_we_queue_may_run_at_any_moment() -> None:
+    throttle = Throttle({"running": 5, "running partition small": 2})
+    throttle.heard({ALL: 900, "partition small": 900, "running": 1, "running partition small": 1})
+
+    assert throttle.full(SMALL) == ""
+    throttle.took(SMALL)
+    assert throttle.full(SMALL) == "2 jobs may run in partition small, and there are as many (max_running)"
+    assert throttle.full(LARGE) == ""

@@ -21,7 +21,7 @@ from autoexp.orders import Order, environment_of
 from autoexp.pace import Pace
 from autoexp.scheduling import Scheduled
 from autoexp.submissions import CLOCK_SLACK_S, Entry, Question
-from autoexp.throttle import ALL, Throttle
+from autoexp.throttle import ALL, Throttle, running_in
 
 PATIENCE_S = 30.0
 """How long a client may take."""
@@ -105,7 +105,7 @@ class Slurm:
         if printed.code != 0:
             return None
         there = slurmtext.queue(printed.output)
-        self._load = slurmtext.load(printed.output)
+        self._load = slurmtext.load(printed.output, {question.name for question in questions})
         found: dict[str, Sequence[Entry]] = {q.name: there.get(q.name, []) for q in questions if q.over}
         found |= {question.name: there[question.name] for question in questions if question.name in there}
         vanished = [question for question in questions if question.name not in found]
@@ -181,8 +181,12 @@ def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:
 
 def open_executor(machine: Machine) -> Scheduled:
     """Make the executor of a cluster."""
-    limits = {f"partition {name}": said.max_submitted for name, said in machine.partitions.items()}
-    limits |= {f"qos {name}": most for name, most in machine.qos_max_submitted.items()} | {ALL: machine.max_submitted}
+    limits: dict[str, int | None] = {ALL: machine.max_submitted, running_in(ALL): machine.max_running}
+    for name, said in machine.partitions.items():
+        place = f"partition {name}"
+        limits |= {place: said.max_submitted, running_in(place): said.max_running}
+    limits |= {f"qos {name}": most for name, most in machine.qos_max_submitted.items()}
+    limits |= {running_in(f"qos {name}"): most for name, most in machine.qos_max_running.items()}
     return Scheduled(
         Slurm(machine),
         in_background,

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from autoexp.model import Machine
+
 ALL = ""
 """Stands for everywhere together."""
 PLACES = ("partition", "qos")
@@ -14,6 +16,13 @@ def places_of(options: Mapping[str, str]) -> tuple[str, ...]:
     """Name the places where a job with these options counts: of several partitions, in each."""
     named = ((kind, name.strip()) for kind in PLACES for name in options.get(kind, "").split(","))
     return (ALL, *(f"{kind} {name}" for kind, name in named if name))
+
+
+def limits_of(machine: Machine) -> dict[str, int]:
+    """List the limits that a machine file has, by place."""
+    limits = {f"partition {name}": said.max_submitted for name, said in machine.partitions.items()}
+    limits |= {f"qos {name}": most for name, most in machine.qos_max_submitted.items()} | {ALL: machine.max_submitted}
+    return {place: most for place, most in limits.items() if most is not None}
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """How many jobs a scheduler may have of ours."""
 
-from autoexp.throttle import ALL, Throttle, places_of
+from autoexp.model import Machine, Partition
+from autoexp.throttle import ALL, Throttle, limits_of, places_of
 
 ANYWHERE = places_of({})
 MAIN, SMALL, LARGE = (places_of({"partition": name}) for name in ("main", "small", "large"))
@@ -75,3 +76,11 @@ def test_a_submission_that_is_under_way_when_the_question_is_asked_counts_too() 
     throttle.heard({ALL: 1})
 
     assert throttle.full(ANYWHERE)
+
+
+def test_a_machine_file_has_limits_for_all_for_partitions_and_for_qos() -> None:
+    partitions = {"big": Partition(max_submitted=3), "small": Partition()}
+    machine = Machine(name="cluster", partitions=partitions, qos_max_submitted={"long": 2}, max_submitted=9)
+
+    assert limits_of(machine) == {"partition big": 3, "qos long": 2, ALL: 9}
+    assert limits_of(Machine(name="cluster")) == {}

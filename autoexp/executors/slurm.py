@@ -20,7 +20,7 @@ from autoexp.orders import Order, environment_of
 from autoexp.pace import Pace
 from autoexp.scheduling import Scheduled
 from autoexp.submissions import CLOCK_SLACK_S, Entry, Question
-from autoexp.throttle import ALL, Throttle
+from autoexp.throttle import Throttle, limits_of
 
 PATIENCE_S = 30.0
 """How long a client may take."""
@@ -180,13 +180,11 @@ def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:
 
 def open_executor(machine: Machine) -> Scheduled:
     """Make the executor of a cluster."""
-    limits = {f"partition {name}": said.max_submitted for name, said in machine.partitions.items()}
-    limits |= {f"qos {name}": most for name, most in machine.qos_max_submitted.items()} | {ALL: machine.max_submitted}
     return Scheduled(
         Slurm(machine),
         in_background,
         Pace(machine.query_interval_s),
-        Throttle({place: most for place, most in limits.items() if most is not None}),
+        Throttle(limits_of(machine)),
         usual=machine.options,
         submit_interval_s=machine.submit_interval_s,
     )

@@ -1,6 +1,6 @@
 """Whose conditions are asked, when, and what follows once they hold."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,6 +20,19 @@ def verdict(
     """Say whether a condition of a job holds now, by the jobs' states, the iterations seen, files, and programs."""
     files = answers.answer(conditions.questions(condition), ledger.dir_of(job.id), run)
     return conditions.ask(condition, ledger.facts(job, iterations, files))
+
+
+def following(job: Job, ledger: Ledger, ask: Callable[[str, Condition], Verdict], now: float) -> Event | None:
+    """Say what follows from a job's conditions: it starts, it never will, or it ends; None if nothing does."""
+    for name, condition in conditions.open_ones(job):
+        said = ask(name, condition)
+        if name in ENDS and said.holds:
+            return Requested(at=now, verb=ENDS[name], reason=f"{name}: {said.reason}")
+        if name == "start" and said.holds and ledger.budget.grant(job):
+            return ConditionsMet(at=now, reason=said.reason)
+        if name == "start" and said.dead:
+            return ConditionsDied(at=now, reason=said.reason)
+    return None
 
 
 @dataclass(slots=True)
@@ -67,12 +80,6 @@ class Asker:
         if (job := ledger.jobs.get(key.job)) is None:
             return
         run = partial(self.inquiries.answer, key, folder=ledger.dir_of(key.job))
-        for name, condition in conditions.open_ones(job):
-            said = verdict(condition, ledger, job, {}, run)
-            if name in ENDS and said.holds:
-                yield key, Requested(at=now, verb=ENDS[name], reason=f"{name}: {said.reason}")
-                return
-            if name == "start" and said.holds and ledger.budget.grant(job):
-                yield key, ConditionsMet(at=now, reason=said.reason)
-            elif name == "start" and said.dead:
-                yield key, ConditionsDied(at=now, reason=said.reason)
+        event = following(job, ledger, lambda _, condition: verdict(condition, ledger, job, {}, run), now)
+        if event is not None:
+            yield key, event

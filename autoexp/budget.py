@@ -32,7 +32,7 @@ class Budget:
         """Take over how a job stands now."""
         if not job.ahead:
             self._ahead.discard(job.id)
-        self._set(job, _most(job) * ((job.state in ACTIVE) + (job.id in self._ahead)))
+        self._set(job, most(job) * ((job.state in ACTIVE) + (job.id in self._ahead)))
 
     def _set(self, job: Job, promised: float) -> None:
         before = self._shares.get(job.id, (0.0, 0.0))
@@ -43,7 +43,7 @@ class Budget:
         """Promise a job another attempt, if that does not go beyond the budget."""
         if self.shortage(job):
             return False
-        self._set(job, _most(job))  # until `note` is told what became of it
+        self._set(job, most(job))  # until `note` is told what became of it
         return True
 
     def grant_ahead(self, job: Job) -> bool:
@@ -59,7 +59,7 @@ class Budget:
         is_promised = job.id in self._ahead and job.state is State.BACKOFF
         if self.limit is None or is_promised or not gpus_of(job.spec.resources):
             return ""
-        wanted = _most(job)
+        wanted = most(job)
         if self.used < self.limit and self.used + self.promised + wanted <= self.limit + CRUMB:
             return ""
         return f"the study's budget is too small: {self.told()}; this attempt may take {wanted:.4g}"
@@ -74,6 +74,6 @@ class Budget:
         return {"budget": self.limit, "used": round(self.used, 3), "promised": round(max(self.promised, 0.0), 3)}
 
 
-def _most(job: Job) -> float:
+def most(job: Job) -> float:
     """Say how much an attempt may use; without a time limit that is not known."""
     return gpus_of(job.spec.resources) * (job.spec.resources.walltime_s or 0) / HOUR_S

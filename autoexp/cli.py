@@ -22,6 +22,7 @@ REFUSALS = {
 
 COMMANDS = {
     "plan": "turn a recipe into a study: directories, jobs, what waits for what",
+    "simulate": "play a study in virtual time: how long, how many GPU hours, where it gets stuck",
     "watch": "carry the studies of a folder: submit, look, retry, until told to stop",
     "run": "plan a recipe, then watch until it is done",
     "status": "one line a job, what needs a person first",

@@ -82,6 +82,14 @@ def changes_by_itself(condition: Condition) -> bool:
     return asked or condition.name == "elapsed" or any(map(changes_by_itself, condition.parts))
 
 
+def rings(condition: Condition, job: Job) -> Iterator[float]:
+    """List the times at which a condition's parts come to hold by the clock alone."""
+    if condition.name == "elapsed":
+        yield _over_at(condition, job)
+    for part in condition.parts:
+        yield from rings(part, job)
+
+
 def open_ones(job: Job) -> Iterator[tuple[str, Condition]]:
     """Yield the conditions that matter to a job as it stands, by their names in the recipe: what ends it first."""
     spec = job.spec
@@ -186,9 +194,7 @@ def command_succeeds(condition: Condition, facts: Facts) -> Verdict:
 
 def elapsed(condition: Condition, facts: Facts) -> Verdict:
     """Hold so long after a time, or after the job began to wait; from then on it does."""
-    since = condition.params.get("since")
-    begin = facts.job.since if since is None else _moment(since)
-    left = begin + duration_s(condition.params["for"]) - facts.now
+    left = _over_at(condition, facts.job) - facts.now
     reason = (
         f"{left:.0f} s are left of {condition.params['for']}" if left > 0 else f"{condition.params['for']} are over"
     )
@@ -309,6 +315,12 @@ def _words(command: object) -> tuple[str, ...]:
     if not isinstance(words, list | tuple) or not words or not all(isinstance(word, str) and word for word in words):
         raise ValueError(command)
     return tuple(words)
+
+
+def _over_at(condition: Condition, job: Job) -> float:
+    since = condition.params.get("since")
+    begin = job.since if since is None else _moment(since)
+    return begin + duration_s(condition.params["for"])
 
 
 def _moment(text: object) -> float:

@@ -36,6 +36,8 @@ class Planner:
     read: dict[str, str] = field(default_factory=dict)
     _jobs: dict[str, list[JobSpec]] = field(default_factory=dict)
     _templates: dict[str, list[Template]] = field(default_factory=dict)
+    _children: dict[str, tuple[Template, ...]] = field(default_factory=dict)
+    """What stands for each job or template; gathered once all is planned."""
     _previews: dict[str, JobSpec] = field(default_factory=dict)
     _siblings: Siblings = field(default_factory=Siblings)
     _trials: dict[str, JobSpec] = field(default_factory=dict)
@@ -87,8 +89,13 @@ class Planner:
         """
         stage = self.recipe.stages[template.stage]
         spec = self._child(stage, Point(template.axes, template.point), parent, iteration, batch)
-        children = tuple(child for group in self._templates.values() for child in group if child.parent == template.id)
-        return replace(saves.saving(spec, ()), template=template.id, children=children)
+        return replace(saves.saving(spec, ()), template=template.id, children=self._children_of(template.id))
+
+    def _children_of(self, template: str) -> tuple[Template, ...]:
+        if not self._children:
+            for child in (child for group in self._templates.values() for child in group):
+                self._children[child.parent] = (*self._children.get(child.parent, ()), child)
+        return self._children.get(template, ())
 
     def again(self, spec: JobSpec, names: Mapping[str, Any]) -> JobSpec:
         """Build a planned job that no template brings about once more, with other values for some names.

@@ -12,12 +12,12 @@ from autoexp import hooks
 from autoexp.actions import AnswerEvent
 from autoexp.asking import verdict
 from autoexp.errors import AutoexpError, HookRefused
-from autoexp.events import Answered, Event, Requested
+from autoexp.events import Answered, Event
 from autoexp.files import append_line
 from autoexp.happenings import rule_of
 from autoexp.model import JSON, Deed, HookCall
 from autoexp.registry import Ledger
-from autoexp.rulebook import VERBS, told
+from autoexp.rulebook import asked_of_job, told
 
 
 def answer(action: AnswerEvent, ledger: Ledger, at: float) -> Iterator[Event]:
@@ -47,8 +47,7 @@ def answer(action: AnswerEvent, ledger: Ledger, at: float) -> Iterator[Event]:
             if isinstance(error, HookRefused) and error.temporary:
                 raise
             problems.append(f"{deed.name}: {error.what}: {error.why}")
-    attempt = int(str(owed["attempt"]))
-    yield from (_asked(deed, attempt, seen, at) for deed in rule.do if deed.name in VERBS)
+    yield from asked_of_job(rule, seen, at)
     yield replace(said, done=tuple(done), problems=tuple(problems))
 
 
@@ -64,8 +63,3 @@ def _do(deed: Deed, folder: Path, seen: Mapping[str, JSON]) -> str:
         hooks.prepare(HookCall(name=deed.hook.name, path=deed.hook.path, values=values), folder)
         return f"hook: {deed.hook.name}"
     return f"{deed.name}: {text}" if text else deed.name
-
-
-def _asked(deed: Deed, attempt: int, seen: Mapping[str, JSON], at: float) -> Event:
-    reason = told(deed.text, seen) or f"event {seen['event']}: {seen['line']}"
-    return Requested(at=at, attempt=attempt, verb=VERBS[deed.name], reason=reason, params=deed.values)

@@ -51,11 +51,13 @@ class Ledger:
     """Who asks about a job or a template, in the order of their births: first planned, first submitted."""
     _made: dict[str, list[JobSpec]] = field(default_factory=lambda: defaultdict(list))
     """The jobs that appeared, as they were written down, by parent."""
+    _by_id: dict[str, Template] = field(init=False)
     _templates: dict[str, list[Template]] = field(default_factory=lambda: defaultdict(list))
     """What stands for each job or template."""
     _avoided: dict[str, float] = field(default_factory=dict)
     """Nodes that endings were blamed on, and until when they are avoided."""
-    _planner: "Planner | None" = None
+    planner: "Planner | None" = None
+    """What plans the jobs that appear; read back from the study's recipe.yaml when it is first needed."""
     root: str = field(init=False)
     """The experiments folder."""
     _dirs: dict[str, Path] = field(default_factory=dict)
@@ -66,6 +68,7 @@ class Ledger:
         self.budget = Budget(self.study.plan.gpu_hours)
         templates = self.study.plan.templates
         self.parents = {template.id: template.parent for template in templates}
+        self._by_id = {template.id: template for template in templates}
         for template in templates:
             self._templates[template.parent].append(template)
         for spec in self.appeared:
@@ -176,14 +179,14 @@ class Ledger:
         return planner.appear(changed, self.jobs[spec.parent].spec, iteration, spec.iterations)
 
     def _template(self, name: str) -> Template:
-        return next(template for template in self.study.plan.templates if template.id == name)
+        return self._by_id[name]
 
     def _planned_again(self) -> "Planner":
-        if self._planner is None:
+        if self.planner is None:
             from autoexp.replanning import planner_of  # noqa: PLC0415 - OmegaConf is slow to load, and rarely needed
 
-            self._planner = planner_of(self.study, (job.spec for job in self.jobs.values()))
-        return self._planner
+            self.planner = planner_of(self.study, (job.spec for job in self.jobs.values()))
+        return self.planner
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from autoexp.conditions import questions, read_condition
+from autoexp.events import Requested
 from autoexp.logs import LONGEST_LINE_BYTES, Match, numbered_lines
 from autoexp.model import JSON, Condition, Deed, HookCall, Rule, State, Verb
 from autoexp.policies import PolicyError
@@ -63,6 +64,15 @@ _NAME = re.compile(r"\{(\w+)\}")
 def told(text: str, seen: Mapping[str, JSON]) -> str:
     """Put what was seen into a text; what is not known stays as it is written."""
     return _NAME.sub(lambda name: str(seen.get(name[1], name[0])), text)
+
+
+def asked_of_job(rule: Rule, seen: Mapping[str, JSON], at: float) -> Iterator[Requested]:
+    """List what a rule asks of the job, and of the very attempt that it was seen in."""
+    attempt = int(str(seen["attempt"]))
+    for deed in rule.do:
+        if deed.name in VERBS:
+            reason = told(deed.text, seen) or f"event {rule.name}: {seen['line']}"
+            yield Requested(at=at, attempt=attempt, verb=VERBS[deed.name], reason=reason, params=deed.values)
 
 
 def submitters(stage: str, events: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from autoexp.machine import Machine
+
 ALL = ""
 """Stands for everywhere together."""
 RUNNING = "running"
@@ -24,6 +26,17 @@ def places_of(options: Mapping[str, str], *, running: bool = True) -> tuple[str,
 def running_in(place: str) -> str:
     """Name the place of what runs in a place."""
     return f"{RUNNING} {place}".strip()
+
+
+def limits_of(machine: Machine) -> dict[str, int]:
+    """List the limits that a machine file has, by place."""
+    limits: dict[str, int | None] = {ALL: machine.max_submitted, running_in(ALL): machine.max_running}
+    for name, said in machine.partitions.items():
+        place = f"partition {name}"
+        limits |= {place: said.max_submitted, running_in(place): said.max_running}
+    limits |= {f"qos {name}": most for name, most in machine.qos_max_submitted.items()}
+    limits |= {running_in(f"qos {name}"): most for name, most in machine.qos_max_running.items()}
+    return {place: most for place, most in limits.items() if most is not None}
 
 
 @dataclass(slots=True)

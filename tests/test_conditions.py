@@ -16,6 +16,7 @@ from autoexp.conditions import (
     open_ones,
     questions,
     read_condition,
+    rings,
 )
 from autoexp.model import OVER, Condition, Job, JobSpec, State, Template, Verb, Verdict
 
@@ -501,3 +502,10 @@ def test_an_unknown_condition_is_answered_with_the_known_ones() -> None:
         read_condition({"nope": {}})
 
     assert caught.value.fix == f"use one of {', '.join(CONDITIONS)}"
+
+
+def test_a_wait_rings_when_it_is_over() -> None:
+    job = Job(spec=JobSpec(id="one", study="demo", stage="one"), since=100.0)
+    condition = read_condition({"any": [{"elapsed": {"for": "1m"}}, {"not": {"elapsed": {"for": "2m"}}}]})
+
+    assert list(rings(condition, job)) == [160.0, 220.0]

@@ -1,6 +1,9 @@
 """How many jobs a scheduler may have of ours."""
 
-from autoexp.throttle import ALL, Throttle, places_of
+from typing import Any
+
+from autoexp.machine import Machine, Partition
+from autoexp.throttle import ALL, Throttle, limits_of, places_of
 
 ANYWHERE = places_of({})
 MAIN, SMALL, LARGE = (places_of({"partition": name}) for name in ("main", "small", "large"))
@@ -85,3 +88,13 @@ def test_what_runs_has_a_limit_of_its_own_and_what_we_queue_may_run_at_any_momen
     throttle.took(SMALL)
     assert throttle.full(SMALL) == "2 jobs may run in partition small, and there are as many (max_running)"
     assert throttle.full(LARGE) == ""
+
+
+def test_a_machine_file_has_limits_for_all_for_partitions_and_for_qos() -> None:
+    partitions = {"big": Partition(max_submitted=3), "small": Partition(max_running=1)}
+    qos: dict[str, Any] = {"qos_max_submitted": {"long": 2}, "qos_max_running": {"long": 1}}
+    machine = Machine(name="cluster", partitions=partitions, max_submitted=9, max_running=4, **qos)
+
+    submitted, running = {"partition big": 3, "qos long": 2, ALL: 9}, {"partition small": 1, "qos long": 1, "": 4}
+    assert limits_of(machine) == {**submitted, **{f"running {place}".strip(): most for place, most in running.items()}}
+    assert limits_of(Machine(name="cluster")) == {}

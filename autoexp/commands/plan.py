@@ -14,7 +14,7 @@ import os
 import shlex
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autoexp import flow, folders, lint, studies, study_files, targets
 from autoexp.errors import AutoexpError, RecipeError
@@ -22,6 +22,9 @@ from autoexp.model import JobSpec, Template
 from autoexp.outline import Plan
 from autoexp.studies import Study
 from autoexp.study_files import Difference
+
+if TYPE_CHECKING:
+    from autoexp.plan import Planner
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Plan, write, and say what the study comes to."""
     root = targets.default_root(arguments.root)
-    study, text, old = make(arguments, root, dry_run=arguments.dry_run)
+    study, text, old, _ = make(arguments, root, dry_run=arguments.dry_run)
     difference = study_files.compare(old, study)
     if not arguments.dry_run:
         difference = study_files.write(study, text, old)
@@ -57,8 +60,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) -> tuple[Study, str, Study | None]:
-    """Plan a recipe; return the study, the recipe's text, and the study that stands there already.
+class Made(NamedTuple):
+    """What planning came to."""
+
+    study: Study
+    text: str
+    """The recipe as the study keeps it."""
+    old: Study | None
+    """The study that stands there already."""
+    planner: "Planner"
+    """What plans the jobs that appear."""
+
+
+def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) -> Made:
+    """Plan a recipe.
 
     Raises:
         AutoexpError: the recipe, its machine, or the root cannot be used.
@@ -92,15 +107,16 @@ def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) ->
         variables=os.environ,
         key=key,
     )
+    planner = Planner(recipe, world)
     study = Study(
         dir=folder,
-        plan=Planner(recipe, world).plan(),
+        plan=planner.plan(),
         machine=machine,
         key=key,
         recipe_sha256=study_files.sha256_of(recipe.text),
         provenance=study_files.provenance(path),
     )
-    return study, recipe.text, old
+    return Made(study, recipe.text, old, planner)
 
 
 def _check_place(root: Path, folder: Path, *, dry_run: bool) -> None:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Plan, watch, and say what became of it."""
     root = targets.default_root(arguments.root)
-    study, text, old = plan.make(arguments, root)
+    study, text, old, _ = plan.make(arguments, root)
     difference = study_files.write(study, text, old)
     tell("\n".join(plan.describe(study, difference, dry_run=False)))
     return carry(study, arguments)

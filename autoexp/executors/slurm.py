@@ -21,7 +21,7 @@ from autoexp.orders import Order, environment_of
 from autoexp.pace import Pace
 from autoexp.scheduling import Scheduled
 from autoexp.submissions import CLOCK_SLACK_S, Entry, Question
-from autoexp.throttle import ALL, Throttle, running_in
+from autoexp.throttle import Throttle, limits_of
 
 PATIENCE_S = 30.0
 """How long a client may take."""
@@ -181,17 +181,11 @@ def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:
 
 def open_executor(machine: Machine) -> Scheduled:
     """Make the executor of a cluster."""
-    limits: dict[str, int | None] = {ALL: machine.max_submitted, running_in(ALL): machine.max_running}
-    for name, said in machine.partitions.items():
-        place = f"partition {name}"
-        limits |= {place: said.max_submitted, running_in(place): said.max_running}
-    limits |= {f"qos {name}": most for name, most in machine.qos_max_submitted.items()}
-    limits |= {running_in(f"qos {name}"): most for name, most in machine.qos_max_running.items()}
     return Scheduled(
         Slurm(machine),
         in_background,
         Pace(machine.query_interval_s),
-        Throttle({place: most for place, most in limits.items() if most is not None}),
+        Throttle(limits_of(machine)),
         usual=machine.options,
         submit_interval_s=machine.submit_interval_s,
     )

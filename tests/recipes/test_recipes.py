@@ -3,6 +3,8 @@
 And broken ones, each with what is to be said of it in its first line.
 """
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,27 @@ if TYPE_CHECKING:
 
 BROKEN = Path(__file__).with_name("broken")
 RECIPES = Path(__file__).parents[2] / "recipes"
-PINNED = {"demo": ("model=small", "lr=2e-3")}
+PINNED: dict[str, tuple[str, ...]] = {
+    "demo": ("model=small", "lr=2e-3"),
+    "megatron-autoexp": ("variant=cpu", "model=10M", "bias=with", "lr=1e-2", "micro_batch_size=4"),
+    "oellm-multi-stage": ("variant=cpu", "lr=1e-3", "global_batch_size=64"),
+}
 """One point of a recipe's sweep is enough: the others move alike, and take minutes."""
+LONGEST = 80
+"""Lines of a recipe."""
+BRANCHES = {
+    16: {
+        "100M": (3052, 2000),
+        "200M": (6104, 4000),
+        "400M": (12208, 10000),
+        "1B": (30518, 26000),
+        "2B": (61036, 54000),
+    },
+    64: {"100M": (763, 500), "200M": (1526, 1000), "400M": (3052, 2000), "1B": (7630, 6000), "2B": (15259, 12000)},
+    128: {"100M": (382, 250), "200M": (763, 500), "400M": (1526, 1250), "1B": (3815, 2000), "2B": (7630, 6000)},
+}
+"""The iterations of megatron-autoexp's cooldowns, and where they branch off, by batch and tokens; five of its points
+were 0, and are corrected."""
 TOLD = ("iteration", "path", "ending", "code", "reason", "parent")
 """What is compared of the evidence; the rest is of one run."""
 
@@ -25,7 +46,7 @@ TOLD = ("iteration", "path", "ending", "code", "reason", "parent")
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
 def test_a_shipped_recipe_moves_as_its_reference_log_says(room: "Room", tmp_path: Path, name: str) -> None:
     room.machine(cpus=2)
-    words = ("run", RECIPES / f"{name}.yaml", *PINNED[name], "--machine", "bench")
+    words: tuple[str | Path, ...] = ("run", RECIPES / f"{name}.yaml", *PINNED[name], "--machine", "bench")
 
     status = room.start(*words).wait(1000)
 
@@ -34,6 +55,63 @@ def test_a_shipped_recipe_moves_as_its_reference_log_says(room: "Room", tmp_path
     moves.write_text(spell(room.journal()))
     reference = Path(__file__).with_name(moves.name)
     assert moves.read_text() == reference.read_text(), f"if this is how it is to be: cp {moves} {reference}"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_recipe_is_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) < LONGEST
+
+
+@pytest.fixture
+def planned(room: "Room") -> Callable[[str], dict[str, list[dict[str, Any]]]]:
+    """Plan a shipped recipe as it is, about which nothing may be odd; return its jobs by stage."""
+
+    def plan(name: str) -> dict[str, list[dict[str, Any]]]:
+        done = room.run("plan", RECIPES / f"{name}.yaml", "--machine", "slurm", "--dry-run", "--json")
+        plan = json.loads(done.stdout)
+        assert plan["warnings"] == []
+        jobs: dict[str, list[dict[str, Any]]] = {}
+        for job in plan["jobs"]:
+            jobs.setdefault(job["stage"], []).append(job)
+        return jobs
+
+    return plan
+
+
+Planned = Callable[[str], dict[str, list[dict[str, Any]]]]
+
+
+def test_megatron_autoexp_has_the_jobs_of_the_original(planned: Planned) -> None:
+    jobs = planned("megatron-autoexp")
+
+    assert {stage: len(group) for stage, group in jobs.items()} == {
+        "pretrain": 90,
+        "cooldown": 450,
+        "convert_eval": 540,
+    }
+    parents = [job["needs"][0].partition("-")[0] for job in jobs["convert_eval"]]
+    assert (parents.count("pretrain"), parents.count("cooldown")) == (90, 450)
+
+
+def test_megatron_autoexp_has_the_values_of_the_original(planned: Planned) -> None:
+    jobs = planned("megatron-autoexp")
+
+    for job in jobs["cooldown"]:
+        params = job["params"]
+        assert (params["train_iters"], params["branch"]) == BRANCHES[params["global_batch_size"]][params["tokens"]]
+        assert job["needs"] == [job["job"].replace("cooldown", "pretrain").rpartition("-tokens")[0]]
+    known = {(p["global_batch_size"], p["train_iters"]) for p in (job["params"] for job in jobs["pretrain"])}
+    assert known == {(16, 61036), (64, 15259), (128, 7630)}
+    small = [job["params"] for job in jobs["pretrain"] if job["values"]["model"] == "10M"]
+    assert {(p["global_batch_size"], p["warmup"]) for p in small} == {(16, 585), (64, 146), (128, 73)}
+    assert all(p["wd"] == pytest.approx(1e-4 / p["lr"]) for p in small)
+
+
+def test_oellm_s_decays_go_on_from_their_own_siblings(planned: Planned) -> None:
+    jobs = planned("oellm-multi-stage")
+
+    assert {stage: len(group) for stage, group in jobs.items()} == {"stable": 9, "decay6B": 9}
+    assert all(job["needs"] == [job["job"].replace("decay6B", "stable")] for job in jobs["decay6B"])
 
 
 def spell(records: list[dict[str, Any]]) -> str:

@@ -277,7 +277,7 @@ class Scheduled:
         found = [(token, event) for token, event in heard if event is not None]
         self._hear_ends()
         for attempt in self._attempts.values():
-            if attempt.kill_at is not None and attempt.kill_at <= now and not attempt.killed:
+            if attempt.kill_due_at is not None and attempt.kill_due_at <= now:
                 self._end_what_is_due(attempt, now, attempt.ids())
         self._hear_answer(now)
         if self._attempts and now >= self.pace.due_at():
@@ -312,7 +312,7 @@ class Scheduled:
             return None
         now = clock.now()
         due = [self.pace.due_at() - now]
-        due += [a.kill_at - now for a in self._attempts.values() if a.kill_at is not None and not a.killed]
+        due += [a.kill_due_at - now for a in self._attempts.values() if a.kill_due_at is not None]
         if self._backlog and self._sent_at + self.submit_interval_s > now:
             due.append(self._sent_at + self.submit_interval_s - now)
         if self._sending or self._ending or self._asking:

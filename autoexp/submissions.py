@@ -133,6 +133,11 @@ class Attempt:
         return Question(name=self.order.token, id=ids[0] if ids else None, since=since, over=over)
 
     @property
+    def kill_due_at(self) -> float | None:
+        """Say when it is to be ended for good; None if it is not, or was, or is over."""
+        return None if self.killed or self.left_at is not None else self.kill_at
+
+    @property
     def is_settling(self) -> bool:
         """Say whether the next answers settle how it stands: whether it was taken, whether it is over, and why."""
         ends = self.answer is not None and self.answer.over_since is not None

@@ -469,6 +469,21 @@ def test_an_attempt_is_asked_politely_once_and_ended_for_good_after_its_grace(be
     assert set(bench.told.ended[1:]) == {(TOKEN, ("7",), False)}, "asking again does not start the grace anew"
 
 
+def test_an_attempt_that_is_over_before_its_grace_is_no_reason_to_wake_up_or_to_end_it_again_and_again(
+    bench: Bench,
+) -> None:
+    queued(bench).claim("7")
+    bench.scheduled.stop(bench.order, 60.0)
+    bench.tend()
+    bench.scheduled.forget(bench.order)
+    ended = len(bench.told.ended)
+    bench.told.knows = None
+    bench.tend(LONGEST_S)
+
+    assert len(bench.told.ended) == ended
+    assert (bench.scheduled.due_in_s() or 0.0) > 1.0
+
+
 def test_a_withdrawn_attempt_never_begins_and_is_ended(bench: Bench) -> None:
     queued(bench)
 

@@ -72,6 +72,14 @@ HARMLESS = (Verb.HOLD, Verb.RELEASE, Verb.RESTART, Verb.SAVE)
 """What they ask of the pretraining, which all else depends on."""
 
 
+MOST_WAKES_AT_ONCE = 200
+"""Time stands still while the watcher does not wait: it never waits for nothing."""
+
+
+class RestlessError(Exception):
+    """The watcher keeps a processor busy with nothing."""
+
+
 class Killed(BaseException):
     """The watcher is killed here."""
 
@@ -115,6 +123,8 @@ class Campaign:
     kills_until: float = CALM_AT
     over_at: float = 0.0
     """When a job was last seen that is not over."""
+    wakes: tuple[float, int] = (0.0, 0)
+    """When it woke last, and how often just then."""
     kill_in: int = 0
     """How often the clock is still read before the watcher is killed."""
 
@@ -164,6 +174,10 @@ class Campaign:
 
     def _is_done(self, engine: Engine) -> bool:
         """Say whether all is over, and has been for a while: what the scheduler queued again itself is taken back."""
+        at, times = self.wakes
+        self.wakes = self.now, times + 1 if at == self.now else 1
+        if self.wakes[1] > MOST_WAKES_AT_ONCE:
+            raise RestlessError(f"it wakes again and again at {self.now}")
         if engine.unfinished() or self.now < CALM_AT + DAY_S:
             self.over_at = self.now
         return self.now > min(TOO_LATE, self.over_at + HOUR_S)

@@ -84,6 +84,7 @@ def verify(checkpoint: Path, output: Path) -> str:
         if unlisted:
             raise _differs(planned, output, f"{MANIFEST} does not list {min(unlisted)}")
         check_sums(planned.source)
+        check_copies(planned.source)
         compare(planned, output)
         compared = _compared_logits(planned, output)
     except (OSError, NotWholeError) as error:
@@ -133,6 +134,19 @@ def check_sums(source: Source) -> None:
         own = ordered.get(file, [])
         end = None if length is None else bisect_left(own, begin + length)
         parts.check_sums(file, str(file), begin, length, holding=own[bisect_left(own, begin) : end])
+
+
+def check_copies(source: Source) -> None:
+    """Compare what several ranks hold of one weight, such as a tied embedding on both ends of a pipeline.
+
+    Raises:
+        NotWholeError: they have learned different things.
+        OSError: a file cannot be read.
+    """
+    for name, copy in source.copies.items():
+        held = _whole(source.weights[name])
+        if not _same(_whole(copy)[: len(held)], held):
+            raise NotWholeError(f"{copy.pieces[0].file}: its copy of {name} is another one than the first rank's")
 
 
 def compare(planned: Plan, output: Path) -> None:

@@ -167,11 +167,13 @@ def _planned(checkpoint: Path, source: Source, wishes: Wishes) -> Plan:
 
 
 def _without_copy(source: Source) -> Source:
-    """Leave out the copy of a tied embedding that the last stage of a pipeline holds."""
+    """Set the copy of a tied embedding aside that the last stage of a pipeline holds."""
     tied = source.args.get("untie_embeddings_and_output_weights") is False
-    weights = {name: each for name, each in source.weights.items() if not (tied and name == "output.weight")}
     several = source.args.get("pipeline_model_parallel_size") not in (None, 1)
-    return replace(source, weights=weights) if several else source
+    if not tied or not several or "output.weight" not in source.weights:
+        return source
+    weights = dict(source.weights)
+    return replace(source, copies={"embedding.weight": weights.pop("output.weight")}, weights=weights)
 
 
 def _trimmed(source: Source, vocab_size: int | None) -> Source:

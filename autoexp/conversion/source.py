@@ -1,7 +1,7 @@
 """A checkpoint as converters see it: what the training was told, and its weights under our names."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoexp.conversion.weights import ITEM_BYTES, Weight
@@ -22,6 +22,8 @@ class Source:
     """Megatron-LM's own arguments of the training."""
     weights: Mapping[str, Weight]
     """By the names of `names.canonical`, each layer and expert for itself."""
+    copies: Mapping[str, Weight] = field(default_factory=dict)
+    """What is held twice, by the name of the weight that it has to be the same as, or begin with it."""
     zips: tuple[Zip, ...]
     """What the weights are in, each with a checksum of every tensor."""
 

@@ -349,3 +349,19 @@ def test_a_tensor_that_its_configuration_does_not_ask_for_is_told(
 
     assert hook.main(["--checkpoint", str(source), "--output", str(tmp_path / "hf")]) == 1
     assert "is not whole" in capsys.readouterr().err
+
+
+def test_two_ranks_that_hold_a_tied_embedding_must_hold_the_same(hook: ModuleType, tmp_path: Path) -> None:
+    made = save_torch(Model(kind="llama tied"), tmp_path / "iter_0000006", stages=((2,), (1,)))
+    convert(made, tmp_path / "hf", Wishes())
+    hook.verify(made, tmp_path / "hf")
+    (last,) = made.glob("mp_rank_00_001/*.pt")
+    state = torch.load(last, weights_only=False)
+    copy = state["model"]["output_layer.weight"]
+    copy[0, 0] += 1
+    torch.save(state, last)
+
+    with pytest.raises(AutoexpError, match="cannot be compared") as told:
+        hook.verify(made, tmp_path / "hf")
+
+    assert "its copy of embedding.weight is another one" in told.value.why

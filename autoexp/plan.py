@@ -21,6 +21,7 @@ from autoexp.naming import job_id
 from autoexp.outline import Plan, attach
 from autoexp.places import KeyPath
 from autoexp.scope import JobScope, compiled
+from autoexp.selection import Selection
 from autoexp.siblings import Siblings
 from autoexp.stages import Each, Recipe, Stage
 from autoexp.sweep import Point, SweepError, expand, merge
@@ -50,8 +51,8 @@ class Planner:
     def __post_init__(self) -> None:
         self._elsewhere = names_of(self.recipe)
 
-    def plan(self) -> Plan:
-        """Plan every stage.
+    def plan(self, where: Selection | None = None) -> Plan:
+        """Plan every stage, or of all jobs only the chosen ones and what they need.
 
         Raises:
             RecipeError: the recipe cannot be planned; it names file, line, key and job.
@@ -68,6 +69,8 @@ class Planner:
             environment=dict(self.read),
             gpu_hours=self.recipe.gpu_hours,
         )
+        if where is not None:
+            made = where.restrict(made)
         return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world)))
 
     def know(self, jobs: Iterable[JobSpec], plan: Plan) -> None:

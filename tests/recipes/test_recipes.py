@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.conftest import Room
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-PINNED = {
+PINNED: dict[str, tuple[str, ...]] = {
     "demo": ("model=small", "lr=2e-3"),
     "megatron-autoexp": ("variant=cpu", "model=10M", "bias=with", "lr=1e-2", "micro_batch_size=4"),
     "oellm-multi-stage": ("variant=cpu", "lr=1e-3", "global_batch_size=64"),
@@ -40,9 +40,8 @@ TOLD = ("iteration", "path", "ending", "code", "reason", "parent")
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
 def test_a_shipped_recipe_moves_as_its_reference_log_says(room: "Room", tmp_path: Path, name: str) -> None:
     room.machine(cpus=2)
-    words = ("run", RECIPES / f"{name}.yaml", *PINNED[name], "--machine", "bench")
 
-    status = room.start(*words).wait(1000)
+    status = room.start("run", RECIPES / f"{name}.yaml", *PINNED[name], "--machine", "bench").wait(1000)
 
     assert status == 0, room.said()
     moves = tmp_path / f"{name}.moves"

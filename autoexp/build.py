@@ -18,7 +18,7 @@ from autoexp.expressions import UndefinedName, compile_value
 from autoexp.model import JSON, Condition, HookCall, JobSpec, Resources, RetryPolicy
 from autoexp.naming import LONGEST_ID, job_id
 from autoexp.places import KeyPath
-from autoexp.scope import JobScope, compiled
+from autoexp.scope import JobScope
 from autoexp.shell import quoted_pieces, word
 from autoexp.stages import Recipe, Stage
 from autoexp.sweep import Point
@@ -220,7 +220,7 @@ class Builder:
 
     def _evaluate(self, path: KeyPath, raw: Any) -> Any:
         with self.blame.at(path, self.scope, raw):
-            return compiled(raw)(self.scope)
+            return compile_value(raw)(self.scope)
 
     def _word(self, path: KeyPath, raw: Any) -> str:
         value = self._evaluate(path, raw)

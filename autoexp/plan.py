@@ -16,11 +16,12 @@ from autoexp.batches import for_iteration, joined, unlike
 from autoexp.blame import Blame
 from autoexp.build import OF_A_CHECKPOINT, Builder, NoSibling
 from autoexp.calculation import ExpressionError
+from autoexp.expressions import compile_value
 from autoexp.model import JobSpec, Template
 from autoexp.naming import job_id
 from autoexp.outline import Plan, attach
 from autoexp.places import KeyPath
-from autoexp.scope import JobScope, compiled
+from autoexp.scope import JobScope
 from autoexp.selection import Selection
 from autoexp.siblings import Siblings
 from autoexp.stages import Each, Recipe, Stage
@@ -245,7 +246,7 @@ class Planner:
             def evaluate(raw: Any, names: Mapping[str, Any], key: KeyPath) -> Any:
                 scope = JobScope(levels=(names, self.recipe.params), variables=self.world.variables, read=self.read)
                 with Blame(self.recipe.places, path, "the sweep").at((*path, *key), scope, raw):
-                    return compiled(raw)(scope)
+                    return compile_value(raw)(scope)
 
             with self._sweep_errors(path):
                 self._points[path] = expand(sweep, evaluate)

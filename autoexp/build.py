@@ -178,7 +178,7 @@ class Builder:
         if len(self.id) > LONGEST_ID:
             raise self.recipe.places.error(
                 self.stage.path,
-                f"the id {self.id} is too long",
+                f"the id {self.id[:LONGEST_ID]}... is too long",
                 why=f"it names files, and {len(self.id)} characters are more than {LONGEST_ID}",
                 fix="shorten the stage's or the axes' names, or use named entries",
             )

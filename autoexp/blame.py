@@ -9,10 +9,10 @@ from typing import Any
 from autoexp.calculation import ExpressionError
 from autoexp.conditions import ConditionError
 from autoexp.errors import AutoexpError, RecipeError
-from autoexp.expressions import UndefinedName
+from autoexp.expressions import UndefinedName, compile_value
 from autoexp.places import KeyPath, Places
 from autoexp.policies import PolicyError
-from autoexp.scope import JobScope, compiled
+from autoexp.scope import JobScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _deepest(path: KeyPath, raw: Any, scope: JobScope) -> KeyPath:
         parts = list(enumerate(raw)) if isinstance(raw, list | tuple) else []
     for key, part in parts:
         try:
-            compiled(part)(scope)
+            compile_value(part)(scope)
         except ExpressionError:
             return _deepest((*path, key), part, scope)
     return path

@@ -18,7 +18,7 @@ from autoexp.expressions import UndefinedName, compile_value
 from autoexp.model import JSON, Condition, HookCall, JobSpec, Resources, RetryPolicy, Rule
 from autoexp.naming import LONGEST_ID, job_id
 from autoexp.places import KeyPath
-from autoexp.scope import JobScope, compiled
+from autoexp.scope import JobScope
 from autoexp.shell import quoted_pieces, word
 from autoexp.stages import Recipe, Stage
 from autoexp.sweep import Point
@@ -184,7 +184,7 @@ class Builder:
         if len(self.id) > LONGEST_ID:
             raise self.recipe.places.error(
                 self.stage.path,
-                f"the id {self.id} is too long",
+                f"the id {self.id[:LONGEST_ID]}... is too long",
                 why=f"it names files, and {len(self.id)} characters are more than {LONGEST_ID}",
                 fix="shorten the stage's or the axes' names, or use named entries",
             )
@@ -226,7 +226,7 @@ class Builder:
 
     def _evaluate(self, path: KeyPath, raw: Any) -> Any:
         with self.blame.at(path, self.scope, raw):
-            return compiled(raw)(self.scope)
+            return compile_value(raw)(self.scope)
 
     def _word(self, path: KeyPath, raw: Any) -> str:
         value = self._evaluate(path, raw)

@@ -8,6 +8,7 @@ with a `_Hole`, whose text is a mark that is found again in the finished string.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
@@ -200,7 +201,9 @@ class _Values(Sequence[Any]):
         return self._holes[number].evaluate(self._scope)
 
 
+@cache
 def _compile_text(text: str, join: Join | None) -> Evaluate:
+    """Compile a string once, however many jobs share it."""
     if "\x00" in text:  # what a hole is marked by
         raise ExpressionError(f"{text!r}: no text holds a NUL")
     compiler = _Compiler()

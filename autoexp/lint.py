@@ -1,13 +1,17 @@
 """What a plan would come to regret: slips that nothing refuses, and that planning can see. Pure."""
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from autoexp import branching
+from autoexp.backends.megatron import USUAL_PROGRAM
 from autoexp.branching import number, plain
 from autoexp.budget import HOUR_S, gpus_of
+from autoexp.flags.megatron import FLAGS, VERSIONS
 from autoexp.model import JSON, Condition, JobSpec
 from autoexp.outline import Plan
 from autoexp.places import KeyPath
@@ -15,6 +19,48 @@ from autoexp.saves import branched
 from autoexp.stages import Recipe
 from autoexp.world import World
 
+OF_FORKS = frozenset(("save-extra-steps", "save-total-limit", "keep-last", "keep-latest-k"))
+"""Flags of Megatron-LM's forks that we know."""
+OUTPUTS = frozenset(
+    f"--{name}"
+    for name in ("save", "output", "output-dir", "output_dir", "output-path", "output_path", "save-dir", "save_dir")
+)
+"""Flags by which programs are told where to write."""
+PROGRAMS = (".py", ".sh", ".bash")
+LIBRARIES = (
+    *(
+        "NCCL_",
+        "RCCL_",
+        "CUDA",
+        "CUBLAS",
+        "CUDNN_",
+        "NVTE_",
+        "NVIDIA_",
+        "HIP_",
+        "HSA_",
+        "ROC",
+        "MIOPEN_",
+        "UCX_",
+        "FI_",
+    ),
+    *("OFI_", "GLOO_", "TORCH", "PYTORCH_", "TRITON_", "XLA_", "MASTER_", "PET_", "OMP_", "MKL_", "KMP_", "OPENBLAS_"),
+    *(
+        "MPI",
+        "OMPI_",
+        "PMI",
+        "SLURM_",
+        "SRUN_",
+        "SBATCH_",
+        "APPTAINER",
+        "SINGULARITY",
+        "HF_",
+        "HUGGING",
+        "TRANSFORMERS_",
+    ),
+    *("TOKENIZERS_", "WANDB_", "MLFLOW_", "HYDRA_", "PYTHON", "LD_", "LC_", "LANG", "XDG_", "MALLOC_", "PATH", "HOME"),
+    *("TMPDIR", "USER", "TERM", "TZ", "http", "HTTP", "no_proxy", "NO_PROXY", "SSL_", "REQUESTS_"),
+)
+"""How the variables begin that libraries, launchers and the system read."""
 SHOWN = 3
 """How many of the jobs concerned a message names."""
 _NAME = re.compile(r"\$\{\s*([A-Za-z_]\w*)")
@@ -35,7 +81,8 @@ class Finding:
 def warnings(recipe: Recipe, plan: Plan, world: World) -> Iterator[Mapping[str, JSON]]:
     """Yield what is odd, each kind once for each stage: its code, a message, where, and the jobs concerned."""
     kinds: dict[tuple[str, KeyPath, str], list[Finding]] = {}
-    for finding in (*_unused(recipe), *_over_budget(plan), *_missing(plan, world), *_of_jobs(plan.jobs, world.root)):
+    of_jobs = (*_of_jobs(plan.jobs, world.root), *_unknown_flags(plan, world), *_shared(plan), *_unread(plan, world))
+    for finding in (*_unused(recipe), *_over_budget(plan), *_missing(plan, world), *of_jobs):
         kind = finding.code, finding.path, _NUMBERS.sub("", finding.what)
         kinds.setdefault(kind, []).append(finding)
     for (code, path, _), findings in kinds.items():
@@ -127,6 +174,69 @@ def _over_budget(plan: Plan) -> Iterator[Finding]:
 
 
 # Jobs
+
+
+def _unknown_flags(plan: Plan, world: World) -> Iterator[Finding]:
+    """Find flags that Megatron-LM's own program does not know; it would end with a usage error on the cluster."""
+    usual = world.machine.programs.get("megatron", USUAL_PROGRAM)
+    for job in plan.jobs:
+        if job.backend == "megatron" and str(job.params.get("program", usual)).rpartition("/")[2] == USUAL_PROGRAM:
+            for name in sorted(job.args.keys() - FLAGS - OF_FORKS):
+                near = get_close_matches(name, FLAGS, n=1)
+                fix = f"did you mean --{near[0]}?" if near else "correct it, unless your copy has it"
+                what = f"Megatron-LM {VERSIONS} has no --{name}"
+                yield Finding("unknown-argument", what, fix, ("stages", job.stage, "args", name), job.id)
+
+
+def _shared(plan: Plan) -> Iterator[Finding]:
+    """Find jobs that write where another one writes."""
+    writers: dict[str, str] = {}
+    for job in plan.jobs:
+        for path in dict.fromkeys(_outputs(job)):
+            if (first := writers.setdefault(path, job.id)) != job.id:
+                what = f"it writes to {path}, and so does {first}"
+                fix = "leave the path out, or let it begin with ${dir}, which each job has for itself"
+                yield Finding("shared-output", what, fix, ("stages", job.stage), job.id)
+
+
+def _outputs(job: JobSpec) -> Iterator[str]:
+    """List the absolute paths that a job is told to write to; others lie in its own directory."""
+    words = _words(job)
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        name, _, value = word.partition("=")
+        if name in OUTPUTS:
+            path = value or following
+            if path.startswith("/"):
+                yield path.rstrip("/")
+
+
+def _words(job: JobSpec) -> Sequence[str]:
+    """Return a job's command line, of a script the script's words."""
+    if job.argv[-2:-1] != ("-c",):
+        return job.argv
+    try:
+        return shlex.split(job.argv[-1], comments=True)
+    except ValueError:
+        return ()
+
+
+def _unread(plan: Plan, world: World) -> Iterator[Finding]:
+    """Find exported variables that neither the command nor the programs it names read; libraries read theirs."""
+    sources: dict[str, str] = {}
+    for job in plan.jobs:
+        own = [name for name in job.env if not name.startswith(LIBRARIES)]
+        paths = [word for word in _words(job) if own and word.startswith("/") and word.endswith(PROGRAMS)]
+        for path in paths:
+            if path not in sources:
+                sources[path] = world.source(path)
+        if not paths or job.backend != "command" or not all(sources[path] for path in paths):
+            continue  # nobody knows what else it reads
+        text = "\n".join((*job.argv, *(sources[path] for path in paths)))
+        for name in own:
+            if not re.search(rf"\b{name}\b", text):
+                what = f"{name} is exported, and {' and '.join(paths)} never reads it"
+                fix = "correct the name, or remove it"
+                yield Finding("unread-variable", what, fix, ("stages", job.stage, "env", name), job.id)
 
 
 def _of_jobs(jobs: Iterable[JobSpec], root: str) -> Iterator[Finding]:

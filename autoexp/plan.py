@@ -16,11 +16,13 @@ from autoexp.batches import for_iteration, joined, unlike
 from autoexp.blame import Blame
 from autoexp.build import OF_A_CHECKPOINT, Builder, NoSibling
 from autoexp.calculation import ExpressionError
+from autoexp.expressions import compile_value
 from autoexp.model import JobSpec, Template
 from autoexp.naming import job_id
 from autoexp.outline import Plan, attach
 from autoexp.places import KeyPath
-from autoexp.scope import JobScope, compiled
+from autoexp.scope import JobScope
+from autoexp.selection import Selection
 from autoexp.siblings import Siblings
 from autoexp.stages import Each, Recipe, Stage
 from autoexp.sweep import Point, SweepError, expand, merge
@@ -50,8 +52,8 @@ class Planner:
     def __post_init__(self) -> None:
         self._elsewhere = names_of(self.recipe)
 
-    def plan(self) -> Plan:
-        """Plan every stage.
+    def plan(self, where: Selection | None = None) -> Plan:
+        """Plan every stage, or of all jobs only the chosen ones and what they need.
 
         Raises:
             RecipeError: the recipe cannot be planned; it names file, line, key and job.
@@ -68,6 +70,8 @@ class Planner:
             environment=dict(self.read),
             gpu_hours=self.recipe.gpu_hours,
         )
+        if where is not None:
+            made = where.restrict(made)
         return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world)))
 
     def know(self, jobs: Iterable[JobSpec], plan: Plan) -> None:
@@ -243,7 +247,7 @@ class Planner:
             def evaluate(raw: Any, names: Mapping[str, Any], key: KeyPath) -> Any:
                 scope = JobScope(levels=(names, self.recipe.params), variables=self.world.variables, read=self.read)
                 with Blame(self.recipe.places, path, "the sweep").at((*path, *key), scope, raw):
-                    return compiled(raw)(scope)
+                    return compile_value(raw)(scope)
 
             with self._sweep_errors(path):
                 self._points[path] = expand(sweep, evaluate)

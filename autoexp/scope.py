@@ -6,24 +6,12 @@ stands for is evaluated when it is first asked for, and remembered.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from autoexp.calculation import ExpressionError
-from autoexp.expressions import SIBLING, Evaluate, UndefinedName, compile_value
+from autoexp.expressions import SIBLING, UndefinedName, compile_value
 
 Sibling = Callable[[str], Mapping[str, Any]]
-
-
-@cache
-def compiled_text(text: str) -> Evaluate:
-    """Compile a string once, however many jobs share it."""
-    return compile_value(text)
-
-
-def compiled(raw: Any) -> Evaluate:
-    """Compile any value, strings once for all."""
-    return compiled_text(raw) if isinstance(raw, str) else compile_value(raw)
 
 
 @dataclass(slots=True)
@@ -87,7 +75,7 @@ class JobScope:
             )
         self._open.append(name)
         try:
-            return compiled(raw)(self)
+            return compile_value(raw)(self)
         except ExpressionError:
             self.failed = self.failed or name
             raise

@@ -4,13 +4,15 @@ The language is that of `${calc:'...'}`, with bare names: a job's axes and param
 """
 
 import ast
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autoexp.calculation import HOLE, Calculation, ExpressionError, compile_calculation
+from autoexp.conditions import jobs_of
 from autoexp.errors import AutoexpError
-from autoexp.model import Job
+from autoexp.model import Job, JobSpec
+from autoexp.outline import Plan, attach
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,36 @@ class Selection:
         for name in self.names if known else ():
             if name not in known:
                 raise _refused(self.text, f"no job has a {name!r}", f"use one of {', '.join(sorted(known))}")
+
+    def restrict(self, plan: Plan) -> Plan:
+        """Keep of a plan the chosen jobs, and those that they wait for or appear for.
+
+        Raises:
+            AutoexpError: no job has one of its names, or none is chosen.
+        """
+        specs = {spec.id: spec for spec in (*plan.jobs, *plan.previews)}
+        jobs = [Job(spec=spec) for spec in specs.values()]
+        self.check(jobs)
+        wanted = [job.id for job in jobs if self.chooses(job)]
+        if not wanted:
+            raise _refused(self.text, f"it fits none of the {len(jobs)} jobs of {plan.study}", _EXAMPLE)
+        kept: set[str] = set()
+        while wanted:
+            if (name := wanted.pop()) not in kept:
+                kept.add(name)
+                wanted += [*specs[name].needs, *_asked(specs[name])]
+        templates = tuple(template for template in plan.templates if template.id in kept)
+        return replace(
+            plan,
+            jobs=tuple(attach((replace(job, children=()) for job in plan.jobs if job.id in kept), templates)),
+            templates=templates,
+            previews=tuple(preview for preview in plan.previews if preview.id in kept),
+        )
+
+
+def _asked(spec: JobSpec) -> Iterator[str]:
+    for condition in filter(None, (spec.start, spec.cancel, spec.finish)):
+        yield from jobs_of(condition)
 
 
 def names_of(job: Job) -> Mapping[str, Any]:

@@ -31,6 +31,8 @@ class World:
     """Finds a hook by name; raises AutoexpError if there is none."""
     exists: Callable[[str], bool] = lambda _: True
     """Says whether a file or folder is there."""
+    source: Callable[[str], str] = lambda _: ""
+    """Returns what a program's source says, with that of the modules beside it; nothing if it cannot be read."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """The environment, for `${oc.env:...}`."""
     key: str = ""

@@ -35,15 +35,15 @@ stages:
 """
 
 
-def measured(folder: Path, *words: str) -> tuple[float, float]:
-    """Run a command; return its seconds and its peak memory in MiB."""
+def measured(folder: Path, *words: str) -> tuple[float, float, float]:
+    """Run a command; return its seconds by the clock and of the processor, and its peak memory in MiB."""
     begin = time.monotonic()
     child = subprocess.Popen([sys.executable, "-m", "autoexp", *words], cwd=folder, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.exit(f"autoexp {' '.join(words)} ended with {child.returncode}")
-    return time.monotonic() - begin, used.ru_maxrss / 1024
+    return time.monotonic() - begin, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 def main() -> None:
@@ -59,8 +59,8 @@ def main() -> None:
             path = Path(name) / f"{title}.yaml"
             path.write_text(recipe.format(seeds=list(range(count))), encoding="utf-8")
             for words in (("plan", path.name, "--dry-run", *site), ("simulate", path.name, "--nodes", "64", *site)):
-                seconds, mebibytes = measured(path.parent, *words)
-                print(f"{title:<10} {words[0]:<9} {seconds:5.2f} s  {mebibytes:6.0f} MiB")
+                seconds, cpu_s, mebibytes = measured(path.parent, *words)
+                print(f"{title:<10} {words[0]:<9} {seconds:5.2f} s, {cpu_s:5.2f} s of a core, {mebibytes:4.0f} MiB")
 
 
 if __name__ == "__main__":

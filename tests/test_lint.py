@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from autoexp.machine import Machine
 from autoexp.plan import Planner
 
 Plans = Callable[..., Planner]
@@ -165,3 +166,77 @@ def test_many_jobs_are_counted(warned: Warned) -> None:
         "cooldown-branch150, cooldown-branch250, cooldown-branch350 and 2 more: it branches"
     )
     assert len(found["jobs"]) == 5
+
+
+def test_a_flag_that_megatron_does_not_know_is_told_with_the_next_best(warned: Warned) -> None:
+    stages = """
+        a:
+          backend: megatron
+          sweep: {params: {lr: [1, 2]}}
+          args: {train-iters: 9, lr: "${lr}", save_interval: 3, swiglu: true, frobnicate: 1}
+        """
+
+    known = {each["where"].rpartition(".")[2]: each for each in warned(stages)}
+
+    assert {each["code"] for each in known.values()} == {"unknown-argument"}
+    assert known["save_interval"]["message"].endswith("has no --save_interval; did you mean --save-interval?")
+    assert known["frobnicate"]["message"].endswith("has no --frobnicate; correct it, unless your copy has it")
+    assert known["frobnicate"]["jobs"] == ["a-lr1", "a-lr2"]
+
+
+def test_other_programs_have_flags_of_their_own(warned: Warned) -> None:
+    stages = "a: {backend: megatron, params: {program: autoexp.trainers.gpt}, args: {frobnicate: 1}}"
+    machine = Machine(name="m", programs={"megatron": "/x/pretrain_other.py"})
+
+    assert warned(stages) == []
+    assert warned("a: {backend: megatron, args: {frobnicate: 1}}", machine=machine) == []
+    machine = Machine(name="m", programs={"megatron": "/x/pretrain_gpt.py"})
+    assert len(warned("a: {backend: megatron, args: {frobnicate: 1}}", machine=machine)) == 1
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "backend: megatron, args: {seed: '${a}', save: /data/run}",
+        "command: [train, --seed, '${a}', --output_dir, /data/run/]",
+        "command: [train, --seed, '${a}', --save=/data/run]",
+        "command: 'train --seed ${a} --output-path /data/run'",
+    ],
+)
+def test_two_jobs_that_write_to_one_place_are_told(warned: Warned, program: str) -> None:
+    (found,) = warned(f"one: {{{program}, sweep: {{params: {{a: [1, 2, 3]}}}}}}")
+
+    assert (found["code"], found["jobs"]) == ("shared-output", ["one-a2", "one-a3"])
+    assert "it writes to /data/run, and so does one-a1" in found["message"]
+
+
+def test_jobs_that_write_in_their_own_directories_share_nothing(warned: Warned) -> None:
+    stages = """
+        one: {command: [train, '${a}', --save, "${dir}/out", --output, out], sweep: {params: {a: [1, 2]}}}
+        two: {backend: megatron, args: {seed: "${a}"}, sweep: {params: {a: [1, 2]}}}
+        """
+
+    assert warned(stages) == []
+
+
+def test_a_variable_that_the_program_never_reads_is_told(warned: Warned) -> None:
+    stages = """
+        one:
+          command: [python3, /code/train.py, "${a}"]
+          sweep: {params: {a: [1, 2]}}
+          env: {BATCH_SIZE: "${a}", GRAD_ACC: 2, NCCL_DEBUG: INFO}
+        """
+
+    def source(path: str) -> str:
+        return "os.environ['PER_DEVICE_BATCH_SIZE'], os.environ['GRAD_ACC']" if path == "/code/train.py" else ""
+
+    (found,) = warned(stages, source=source)
+    assert (found["code"], found["jobs"]) == ("unread-variable", ["one-a1", "one-a2"])
+    assert "BATCH_SIZE is exported, and /code/train.py never reads it" in found["message"]
+    assert warned(stages) == []  # nobody can read the program
+
+
+def test_a_variable_that_the_command_itself_reads_is_read(warned: Warned) -> None:
+    stages = "one: {command: '/code/train.sh --batch $BATCH', env: {BATCH: 8}}"
+
+    assert warned(stages, source=lambda _: "train") == []

@@ -10,6 +10,9 @@ from autoexp.errors import AutoexpError
 from autoexp.model import Job, JobSpec, State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from autoexp.plan import Planner
     from tests.conftest import Room
 
 JOBS = [
@@ -86,3 +89,47 @@ def test_status_shows_and_mark_reaches_the_jobs_that_are_chosen(room: "Room") ->
     assert sorted(job["job"] for job in said["studies"][0]["jobs"]) == ["train-lr2", "train-lr3"]
     assert [path.parent.parent.name for path in room.root.glob("demo/jobs/*/markers/hold")] == ["train-lr3"]
     assert (nothing.returncode, "none of 4 jobs is like that" in nothing.stderr) == (1, True)
+
+
+TWO = """
+study: s
+sweep: {params: {lr: [1, 2]}}
+stages:
+  train: {backend: megatron, args: {lr: "${lr}", train-iters: 9}}
+  later: {needs: train, command: [x, "${lr}"]}
+  score: {each: {checkpoint: train}, command: [x]}
+  last: {each: {job: score}, command: [x]}
+"""
+
+
+def restricted(planner: "Callable[..., Planner]", text: str) -> tuple[list[str], list[str]]:
+    plan = planner(TWO).plan(selection.read(text))
+    assert [preview.id for preview in plan.previews] == [template.id for template in plan.templates]
+    return [job.id for job in plan.jobs], [template.id for template in plan.templates]
+
+
+def test_a_plan_keeps_the_chosen_jobs_and_what_appears_for_them(planner: "Callable[..., Planner]") -> None:
+    kept = ["score-train-lr1", "last-score-train-lr1"]
+
+    assert restricted(planner, "lr == 1") == (["train-lr1", "later-lr1"], kept)
+
+
+def test_a_plan_keeps_what_the_chosen_jobs_need(planner: "Callable[..., Planner]") -> None:
+    assert restricted(planner, 'stage == "later" and lr == 2') == (["train-lr2", "later-lr2"], [])
+    assert restricted(planner, 'job == "last-score-train-lr2"') == (
+        ["train-lr2"],
+        ["score-train-lr2", "last-score-train-lr2"],
+    )
+
+
+def test_what_is_left_out_does_not_appear(planner: "Callable[..., Planner]") -> None:
+    plan = planner(TWO).plan(selection.read('stage == "train"'))
+
+    assert [job.children for job in plan.jobs] == [(), ()]
+
+
+def test_a_choice_that_fits_no_job_is_refused(planner: "Callable[..., Planner]") -> None:
+    with pytest.raises(AutoexpError, match="fits none of the 8 jobs"):
+        restricted(planner, "lr == 3")
+    with pytest.raises(AutoexpError, match="no job has a 'rate'"):
+        restricted(planner, "rate == 3")

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoexp.scope import JobScope, compiled
+from autoexp.expressions import compile_value
+from autoexp.scope import JobScope
 from autoexp.sweep import Point, SweepError, expand, merge
 
 PARAMS = {"base": 10}
 
 
 def evaluate(raw: object, names: Mapping[str, object], _: object) -> Any:
-    return compiled(raw)(JobScope(levels=(names, PARAMS)))
+    return compile_value(raw)(JobScope(levels=(names, PARAMS)))
 
 
 def axes_of(sweep: Any) -> list[dict[str, Any]]:

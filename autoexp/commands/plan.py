@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autoexp import flow, folders, lint, studies, study_files, targets
+from autoexp import flow, folders, lint, selection, studies, study_files, targets
 from autoexp.errors import AutoexpError, RecipeError
 from autoexp.model import JobSpec, Template
 from autoexp.outline import Plan
@@ -25,6 +25,9 @@ from autoexp.study_files import Difference
 
 if TYPE_CHECKING:
     from autoexp.plan import Planner
+
+MOST_MODULES = 100
+"""Modules beside a program that are read to see what it reads."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +45,8 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", default=[], help=words)
     parser.add_argument("--root", metavar="DIR", help="the experiments folder (else $AUTOEXP_ROOT, else ./experiments)")
     parser.add_argument("--machine", metavar="NAME", help="plan for this machine instead of the recipe's")
+    words = "only these jobs, and what they need: 'model == \"10M\" and lr < 1e-3'"
+    parser.add_argument("--where", metavar="EXPR", help=words)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -104,19 +109,32 @@ def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) ->
         root=str(root.resolve()),
         hooks=hooks.find,
         exists=os.path.exists,
+        source=_source,
         variables=os.environ,
         key=key,
     )
     planner = Planner(recipe, world)
     study = Study(
         dir=folder,
-        plan=planner.plan(),
+        plan=planner.plan(selection.read(arguments.where) if arguments.where else None),
         machine=machine,
         key=key,
         recipe_sha256=study_files.sha256_of(recipe.text),
         provenance=study_files.provenance(path),
     )
     return Made(study, recipe.text, old, planner)
+
+
+def _source(path: str) -> str:
+    """Read a program, and of a Python program the modules beside it."""
+    program = Path(path)
+    beside = sorted(program.parent.glob("*.py"))[:MOST_MODULES] if program.suffix == ".py" else []
+    try:
+        return "\n".join(
+            each.read_text(encoding="utf-8", errors="replace") for each in dict.fromkeys((program, *beside))
+        )
+    except OSError:
+        return ""
 
 
 def _check_place(root: Path, folder: Path, *, dry_run: bool) -> None:

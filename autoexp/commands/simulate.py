@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", default=[], help=words)
     parser.add_argument("--root", metavar="DIR", help="the experiments folder it would be planned in")
     parser.add_argument("--machine", metavar="NAME", help="on this machine instead of the recipe's")
+    parser.add_argument("--where", metavar="EXPR", help="only these jobs, and what they need")
     parser.add_argument(
         "--nodes", metavar="N", type=int, help="so many nodes of a cluster are ours; else no end of them"
     )
@@ -79,7 +80,7 @@ def _ledger(arguments: argparse.Namespace) -> "Ledger":
     if not studies.exists(folder):
         made = plan.make(arguments, targets.default_root(arguments.root), dry_run=True)
         return Ledger(made.study, planner=made.planner)
-    if arguments.overrides or arguments.machine:
+    if arguments.overrides or arguments.machine or arguments.where:
         fix = f"simulate its recipe: autoexp simulate {folder / 'recipe.yaml'} ..."
         raise AutoexpError(f"{folder} is planned already", why="its values and its machine are settled", fix=fix)
     return Ledger(studies.load(folder.resolve()))

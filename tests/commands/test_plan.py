@@ -327,3 +327,27 @@ def test_a_machine_whose_executor_nobody_knows_is_refused_before_anything_is_wri
         assert (refused.status, "unknown executor 'kubernetes'" in refused.err) == (1, True)
 
     assert not (here.home / "experiments" / "good").exists()
+
+
+def test_only_the_chosen_jobs_are_planned(here: "Room", say: "Say") -> None:
+    here.machine()
+    here.write(
+        "two.yaml", "study: two\nmachine: bench\nsweep: {params: {a: [1, 2]}}\nstages: {one: {command: [x, '${a}']}}\n"
+    )
+
+    said = say("plan", "two.yaml", "--where", "a == 2")
+    assert "one: 1 job" in said.out
+    assert [path.name for path in (here.root / "two" / "jobs").iterdir()] == ["one-a2"]
+    assert "added: one-a1" in say("plan", "two.yaml").out
+
+
+def test_what_a_program_reads_is_looked_up_beside_it(here: "Room", say: "Say") -> None:
+    here.machine()
+    train = here.write("code/train.py", "import settings\n")
+    here.write("code/settings.py", "import os\nbatch = os.environ['BATCH']\n")
+    command = f"stages: {{one: {{command: [python3, {train}], env: {{BATCH: 8, LR: 1}}}}}}"
+    here.write("one.yaml", f"study: one\nmachine: bench\n{command}\n")
+
+    (found,) = json.loads(say("plan", "one.yaml", "--dry-run", "--json").out)["warnings"]
+
+    assert (found["code"], "LR is exported" in found["message"]) == ("unread-variable", True)

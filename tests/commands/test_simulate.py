@@ -1,11 +1,15 @@
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.commands.conftest import Say
+from tests.recipes.test_recipes import PINNED, RECIPES
 
 if TYPE_CHECKING:
     from tests.conftest import Room
 
+REFERENCES = RECIPES.parent / "tests" / "recipes"
 RECIPE = """
 study: ladder
 machine: bench
@@ -70,3 +74,16 @@ def test_options_that_mean_nothing_are_refused(say: Say, here: "Room") -> None:
     }.items():
         said = say("simulate", "ladder.yaml", *options)
         assert (said.status, what in said.err) == (1, True), said.err
+
+
+@pytest.mark.parametrize("name", sorted(PINNED))
+def test_the_shipped_recipes_have_the_jobs_that_they_have_when_they_run(say: Say, here: "Room", name: str) -> None:
+    here.machine(cpus=2)
+    words = ("simulate", RECIPES / f"{name}.yaml", *PINNED[name], "--machine", "bench", "--json")
+
+    told = json.loads(say(*words).out)
+
+    moves = (REFERENCES / f"{name}.moves").read_text(encoding="utf-8").splitlines()
+    assert sorted(job["job"] for job in told["jobs"]) == [line for line in moves if line and not line.startswith(" ")]
+    assert {job["state"] for job in told["jobs"]} == {"succeeded"}
+    assert told["dead_ends"] == []

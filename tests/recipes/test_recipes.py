@@ -46,9 +46,8 @@ TOLD = ("iteration", "path", "ending", "code", "reason", "parent")
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
 def test_a_shipped_recipe_moves_as_its_reference_log_says(room: "Room", tmp_path: Path, name: str) -> None:
     room.machine(cpus=2)
-    words: tuple[str | Path, ...] = ("run", RECIPES / f"{name}.yaml", *PINNED[name], "--machine", "bench")
 
-    status = room.start(*words).wait(1000)
+    status = room.start("run", RECIPES / f"{name}.yaml", *PINNED[name], "--machine", "bench").wait(1000)
 
     assert status == 0, room.said()
     moves = tmp_path / f"{name}.moves"

@@ -196,13 +196,16 @@ class Cluster:
         self._await(paths["socket"].exists, "munged")
 
     def _start_database(self) -> None:
-        data, user = self.home / "db", getuser()
+        data, user, temporary = self.home / "db", getuser(), self.home / "tmp"
+        temporary.mkdir()  # two servers that begin at once remove each other's temporary tables
         options = ("--no-defaults", f"--datadir={data}", f"--user={user}")
         subprocess.run(
             ("mariadb-install-db", *options, "--auth-root-authentication-method=socket"),
             check=True,
             capture_output=True,
+            env={**os.environ, "TMPDIR": str(temporary)},
         )
+        options = (*options, f"--tmpdir={temporary}")
         self._spawn(
             *("mariadbd", f"{SBIN}/mariadbd", *options, f"--socket={self.home / 'db.sock'}", "--skip-networking"),
             *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-flush-log-at-trx-commit=0"),

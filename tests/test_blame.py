@@ -734,7 +734,7 @@ ERRORS = {
           train:  # HERE
             command: [train]
         """,
-        f"stages.train: the id train-path{'x' * 200} is too long",
+        f"stages.train: the id train-path{'x' * 170}... is too long",
         "it names files, and 210 characters are more than 180",
         "shorten the stage's or the axes' names, or use named entries",
     ),

@@ -172,6 +172,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory, make_room: object) -> Iter
         ("--help",),
         ("--version",),
         ("plan", "--help"),
+        ("simulate", "--help"),
         ("status", "experiments"),
         ("status", "experiments", "--json"),
         ("events", "experiments"),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoexp import machines, studies, targets
+from autoexp import studies, targets
 from autoexp.commands import plan
 from autoexp.errors import AutoexpError
 from autoexp.machine import Machine
@@ -87,6 +87,8 @@ def _ledger(arguments: argparse.Namespace) -> "Ledger":
 
 
 def _room(machine: Machine, nodes: int | None) -> dict[str, float]:
+    from autoexp import machines  # noqa: PLC0415 - it loads OmegaConf
+
     if machine.executor != "local":
         if nodes is not None and nodes < 1:
             raise AutoexpError("nothing runs on no node", why=f"--nodes says {nodes}", fix="give 1, or more")

@@ -104,6 +104,8 @@ def _shares(first: Any, other: Any) -> bool:
     """Say whether a mapping is another one with a few changes."""
     if not isinstance(first, dict) or not isinstance(other, dict) or not first.keys() <= other.keys():
         return False
+    if first == other:
+        return not _is_short(first)
     alike = sum(other[name] == item for name, item in first.items())
     return alike >= LEAST_SHARED and alike * 2 >= len(other) and not _is_short(first)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from autoexp.expressions import literal
 from autoexp.importing.placeholders import Tell, pasted
+from autoexp.importing.times import walltime
 
 _DIRECTIVE = re.compile(r"#SBATCH\s+(.*)")
 _OPTION = re.compile(r"--?(?P<name>[\w-]+)(?:[= ]\s*(?P<value>.*?))?\s*$")
@@ -18,7 +19,6 @@ _SHORT = {
 }  # fmt: skip
 _OURS = ("job-name", "output", "error", "open-mode", "chdir", "export", "array")
 _HOLE = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_]\w*)\}")
-_TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 TAKEN = frozenset({"PATH", "HOME", "USER", "LANG", "TMPDIR", "SHELL", "PWD", "IFS", "HOSTNAME"})
 """Variables that a script must find as they are."""
 
@@ -96,20 +96,6 @@ def _memory(text: str) -> str:
     units = {"K": "KiB", "M": "MiB", "G": "GiB", "T": "TiB"}
     unit = text[-1:].upper()
     return f"{text[:-1]}{units[unit]}" if unit in units else f"{text}MiB" if text.isdecimal() else text
-
-
-def walltime(text: str) -> str:
-    """Write a time limit as a duration: Slurm takes minutes, HOURS:MINUTES:SECONDS and DAYS-HOURS."""
-    if not (found := _TIME.fullmatch(text)):
-        return f"${{calc:'str({text}) + \"m\"'}}" if text.startswith("${") and text.count("${") == 1 else text
-    days, first, second, third = (int(part or 0) for part in found.groups())
-    if found[1]:
-        minutes = (days * 24 + first) * 60 + second
-    elif found[4]:
-        minutes = first * 60 + second + (third > 0)
-    else:
-        minutes = first + (second > 0)
-    return f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m"
 
 
 # The script

@@ -1,6 +1,6 @@
 import pytest
 
-from autoexp.importing.autoexperiment.template import parse, resources, script, walltime
+from autoexp.importing.autoexperiment.template import parse, resources, script
 
 TEXT = """\
 #!/bin/bash -x
@@ -52,14 +52,3 @@ def test_a_variable_that_the_script_means_otherwise_gets_another_name() -> None:
     text, variables = script(parse("lr=$(cat lr.txt)\necho {lr}\n"), {"lr"})
 
     assert (text, variables) == ("lr=$(cat lr.txt)\necho $given_lr\n", {"given_lr": "lr"})
-
-
-@pytest.mark.parametrize(
-    ("slurm", "ours"),
-    [
-        ("360", "6h"), ("90", "90m"), ("06:00:00", "6h"), ("00:01:00", "1m"), ("30:00", "30m"), ("1-12", "36h"),
-        ("2-00:30", "2910m"), ("${TIME}", "${calc:'str(${TIME}) + \"m\"'}"), ("00:00:20", "1m"),
-    ],
-)  # fmt: skip
-def test_time_limits_become_durations(slurm: str, ours: str) -> None:
-    assert walltime(slurm) == ours

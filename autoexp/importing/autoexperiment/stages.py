@@ -255,7 +255,8 @@ def _script(kind: Kind) -> dict[str, Any]:
         said = f"{kind.file or 'its template'} is not here: the stage runs the script that was built from it"
         kind.tell("unsure", "template", f"{said}; import again beside the template")
         script = pasted(kind.field("sbatch_script"), kind.known, kind.unsure("sbatch_script"))
-        return {**start, "command": ["bash", script]}
+        env = {"sbatch_script": script, HOME: f"${{{HOME}}}"}
+        return {**start, "env": env, "command": f'cd -- "${HOME}" && exec bash "$sbatch_script"'}
     template = templates.parse(kind.text)
     for name in sorted(templates.names(kind.text) - set(kind.known)):
         kind.tell("unsure", "template", f"its template refers to {{{name}}}, which nobody defines")

@@ -27,6 +27,7 @@ CONTROLS = {
     "finish": ("job.finish_condition", "job.finish_conditions"),
 }
 _BRANCH = re.compile(r"\$\{sibling\.(\w+)\.(?:checkpoints|dir)\}(?:/iter_(.+))?")
+_BARE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")
 _NAME = re.compile(r"\$\{\s*([A-Za-z_]\w*)\s*\}")
 
 
@@ -58,6 +59,7 @@ class Writer:
         self._root = Reader(notes, tree.choose).node(raw, ("sweep",))
         self._current = str(tree.config.get("stage") or "")
         self._made = self._split()
+        self._tell_of_escapes()
 
     def _split(self) -> dict[str, Node]:
         """Cut the sweep up by stage."""
@@ -79,6 +81,15 @@ class Writer:
             **({"sweep": sweep} if sweep else {}),
             "stages": bodies,
         }
+
+    def _tell_of_escapes(self) -> None:
+        """Say where OELLM takes a value from outside the sweep, as nothing escapes it."""
+        given = self._root.paths() - BUILT_IN.keys()
+        for path, raw in self._root.values():
+            for name in _BARE.findall(raw) if isinstance(raw, str) else ():
+                if name in given:
+                    said = f"{path}: ${{{name}}} is not escaped, and was the value outside the sweep"
+                    self._notes.tell("mended", ("sweep",), f"{said}; here it is the job's own")
 
     def _pass(self, common: Node, own: list[Node]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Write the sweep, the params and the stages, with the paths known to be read so far."""

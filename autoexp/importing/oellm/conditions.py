@@ -116,6 +116,7 @@ _WRITERS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
 def monitoring(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Write events of logs and states as a policy of retries, and of stalls."""
     made: dict[str, Any] = {"retry": {"max_attempts": 3}}
+    restarts: list[str] = []
     for event in (*_listed(job.get("log_events")), *_listed(job.get("state_events"))):
         action = str((event.get("action") or {}).get("class_name", "")).removesuffix("Action")
         name = event.get("name") or event.get("transition") or "an event"
@@ -127,9 +128,12 @@ def monitoring(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         elif action == "Finish":
             continue  # a training is judged by its last checkpoint, any program by its exit code
         elif action == "Restart":
-            tell(f"{name}: what ends is judged by how it ended, and tried again 3 times at most, with growing waits")
+            restarts.append(str(name))
         elif action:
             tell(f"{name}: the action {action} has no words in a recipe, and is left out")
+    if restarts:
+        said = "what ends is judged by how it ended, and tried 3 times at most, with growing waits"
+        tell(f"{', '.join(restarts)}: {said}")
     if job.get("inactivity_threshold_seconds"):
         made["stall"] = {"no_progress": f"{int(job['inactivity_threshold_seconds']) // 60}m"}
     return made

@@ -63,7 +63,7 @@ class Tree:
             entries.append("_self_")
         if top:
             self._overrides = dict(_overriding(entries, group))
-        package = _package(path, group, is_plain=top and self.root is None)
+        package = _package(path, group, is_top=top)
         for entry in entries:
             if entry == "_self_":
                 self._merge(raw, package, path)
@@ -118,9 +118,9 @@ def _root(file: Path, groups: list[str]) -> Path | None:
     return file.resolve().parent if first else None
 
 
-def _package(path: Path, group: str, *, is_plain: bool) -> str:
+def _package(path: Path, group: str, *, is_top: bool) -> str:
     found = _PACKAGE.search(path.read_text(encoding="utf-8"))
-    if is_plain or (found and found[1] == "_global_"):
+    if is_top or (found and found[1] == "_global_"):
         return ""
     return found[1].removeprefix("_global_.") if found and found[1] != "_group_" else group.replace("/", ".")
 

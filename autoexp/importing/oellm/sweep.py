@@ -54,6 +54,14 @@ class Node:
         joined = set.union if self.kind == "product" else set.intersection
         return {*self.fixed, *self.params, *(joined(*below) if below else ())}
 
+    def values(self) -> Iterator[tuple[str, Any]]:
+        """Yield everything that it gives to a path, and its filters."""
+        yield from self.fixed.items()
+        yield from ((path, value) for path, values in self.params.items() for value in values)
+        yield "filter", self.filter
+        for child in self.children:
+            yield from child.values()
+
     def paths(self) -> set[str]:
         """List every path that it gives a value to."""
         return {*self.fixed, *self.params}.union(*(child.paths() for child in self.children))

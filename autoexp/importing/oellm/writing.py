@@ -39,11 +39,9 @@ class Levels:
         return level
 
     def _named(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            self._names.of(path): self._values.value(value, path)
-            for path, value in fixed.items()
-            if path not in BUILT_IN
-        }
+        """Write values by name; what belongs to the job's own files and events has none."""
+        ours = {path for path in fixed if path in BUILT_IN or path.startswith("job.")} - self._values.read
+        return {self._names.of(p): self._values.value(value, p) for p, value in fixed.items() if p not in ours}
 
     def _list(self, node: Node) -> dict[str, Any]:
         """Write what stands one after the other: an axis, entries with a name, or levels."""
@@ -72,6 +70,9 @@ def entry_names(entries: Sequence[Node]) -> list[str]:
     """Name entries after what they choose, or after the first values that tell them apart."""
     if all(entry.label for entry in entries) and len({entry.label for entry in entries}) == len(entries):
         return [safe(entry.label) for entry in entries]
+    given = [str(entry.fixed.get("job.name", "")) for entry in entries]
+    if all(given) and len(set(map(safe, given))) == len(given) and "${" not in "".join(given):
+        return [safe(name) for name in given]
     for names in _spelled(entries):
         if len(set(names)) == len(entries) and max(map(len, names)) <= LONGEST:
             return names

@@ -51,7 +51,8 @@ def test_a_start_condition_holds_when_its_command_prints_1(imported: Import) -> 
 def test_without_its_template_a_stage_runs_what_was_built_of_it(imported: Import) -> None:
     made = imported(EVALUATED, train__sbatch=TRAIN)
 
-    assert made.plan.jobs[-1].argv == ("bash", "run_0.2_eval.sbatch")
+    assert made.plan.jobs[-1].env["sbatch_script"] == "run_0.2_eval.sbatch"
+    assert made.stages["eval"]["command"] == 'cd -- "$workdir" && exec bash "$sbatch_script"'
     assert "gone.sbatch is not here" in made.told
 
 

@@ -104,5 +104,5 @@ def test_events_become_retries_and_stalls() -> None:
         "retry": {"max_attempts": 3, "when": {"hung": "retry"}},
         "stall": {"no_progress": "30m"},
     }
-    assert [said.partition(":")[0] for said in told] == ["error", "more"]
+    assert [said.partition(":")[0] for said in told] == ["more", "error"]
     assert monitoring({"inactivity_threshold_seconds": 1800}, pytest.fail)["stall"] == {"no_progress": "30m"}

@@ -168,3 +168,11 @@ def test_a_value_that_nobody_gives_is_told(imported: Import) -> None:
     made = imported("backend: {megatron: {lr: '${aux.nowhere}'}}\n", dialect="oellm")
 
     assert "aux.nowhere is referred to, and nobody gives it a value" in made.told
+
+
+def test_a_value_that_is_not_escaped_is_told(imported: Import) -> None:
+    text = 'sweep: {params: {aux.a: [1, 2]}, defaults: {backend.megatron.lr: "${aux.a}"}}\n'
+    made = imported(text, dialect="oellm")
+
+    assert "backend.megatron.lr: ${aux.a} is not escaped" in made.told
+    assert [job.args["lr"] for job in made.plan.jobs] == [1, 2]

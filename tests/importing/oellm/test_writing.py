@@ -51,3 +51,7 @@ def test_a_level_lends_what_it_fixes_and_keeps_its_filter() -> None:
             {"configs": [{"a": 3}]},
         ],
     }
+
+
+def test_entries_that_name_their_job_are_called_so() -> None:
+    assert entry_names(entries({"job.name": "a b", "x": 1}, {"job.name": "c", "x": 2})) == ["a_b", "c"]

@@ -15,6 +15,7 @@ from typing import Any
 
 from autoexp import targets
 from autoexp.commands import plan
+from autoexp.errors import AutoexpError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     made = importing.find(arguments.dialect).read(arguments.file)
     text = writing.write(made.recipe, arguments.file.name)
     if arguments.out:
-        arguments.out.write_text(text, encoding="utf-8")
+        _write(arguments.out, text)
     elif not arguments.json:
         print(text, end="")
     for warning in made.warnings:
@@ -51,6 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _write(file: Path, text: str) -> None:
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(text)
+    except FileExistsError as error:
+        why, fix = "somebody may have changed it since it was imported", "remove it, or give another --out"
+        raise AutoexpError(f"{file} is there already", why=why, fix=fix) from error
+
+
 def _planned(text: str, file: Path | None) -> dict[str, Any]:
     """Plan the recipe without writing anything.
 
@@ -62,5 +72,11 @@ def _planned(text: str, file: Path | None) -> dict[str, Any]:
         if not file:
             recipe.write_text(text, encoding="utf-8")
         asked = argparse.Namespace(recipe=os.fspath(recipe), overrides=[], machine=None)
-        study, _, _ = plan.make(asked, targets.default_root(None), dry_run=True)
-    return plan.as_json(study.plan)
+        try:
+            study, _, _ = plan.make(asked, targets.default_root(None), dry_run=True)
+        except AutoexpError as error:
+            what = f"the recipe cannot be planned here: {error.what.replace(f'{folder}/', '')}"
+            raise AutoexpError(what, why=error.why, fix=error.fix) from error
+        planned = plan.as_json(study.plan)
+    named = [{**each, "where": each["where"].replace(f"{folder}/", "")} for each in planned["warnings"]]
+    return {**planned, "warnings": named}

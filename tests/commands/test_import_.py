@@ -56,3 +56,24 @@ def test_an_unknown_dialect_is_the_user_s_to_mend(room: "Room") -> None:
     done = room.run("import", "makefile", "config.yaml")
 
     assert (done.returncode, "unknown dialect 'makefile'" in done.stderr) == (1, True)
+
+
+def test_a_recipe_that_is_there_is_not_written_over(room: "Room") -> None:
+    write(room)
+    (room.home / "new.yaml").write_text("mine")
+
+    done = room.run("import", "autoexperiment", "config.yaml", "--out", "new.yaml")
+
+    assert (done.returncode, "new.yaml is there already" in done.stderr) == (1, True)
+    assert (room.home / "new.yaml").read_text() == "mine"
+
+
+def test_what_cannot_be_planned_here_is_told_with_its_line(room: "Room") -> None:
+    (room.home / "one.yaml").write_text("backend: {megatron: {data_path: '${oc.env:NO_SUCH_FOLDER}'}}\n")
+
+    done = room.run("import", "oellm", "one.yaml")
+
+    assert done.returncode == 1
+    assert done.stdout.startswith("# Made of one.yaml")
+    assert "cannot be planned here: recipe.yaml:" in done.stderr
+    assert "the environment has no NO_SUCH_FOLDER" in done.stderr

@@ -147,8 +147,8 @@ class Writer:
     def _stage(self, kind: Kind) -> dict[str, Any]:
         made = stages.stage(kind, self._kinds)
         fixed = {one.name: self._value(_logged(one, kind), one) for one in kind.own if not one.is_axis}
-        shared = {one.name: one for one in self._common if one.name in ("termination_cmd", "termination_str")}
-        fixed |= {name: self._value(_logged(one, kind), one) for name, one in shared.items() if name not in fixed}
+        logged = [one for one in self._common if _logged(one, kind) != one.value and one.name in JOB_FIELDS]
+        fixed |= {one.name: self._value(_logged(one, kind), one) for one in logged if one.name not in fixed}
         fixed["output_file"] = "${dir}/current.log"
         taken = self._taken_over(kind)
         sweep = self._level([one for one in kind.own if one.is_axis and one.path not in taken])

@@ -181,11 +181,12 @@ def _check_flags(args: dict[str, Any], kind: Kind) -> None:
 def _branch(kind: Kind, kinds: Sequence[Kind], args: dict[str, Any]) -> dict[str, Any]:
     """Write a start on the pretraining's checkpoint, instead of the helper that links it."""
     command = kind.field("start_condition_cmd")
-    if not (helper := _COOLDOWN.search(command)):
+    helper = _COOLDOWN.search(command)
+    others = [one for one in kinds if one.is_training and one is not kind]
+    if helper is None or not others:
         return {"start": _holds(command, kind)} if command else {}
     source = f"{helper[1]}/{helper[2]}"
-    parent = next((one for one in kinds if one.is_training and one.field("RUN_DIR") == source), None)
-    parent = parent or next(one for one in kinds if one.is_training and one is not kind)
+    parent = next((one for one in others if one.field("RUN_DIR") == source), others[0])
     iteration = pasted(helper[3], kind.known, kind.unsure("start_condition_cmd"))
     args["lr-wsd-decay-iters"] = f"${{calc:'{args['train-iters']} - {iteration}'}}"
     args["exit-on-missing-checkpoint"] = True

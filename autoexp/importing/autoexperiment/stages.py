@@ -189,7 +189,7 @@ def _branch(kind: Kind, kinds: Sequence[Kind], args: dict[str, Any]) -> dict[str
     parent = next((one for one in others if one.field("RUN_DIR") == source), others[0])
     iteration = pasted(helper[3], kind.known, kind.unsure("start_condition_cmd"))
     args["lr-wsd-decay-iters"] = f"${{calc:'{args['train-iters']} - {iteration}'}}"
-    args["exit-on-missing-checkpoint"] = True
+    args |= {"override-opt_param-scheduler": True, "exit-on-missing-checkpoint": True}
     kind.tell(
         "mended",
         "start_condition_cmd",

@@ -28,7 +28,8 @@ CONTROLS = {
 }
 _BRANCH = re.compile(r"\$\{sibling\.(\w+)\.(?:checkpoints|dir)\}(?:/iter_(.+))?")
 _BARE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")
-_NAME = re.compile(r"\$\{\s*([A-Za-z_]\w*)\s*\}")
+_PLAIN = re.compile(r"\$\{\w+\}|\d+")
+"""A name, or a number: what a formula may be made of."""
 
 
 def read(file: Path) -> Imported:
@@ -149,8 +150,9 @@ class Writer:
         """Write the flags; a cooldown decays from where it branches off."""
         args = stages.flags(config, given)
         iteration = str(branch["prepare"]["cooldown_symlink"]["iteration"]) if branch else ""
-        if "lr-wsd-decay-iters" in args and _NAME.fullmatch(iteration):
-            args["lr-wsd-decay-iters"] = f"${{calc:'{args['train-iters']} - {iteration}'}}"
+        end = str(args.get("lr-decay-iters", args.get("train-iters")))
+        if "lr-wsd-decay-iters" in args and all(_PLAIN.fullmatch(each) for each in (end, iteration)):
+            args["lr-wsd-decay-iters"] = f"${{calc:'{end} - {iteration}'}}"
             said = "the decay begins at the branch point, which is a saved iteration; it takes what is left from there"
             self._notes.tell("mended", ("sweep",), said)
         if branch:

@@ -69,11 +69,17 @@ def _schedule_troubles(said: Mapping[str, Any], iteration: int, parent: Mapping[
             yield f"{_flag(name)} is {mine:g}, and the pretraining's {before:g}", f"give {_flag(name)} {before:g}"
     end = number(said.get("lr_decay_iters", said.get("train_iters")))
     decay = number(said.get("lr_wsd_decay_iters"))
-    if said["lr_decay_style"] == "WSD" and end is not None and decay != end - iteration:
+    last = number(said.get("train_iters"))
+    if said["lr_decay_style"] != "WSD" or end is None:
+        return
+    if decay is None or decay > end - iteration:
         yield (
             f"the decay would take {decay} iterations, and there are {end - iteration:g} from {iteration} to {end:g}",
             f"give --lr-wsd-decay-iters {end - iteration:g}",
         )
+    elif last is not None and iteration < last < end:
+        what = f"training ends at {last:g}, and the decay only at {end:g}"
+        yield what, f"give --lr-decay-iters {last:g} and as much less of --lr-wsd-decay-iters, or train on"
 
 
 def deletes(args: Mapping[str, Any], iteration: int) -> str:

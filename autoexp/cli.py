@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 
 from autoexp import __version__
 from autoexp.errors import AlreadyWatched, AutoexpError
@@ -37,6 +38,7 @@ COMMANDS = {
     "machines": "list the machines there are files for, and say which one this is",
     "doctor": "check this installation and machine: what is wrong, and the fix",
     "convert": "make a Megatron-LM checkpoint a Hugging Face model, without Megatron or torch",
+    "import": "make a recipe of another tool's experiment, and say what it got wrong",
     "report": "tables and plots of a study",
     "demo": "a whole study on this computer in a few minutes",
 }
@@ -114,7 +116,7 @@ def _refused(error: OSError) -> int:
 def _run(name: str, words: list[str]) -> int:
     import argparse  # noqa: PLC0415 - `autoexp --help` does without
 
-    module = import_module(f"autoexp.commands.{name}")
+    module = import_module(f"autoexp.commands.{name}{'_' if iskeyword(name) else ''}")
     parser = argparse.ArgumentParser(
         prog=f"autoexp {name}",
         description=module.__doc__,

@@ -368,7 +368,7 @@ def make_spec() -> Callable[..., JobSpec]:
     return make
 
 
-HOOKS = {"cooldown_symlink": "", "megatron_to_hf": "hf", "evaluate": "eval", "nccl_gate": ""}
+HOOKS = {"cooldown_symlink": "", "convert_eval": "", "megatron_to_hf": "hf", "evaluate": "eval", "nccl_gate": ""}
 """Hooks by name, each with the folder it writes to."""
 
 Plans = Callable[..., Planner]

@@ -28,6 +28,7 @@ def test_a_right_cooldown_has_no_trouble() -> None:
     assert list(troubles(WSD, 8, PARENT)) == []
     assert list(troubles({**WSD, "lr": "1e-2", "lr-decay-iters": "11"}, 8, PARENT)) == []
     assert list(troubles({"train-iters": 11}, 8, PARENT)) == []
+    assert list(troubles({**WSD, "lr-wsd-decay-iters": 2}, 8, PARENT)) == [], "the rate stays for a while, then decays"
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_a_right_cooldown_has_no_trouble() -> None:
         ({"train-iters": 3, "lr-decay-iters": 11}, "end at once"),
         ({"lr-wsd-decay-iters": 4}, "the decay would take 4"),
         ({"lr-wsd-decay-iters": None}, "the decay would take None"),
-        ({"lr-decay-iters": 20}, "there are 12 from 8 to 20"),
+        ({"lr-decay-iters": 20}, "training ends at 11, and the decay only at 20"),
         ({"lr-decay-style": None}, "the decay is linear"),
         ({"lr-decay-style": "cosine"}, "the decay is cosine"),
         ({"override-opt_param-scheduler": None}, "own schedule"),

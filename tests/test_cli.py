@@ -19,7 +19,21 @@ from autoexp.errors import AlreadyWatched, AutoexpError
 if TYPE_CHECKING:
     from tests.conftest import Room
 
-READING = {"convert", "gate", "inspect", "plan", "status", "why", "events", "replay", "report", "machines", "doctor"}
+READING = {
+    "simulate",
+    "import",
+    "convert",
+    "gate",
+    "inspect",
+    "plan",
+    "status",
+    "why",
+    "events",
+    "replay",
+    "report",
+    "machines",
+    "doctor",
+}
 TELL = {"what": "it is wrong", "why": "so", "fix": "mend it"}
 
 

@@ -442,7 +442,7 @@ def test_a_right_cooldown_is_let_through(hook: ModuleType, source: Path, job: Pa
     ("change", "why"),
     [
         ({"train-iters": AT}, "end at once"),
-        ({"lr-wsd-decay-iters": 400}, "there are 500"),
+        ({"lr-wsd-decay-iters": 600}, "there are 500"),
         ({"override-opt_param-scheduler": None}, "own schedule"),
         ({"lr": 0.02}, "the pretraining's 0.01"),
     ],

@@ -198,7 +198,7 @@ class Cluster:
     def _start_database(self) -> None:
         data, user, temporary = self.home / "db", getuser(), self.home / "tmp"
         temporary.mkdir()  # two servers that begin at once remove each other's temporary tables
-        options = ("--no-defaults", f"--datadir={data}", f"--user={user}")
+        options: tuple[str, ...] = ("--no-defaults", f"--datadir={data}", f"--user={user}")
         subprocess.run(
             ("mariadb-install-db", *options, "--auth-root-authentication-method=socket"),
             check=True,

@@ -1,0 +1,149 @@
+"""A template of AutoExperiment: an sbatch script with `{NAME}` in it, as resources, environment and program. Pure.
+
+Values go into the script by the environment, so that quotes and here-documents around them stay as they are.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from autoexp.expressions import literal
+from autoexp.importers.placeholders import Tell, pasted
+from autoexp.importers.times import walltime
+
+_DIRECTIVE = re.compile(r"#SBATCH\s+(.*)")
+_OPTION = re.compile(r"--?(?P<name>[\w-]+)(?:[= ]\s*(?P<value>.*?))?\s*$")
+_SHORT = {
+    "A": "account", "p": "partition", "N": "nodes", "t": "time", "q": "qos", "J": "job-name", "o": "output",
+    "e": "error", "c": "cpus-per-task", "n": "ntasks", "G": "gpus", "C": "constraint", "w": "nodelist",
+}  # fmt: skip
+_OURS = ("job-name", "output", "error", "open-mode", "chdir", "export", "array")
+_HOLE = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_]\w*)\}")
+TAKEN = frozenset({"PATH", "HOME", "USER", "LANG", "TMPDIR", "SHELL", "PWD", "IFS", "HOSTNAME"})
+"""Variables that a script must find as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """An sbatch script in two parts."""
+
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What `#SBATCH` asks for, by its long name."""
+    script: str = ""
+    """The rest, `{NAME}` and `{{` as they were."""
+
+
+def parse(text: str) -> Template:
+    """Take a template apart."""
+    options: dict[str, str] = {}
+    lines = []
+    for line in text.splitlines():
+        if directive := _DIRECTIVE.match(line):
+            if found := _OPTION.match(directive[1].partition(" #")[0]):
+                options[_SHORT.get(found["name"], found["name"])] = (found["value"] or "").strip("\"'")
+        elif not line.startswith("#!"):
+            lines.append(line if line.rstrip().endswith("\\") else line.rstrip())
+    return Template(options, "\n".join(lines).strip("\n") + "\n")
+
+
+def names(text: str) -> set[str]:
+    """List the names that a template refers to."""
+    return {found["name"] for found in _HOLE.finditer(text) if found["name"]}
+
+
+def plain(text: str) -> str:
+    """Undo the doubling of braces."""
+    return text.replace("{{", "{").replace("}}", "}")
+
+
+# Resources
+
+
+def resources(options: Mapping[str, str], known: Collection[str], tell: Tell) -> dict[str, object]:
+    """Write what the template asks of Slurm as a stage's resources."""
+    said = {name: pasted(value, known, tell) for name, value in options.items() if name not in _OURS}
+    found: dict[str, object] = {}
+    tasks, cores = said.pop("ntasks-per-node", None), said.pop("cpus-per-task", None)
+    if (nodes := said.pop("nodes", None)) is not None:
+        found["nodes"] = _count(nodes)
+    gpus = [said.pop(name, "") for name in ("gres", "gpus-per-node")]
+    if count := next((text.rpartition(":")[2] for text in reversed(gpus) if text), ""):
+        found["gpus_per_node"] = _count(count)
+    if tasks is not None:
+        found["processes_per_node"] = _count(tasks)
+    if cores is not None:
+        found["cpus"] = _product(tasks or "1", cores)
+    if (memory := said.pop("mem", "0")) != "0":
+        found["memory"] = _memory(memory)
+    if (time := said.pop("time", None)) is not None:
+        found["walltime"] = walltime(time)
+    found |= {name: said.pop(name) for name in ("partition", "account", "qos") if name in said}
+    rest: dict[str, object] = {name: value or True for name, value in said.items()}
+    return {**found, **({"options": rest} if rest else {})}
+
+
+def _count(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _product(one: str, other: str) -> int | str:
+    if one.isdecimal() and other.isdecimal():
+        return int(one) * int(other)
+    return other if one == "1" else f"${{calc:'{one} * {other}'}}"
+
+
+def _memory(text: str) -> str:
+    units = {"K": "KiB", "M": "MiB", "G": "GiB", "T": "TiB"}
+    unit = text[-1:].upper()
+    return f"{text[:-1]}{units[unit]}" if unit in units else f"{text}MiB" if text.isdecimal() else text
+
+
+# The script
+
+
+def script(template: Template, known: Collection[str]) -> tuple[str, dict[str, str]]:
+    """Write the program as a script of ours, and the variables it reads, each with its name in the recipe."""
+    variables: dict[str, str] = {}
+    pieces: list[str] = []
+    quote, at = "", 0
+    for hole in _HOLE.finditer(template.script):
+        before = template.script[at : hole.start()]
+        quote, at = _quote(before, quote), hole.end()
+        pieces.append(before)
+        name = hole["name"]
+        if name is None or name not in known:
+            pieces.append(hole[0] if name else hole[0][0])
+            continue
+        variable = _variable(name, template.script)
+        variables[variable] = name
+        follows = template.script[at : at + 1]
+        spelled = f"${{{variable}}}" if follows.isalnum() or follows in {"_", "["} else f"${variable}"
+        pieces.append(f"'\"{spelled}\"'" if quote == "'" else spelled)
+    return str(literal("".join([*pieces, template.script[at:]]))), variables
+
+
+def _variable(name: str, text: str) -> str:
+    """Name the variable that carries a value: its own name, unless the script means something else by it."""
+    others = re.finditer(rf"(?m)^\s*(?:export\s+)?{name}=[\"']?(?!\{{{name}\}})", text)
+    return f"given_{name}" if name in TAKEN or any(others) else name
+
+
+def _quote(text: str, quote: str) -> str:
+    """Follow bash's quotes: return which one is open behind a text."""
+    at = 0
+    while at < len(text):
+        sign = text[at]
+        if quote == "#":
+            end = text.find("\n", at)
+            quote, at = ("#", len(text)) if end < 0 else ("", end)
+            continue
+        if sign == "\\" and quote != "'":
+            at += 2
+            continue
+        if not quote and sign == "#" and text[at - 1 : at] in {"", " ", "\t", "\n"}:
+            quote = "#"
+            continue
+        if sign in "\"'" and quote in {"", sign}:
+            quote = "" if quote else sign
+        at += 1
+    return quote

@@ -1,0 +1,229 @@
+"""OELLM autoexp's experiments: the README's sweeps, and HEAD's trees of configurations."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoexp import recipes
+from autoexp.importers import Imported
+from autoexp.importers.notes import Notes
+from autoexp.importers.oellm import stages
+from autoexp.importers.oellm.conditions import Conditions, monitoring
+from autoexp.importers.oellm.hydra import Tree
+from autoexp.importers.oellm.names import BUILT_IN, Names
+from autoexp.importers.oellm.stages import MEGATRON, Config
+from autoexp.importers.oellm.sweep import Node, Reader, of_stage, shared
+from autoexp.importers.oellm.values import Values
+from autoexp.importers.oellm.writing import Levels
+from autoexp.naming import safe
+from autoexp.places import KeyPath
+
+USUAL_STAGE = "train"
+CONTROLS = {
+    "start": ("job.start_condition", "job.start_conditions"),
+    "cancel": ("job.cancel_condition", "job.cancel_conditions"),
+    "finish": ("job.finish_condition", "job.finish_conditions"),
+}
+_BRANCH = re.compile(r"\$\{sibling\.(\w+)\.(?:checkpoints|dir)\}(?:/iter_(.+))?")
+_BARE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")
+_PLAIN = re.compile(r"\$\{\w+\}|\d+")
+"""A name, or a number: what a formula may be made of."""
+
+
+def read(file: Path) -> Imported:
+    """Read an experiment, with all that it is composed of.
+
+    Raises:
+        RecipeError: it is no YAML, or its sweep is none of OELLM's.
+    """
+    _, places = recipes.load_yaml(file)
+    notes = Notes(places)
+    tree = Tree(file, notes)
+    tree.compose()
+    return Imported(Writer(file, tree, notes).recipe(), tuple(notes.warnings))
+
+
+class Writer:
+    """Puts a recipe together."""
+
+    def __init__(self, file: Path, tree: Tree, notes: Notes) -> None:
+        self._file, self._tree, self._notes = file, tree, notes
+        self._names = Names()
+        self._values = Values(self._names, lambda said: notes.tell("unsure", (), said))
+        self._levels = Levels(self._names, self._values)
+        self._conditions = Conditions(self._values, lambda said: notes.tell("unsure", ("job",), said))
+        self._flat = stages.aims(tree.config)
+        self._usual = stages.aims(tree.usual)
+        raw = tree.config.get("sweep") or {}
+        self._root = Reader(notes, tree.choose).node(raw, ("sweep",))
+        self._current = str(tree.config.get("stage") or "")
+        self._made = self._split()
+        self._tell_of_escapes()
+
+    def _split(self) -> dict[str, Node]:
+        """Cut the sweep up by stage."""
+        listed = dict.fromkeys((*self._root.stages(), self._current))
+        made = {stage: left for stage in listed if (left := of_stage(self._root, stage, self._current)) is not None}
+        return {safe(stage).strip("._-+") or USUAL_STAGE: node for stage, node in made.items()}
+
+    def recipe(self) -> dict[str, Any]:
+        """Write all of it; what nothing reads is left out."""
+        for path, why in stages.left_out(self._tree.config):
+            self._notes.tell("left-out", (path,), why)
+        common, own = shared([*self._made.values()])
+        self._pass(common, own)  # which paths are read anywhere is known only at its end
+        sweep, params, bodies = self._pass(common, own)
+        self._tell_of_the_machine()
+        return {
+            "study": self._study(),
+            **({"params": params} if params else {}),
+            **({"sweep": sweep} if sweep else {}),
+            "stages": bodies,
+        }
+
+    def _tell_of_escapes(self) -> None:
+        """Say where OELLM takes a value from outside the sweep, as nothing escapes it."""
+        given = self._root.paths() - BUILT_IN.keys()
+        for path, raw in self._root.values():
+            for name in _BARE.findall(raw) if isinstance(raw, str) else ():
+                if name in given:
+                    said = f"{path}: ${{{name}}} is not escaped, and was the value outside the sweep"
+                    self._notes.tell("mended", ("sweep",), f"{said}; here it is the job's own")
+
+    def _pass(self, common: Node, own: list[Node]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Write the sweep, the params and the stages, with the paths known to be read so far."""
+        self._levels = Levels(self._names, self._values)
+        bodies = {stage: self._stage(node, common) for stage, node in zip(self._made, own, strict=True)}
+        sweep = self._levels.write(common)
+        return sweep, self._params(), bodies
+
+    def _study(self) -> str:
+        name = self._tree.config.get("job", {}).get("name") if isinstance(self._tree.config.get("job"), Mapping) else ""
+        return safe(str(name if name and "${" not in str(name) else self._file.stem)).strip("._-+") or "study"
+
+    def _tell_of_the_machine(self) -> None:
+        if chosen := self._tree.choices.get("slurm"):
+            said = f"slurm: {chosen} chooses no machine here: it is told from where one plans, or give --machine"
+            self._notes.tell("mended", ("defaults",), said)
+        if self._tree.choices or "slurm" in self._tree.config:
+            said = "what waits, or ends otherwise than it should, is looked at whenever it changes, not once a minute"
+            self._notes.tell("mended", (), said)
+
+    def _stage(self, node: Node, common: Node) -> dict[str, Any]:
+        """Write one stage: its own sweep and values, its program, and when it starts and ends."""
+        given = node.paths() | common.paths()
+        hoisted = dict(node.fixed) if node.filter is None else {}
+        level = (
+            self._levels.write(Node(node.kind, {}, node.params, node.children))
+            if node.filter is None
+            else (self._levels.write(node))
+        )
+        controls = self._controls(hoisted)
+        program = stages.program(self._config())
+        branch = self._branch(hoisted) if "backend" in program else {}
+        made: dict[str, Any] = {**controls, **branch}
+        config = self._config()
+        if "backend" in program:
+            made["args"] = self._flags(config, given, branch)
+        made |= {"resources": stages.resources(config), "env": stages.environment(config)}
+        made["container"] = stages.container(config)
+        fixed = {
+            self._names.of(path): self._values.value(value, path)
+            for path, value in hoisted.items()
+            if not self._is_ours(path)
+        }
+        if (script := config.raw("backend.launcher_script")) and "backend" in program:
+            fixed["program"] = self._program(str(self._values.value(script, "backend.launcher_script")))
+        made |= monitoring(self._job(), lambda said: self._notes.tell("unsure", ("job",), said))
+        made = {name: value for name, value in made.items() if value}
+        return {**({"sweep": level} if level else {}), **({"params": fixed} if fixed else {}), **program, **made}
+
+    def _program(self, script: str) -> str:
+        """Write where the program is: below the folder that the configurations stand in."""
+        if script.startswith(("/", "$")) or self._tree.root is None:
+            return script
+        return os.path.normpath(self._tree.root.parent / script)
+
+    def _flags(self, config: Config, given: set[str], branch: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the flags; a cooldown decays from where it branches off."""
+        args = stages.flags(config, given)
+        iteration = str(branch["prepare"]["cooldown_symlink"]["iteration"]) if branch else ""
+        end = str(args.get("lr-decay-iters", args.get("train-iters")))
+        if "lr-wsd-decay-iters" in args and all(_PLAIN.fullmatch(each) for each in (end, iteration)):
+            args["lr-wsd-decay-iters"] = f"${{calc:'{end} - {iteration}'}}"
+            said = "the decay begins at the branch point, which is a saved iteration; it takes what is left from there"
+            self._notes.tell("mended", ("sweep",), said)
+        if branch:
+            args |= {"override-opt_param-scheduler": True, "exit-on-missing-checkpoint": True}
+        return args
+
+    @staticmethod
+    def _is_ours(path: str) -> bool:
+        """Say whether a path is the job's own affair, or a condition that has been written already."""
+        ours = path.startswith(MEGATRON) and path.removeprefix(MEGATRON) in stages.OURS
+        return ours or path in BUILT_IN or path.startswith("job.") or path == "index"
+
+    def _config(self) -> Config:
+        varied = {path for node in self._made.values() for path in node.paths()}
+        return Config(self._flat, self._usual, varied, self._names, self._values, self._told)
+
+    def _told(self, path: str, said: str) -> None:
+        place: KeyPath = tuple(path.split("."))
+        self._notes.tell("left-out", place, said)
+
+    def _job(self) -> Mapping[str, Any]:
+        job = self._tree.config.get("job")
+        return job if isinstance(job, Mapping) else {}
+
+    def _controls(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the job's conditions, the stage's own before the configuration's."""
+        made = {}
+        for key, paths in CONTROLS.items():
+            raw = [fixed.get(path, self._flat.get(path)) for path in paths]
+            said = next((each for each in raw if each), None)
+            if said and (written := self._conditions.all(said)):
+                made[key] = written
+        return made
+
+    def _branch(self, fixed: dict[str, Any]) -> dict[str, Any]:
+        """Write a start from another stage's checkpoint as a link to it, instead of a path to load."""
+        load = fixed.pop(f"{MEGATRON}load", None)
+        step = fixed.pop(f"{MEGATRON}ckpt_step", None)
+        fixed.pop(f"{MEGATRON}save", None)
+        found = _BRANCH.fullmatch(str(self._values.value(load or "", f"{MEGATRON}load")))
+        if found is None:
+            if load:
+                self._notes.tell(
+                    "left-out", ("sweep",), f"load: {load} is left out: jobs load what they saved themselves"
+                )
+            return {}
+        stage = found[1]
+        if step is None and not found[2]:
+            self._values.siblings.add(f"{MEGATRON}train_iters")
+        last = f"${{sibling.{stage}.params.{self._names.of(f'{MEGATRON}train_iters')}}}"
+        iteration = self._values.value(step) if step is not None else found[2] or last
+        said = "load and ckpt_step would begin at the branch point on each restart; a link to the checkpoint does not"
+        self._notes.tell("mended", ("sweep",), said)
+        return {"prepare": {"cooldown_symlink": {"from": f"${{sibling.{stage}.checkpoints}}", "iteration": iteration}}}
+
+    def _params(self) -> dict[str, Any]:
+        """Write every path that something refers to as a param, but for those that each job has a value for."""
+        nodes = list(self._made.values())
+        everywhere = set.intersection(*(node.always() for node in nodes))
+        at_times = set().union(*(node.paths() - node.always() for node in nodes))
+        somewhere = set().union(*(node.paths() for node in nodes))
+        made: dict[str, Any] = {}
+        config = self._config()
+        wanted = self._values.read | self._values.siblings
+        while missing := sorted(path for path in wanted if self._names.of(path) not in made):
+            for path in missing:
+                known = config.known(path) and path not in everywhere
+                made[self._names.of(path)] = self._values.value(config.raw(path), path) if known else None
+                if not config.known(path) and path not in somewhere:
+                    self._notes.tell("unsure", (), f"{path} is referred to, and nobody gives it a value")
+            wanted = self._values.read | self._values.siblings
+        unset = {self._names.of(path) for path in somewhere - at_times if not config.known(path)}
+        unset |= {self._names.of(path) for path in everywhere}
+        return {name: value for name, value in made.items() if name not in unset}

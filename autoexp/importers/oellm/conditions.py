@@ -1,0 +1,143 @@
+"""OELLM's conditions and monitoring, as conditions, retries and stalls of a stage. Pure."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from autoexp.importers.oellm.values import Values
+
+Tell = Callable[[str], None]
+STATES = {
+    "PENDING": "queued", "RUNNING": "running", "COMPLETED": "succeeded", "CANCELLED": "cancelled",
+    **dict.fromkeys(("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL"), "failed"),
+}  # fmt: skip
+_ITERATION = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}/iter_(\$\{.+?\}'?\}?|\d+)(?:/.*)?")
+_CHECKPOINTS = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}(?:/.*)?")
+_SIBLING = re.compile(r"\$\{sibling\.(\w+)\.\w+\}.*")
+LONGEST_SILENCE_S = 1800
+
+
+class Conditions:
+    """Translates conditions, and tells of those it has no words for."""
+
+    def __init__(self, values: Values, tell: Tell) -> None:
+        self._values, self._tell = values, tell
+
+    def all(self, raw: Any) -> dict[str, Any]:
+        """Write one condition, or several that all must hold; empty without one."""
+        listed = raw if isinstance(raw, list) else [raw]
+        found = [made for each in listed if isinstance(each, Mapping) and (made := self.one(each))]
+        return found[0] if len(found) == 1 else {"all": found} if found else {}
+
+    def one(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Write one condition; empty for what always holds, or is told to have no words here."""
+        name = str(raw.get("class_name", "")).removesuffix("Condition")
+        said = {key: self._values.value(value) for key, value in raw.items() if not _is_nested(value)}
+        for latch in ("persistent_pass", "persistent_fail"):
+            if raw.get(latch):
+                self._tell(f"{latch} is left out: a start is asked until it holds, and never again")
+        if name in ("Composite", "And", "Or", "Not"):
+            return self._composed(name, raw)
+        writer = _WRITERS.get(name)
+        if writer is None:
+            if name != "AlwaysTrue":
+                self._tell(f"the condition {name or raw} has no words in a recipe, and is left out")
+            return {}
+        return writer(said, self._tell)
+
+    def _composed(self, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+        if name == "Not":
+            inner = self.one(raw.get("condition") or {})
+            return {"not": inner} if inner else {}
+        parts = [made for each in raw.get("conditions") or () if (made := self.one(each))]
+        is_any = name == "Or" or raw.get("mode") == "any"
+        return {"any" if is_any else "all": parts} if parts else {}
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(each, Mapping) for each in value))
+
+
+def _file(said: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    path = str(said.get("path"))
+    if found := _ITERATION.fullmatch(path):
+        number = int(found[2]) if found[2].isdecimal() else found[2]
+        return {"checkpoint_reached": {"stage": found[1], "iteration": number}}
+    if found := _CHECKPOINTS.fullmatch(path):
+        tell(f"{path} is left to nobody to write: it starts when the job of {found[1]} has succeeded")
+        return {"job_succeeded": {"stage": found[1]}}
+    return {"file_exists": {"path": path}}
+
+
+def _state(said: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    state = STATES.get(str(said.get("state")).upper())
+    found = _SIBLING.fullmatch(str(said.get("job_name")))
+    if state is None or found is None:
+        tell(f"a condition on the state {said.get('state')} of {said.get('job_name')} is left out")
+        return {}
+    return {"job_state": {"stage": found[1], "state": state}}
+
+
+def _log(said: Mapping[str, Any], _: Tell) -> dict[str, Any]:
+    path, pattern = str(said.get("log_path") or "${dir}/current.log"), said.get("pattern")
+    if path == "${dir}/current.log":
+        return {"log_matches": {"regex": pattern}}
+    return {"file_contains": {"path": path, "regex": pattern}}
+
+
+def _content(said: Mapping[str, Any], _: Tell) -> dict[str, Any]:
+    pattern = str(said.get("pattern"))
+    return {
+        "file_contains": {
+            "path": said.get("path"),
+            "regex": pattern if said.get("mode") == "regex" else re.escape(pattern),
+        }
+    }
+
+
+_WRITERS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
+    "FileExists": _file,
+    "BlockingFileExists": _file,
+    "SlurmState": _state,
+    "LogPattern": _log,
+    "FileContent": _content,
+    "GlobExists": lambda said, _: {
+        "glob_exists": {"pattern": said.get("pattern"), "min": said.get("min_matches", 1)},
+    },
+    "MaxAttempts": lambda said, _: {"attempts_below": {"n": said.get("max_attempts", 1)}},
+    "Cooldown": lambda said, _: {"elapsed": {"for": f"{said.get('cooldown_seconds', 60)}s"}},
+    "Timeout": lambda said, _: {"not": {"elapsed": {"for": f"{said.get('timeout_seconds', 600)}s"}}},
+    "Command": lambda said, _: {"command_succeeds": {"command": said.get("command")}},
+    "ShellCommand": lambda said, _: {"command_succeeds": {"command": said.get("command")}},
+    "Metadata": lambda said, _: {"metadata_equals": {"key": said.get("key"), "value": said.get("equals")}},
+}
+
+
+def monitoring(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Write events of logs and states as a policy of retries, and of stalls."""
+    made: dict[str, Any] = {"retry": {"max_attempts": 3}}
+    restarts: list[str] = []
+    for event in (*_listed(job.get("log_events")), *_listed(job.get("state_events"))):
+        action = str((event.get("action") or {}).get("class_name", "")).removesuffix("Action")
+        name = event.get("name") or event.get("transition") or "an event"
+        if event.get("pattern_type") == "inactivity" or "inactivity_timeout_s" in event:
+            least_s = max(int(event.get("inactivity_timeout_s") or 0), LONGEST_SILENCE_S)
+            made["stall"] = {"no_progress": f"{least_s // 60}m"}
+            remedy = "retry" if action == "Restart" else "fail"
+            made["retry"] = {"max_attempts": 3, "when": {"hung": remedy}}
+        elif action == "Finish":
+            continue  # a training is judged by its last checkpoint, any program by its exit code
+        elif action == "Restart":
+            restarts.append(str(name))
+        elif action:
+            tell(f"{name}: the action {action} has no words in a recipe, and is left out")
+    if restarts:
+        said = "what ends is judged by how it ended, and tried 3 times at most, with growing waits"
+        tell(f"{', '.join(restarts)}: {said}")
+    if job.get("inactivity_threshold_seconds"):
+        made["stall"] = {"no_progress": f"{int(job['inactivity_threshold_seconds']) // 60}m"}
+    return made
+
+
+def _listed(raw: Any) -> list[Mapping[str, Any]]:
+    return [each for each in raw if isinstance(each, Mapping)] if isinstance(raw, list) else []

@@ -1,0 +1,180 @@
+"""An OELLM configuration as what a stage runs: Megatron-LM's flags, resources, environment, container. Pure."""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoexp.importers.oellm.names import Names
+from autoexp.importers.oellm.sweep import flat
+from autoexp.importers.oellm.values import Values
+from autoexp.stages import VARIABLE
+
+Tell = Callable[[str, str], None]
+"""Tells of what is odd about a path."""
+MEGATRON, AUX, SBATCH = "backend.megatron.", "backend.megatron.aux.", "slurm.sbatch."
+OURS = ("save", "load", "ckpt_step", "wandb_exp_name", "wandb_save_dir", "tensorboard_dir", "config_logger_dir")
+"""Flags that autoexp gives itself, or that name the job's own folder."""
+SPELLED = {
+    "override_opt_param_scheduler": "override-opt_param-scheduler",
+    "use_checkpoint_opt_param_scheduler": "use-checkpoint-opt_param-scheduler",
+}
+SWITCHED_OFF = {
+    "add_bias_linear": "disable-bias-linear", "add_position_embedding": "no-position-embedding",
+    "bias_swiglu_fusion": "no-bias-swiglu-fusion", "bias_gelu_fusion": "no-bias-gelu-fusion",
+    "bias_dropout_fusion": "no-bias-dropout-fusion", "masked_softmax_fusion": "no-masked-softmax-fusion",
+    "apply_rope_fusion": "no-rope-fusion", "gradient_accumulation_fusion": "no-gradient-accumulation-fusion",
+    "persist_layer_norm": "no-persist-layer-norm", "enable_gloo_process_groups": "disable-gloo-process-groups",
+    "create_attention_mask_in_dataloader": "no-create-attention-mask-in-dataloader",
+    "check_for_nan_in_loss_and_grad": "no-check-for-nan-in-loss-and-grad",
+}  # fmt: skip
+"""What Megatron-LM takes for granted, and the flags that say otherwise."""
+ENVIRONMENTS = ("slurm.env.", "container.env.", "backend.env.")
+SET = ("MASTER_ADDR", "MASTER_PORT", "NUM_NODES", "NUM_GPUS", "CUDA_VISIBLE_DEVICES")
+"""Variables that autoexp or Slurm sets."""
+RESOURCES = ("nodes", "gpus_per_node", "partition", "account", "qos")
+NO_OPTIONS = ("output", "error", "job_name", "array", "gres", "ntasks", "ntasks_per_node", "cpus_per_task", "time")
+_SHELL = re.compile(r"\$[^{]|`")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What is known by dotted path: as composed, what programs take anyway, and what sweeps give values to."""
+
+    flat: Mapping[str, Any]
+    usual: Mapping[str, Any]
+    varied: Collection[str]
+    """Paths that a sweep, or some stage, gives a value to."""
+    names: Names
+    values: Values
+    tell: Tell
+
+    def known(self, path: str) -> bool:
+        """Say whether the configuration has a value for a path."""
+        return path in self.flat or path in self.usual
+
+    def raw(self, path: str) -> Any:
+        """Return a path's value as written."""
+        return self.flat.get(path, self.usual.get(path))
+
+    def value(self, path: str) -> Any:
+        """Write a path's value: by its name where it varies, or is read elsewhere."""
+        if path in self.varied or path in self.values.read:
+            self.values.read.add(path)
+            return f"${{{self.names.of(path)}}}"
+        return self.values.value(self.raw(path), path)
+
+
+def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
+    """Write Megatron-LM's flags: those of the configuration, and those that only a stage or its sweep gives."""
+    made: dict[str, Any] = {}
+    for path in dict.fromkeys((*config.flat, *sorted(given))):
+        if not path.startswith(MEGATRON) or path.startswith(AUX):
+            continue
+        name = path.removeprefix(MEGATRON)
+        if name in OURS or (path not in given and config.raw(path) in (None, [], "")):
+            continue
+        raw = config.raw(path)
+        if raw is False and path not in given:
+            made |= {SWITCHED_OFF[name]: True} if name in SWITCHED_OFF else {}
+        elif name in SWITCHED_OFF and (raw is not True or path in given):
+            made[SWITCHED_OFF[name]] = f"${{calc:'not ${{{config.names.of(path)}}}'}}"
+            config.values.read.add(path)
+        elif name not in SWITCHED_OFF:
+            made[SPELLED.get(name, name.replace("_", "-"))] = config.value(path)
+    return made
+
+
+def resources(config: Config) -> dict[str, Any]:
+    """Write what is asked of Slurm."""
+    said = {path.removeprefix(SBATCH): path for path in (*config.flat, *config.varied) if path.startswith(SBATCH)}
+    found = {name: config.value(said[name]) for name in RESOURCES if name in said}
+    if "gpus_per_node" not in said and (count := re.search(r"(\d+)$", str(config.raw(said.get("gres", ""))))):
+        found["gpus_per_node"] = int(count[1])
+    if "cpus_per_task" in said:
+        tasks, cores = config.raw(said.get("ntasks_per_node", "")) or 1, config.value(said["cpus_per_task"])
+        same = str(tasks) == "1"
+        found["cpus"] = cores if same else cores * tasks if isinstance(cores, int) and isinstance(tasks, int) else cores
+    if "time" in said:
+        found["walltime"] = config.value(said["time"])
+    rest = {name for name in said if name not in (*RESOURCES, *NO_OPTIONS) and config.raw(said[name]) is not None}
+    if rest:
+        found["options"] = {name.replace("_", "-"): config.value(said[name]) for name in sorted(rest)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def environment(config: Config) -> dict[str, Any]:
+    """Write what jobs export; what the job's own shell was to compute is told, and left out."""
+    found: dict[str, Any] = {}
+    computed, relative = [], []
+    for path, raw in config.flat.items():
+        start = next((each for each in ENVIRONMENTS if path.startswith(each)), None)
+        name = path.removeprefix(start or path)
+        if not VARIABLE.fullmatch(name) or raw in (None, "") or name in SET or name.startswith("SLURM_"):
+            continue
+        if isinstance(raw, str) and _SHELL.search(raw.replace("\\", "")):
+            computed.append(name)
+            continue
+        found[name] = config.value(path)
+        relative += [name] if str(raw).startswith(".") else []
+    if computed:
+        said = f"{', '.join(computed)}: computed in the job, and left out: see to them in the machine's setup"
+        config.tell("slurm.env", said)
+    if relative:
+        config.tell("slurm.env", f"{', '.join(relative)}: relative paths begin in each job's own directory")
+    return found
+
+
+def container(config: Config) -> dict[str, Any]:
+    """Write the image that jobs run in; empty without one."""
+    image = config.raw("container.image") or config.raw("container.sif")
+    if not image:
+        return {}
+    runtime, bind = config.raw("container.runtime"), config.raw("container.bind")
+    known = {"runtime": runtime} if runtime in ("apptainer", "singularity") else {}
+    binds = {"bind": config.values.value(bind)} if bind else {}
+    path = "container.image" if config.raw("container.image") else "container.sif"
+    return {"image": config.value(path), **known, **binds}
+
+
+def program(config: Config) -> dict[str, Any]:
+    """Write what a stage runs: a backend, or a script."""
+    script = config.raw("backend.command")
+    if "backend.command" in config.varied or script:
+        config.values.read.add("backend.command")
+        return {"command": ["bash", "-c", f"${{{config.names.of('backend.command')}}}"]}
+    known = str(config.raw("backend.class_name") or "MegatronBackend")
+    if known != "MegatronBackend":
+        config.tell("backend.class_name", f"{known} has no backend here: its stage says so, and fails")
+        return {"command": ["bash", "-c", f"echo 'write a command: for {known} into the recipe' >&2; exit 1"]}
+    return {"backend": "megatron"}
+
+
+def left_out(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a configuration that become nothing, each with why."""
+    known = (
+        "job",
+        "slurm",
+        "backend",
+        "container",
+        "sweep",
+        "aux",
+        "metadata",
+        "stage",
+        "index",
+        "defaults",
+        "project",
+    )
+    for key, value in raw.items():
+        if key == "postprocess" and value:
+            yield (
+                key,
+                "postprocess is left out: give the recipe stages for each checkpoint, by megatron_to_hf and evaluate",
+            )
+        elif key not in known and value is not None:
+            yield key, f"{key} is left out: nothing reads it, unless a value refers to it"
+
+
+def aims(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """List a configuration by dotted path, its sweep aside."""
+    return flat({key: value for key, value in raw.items() if key not in ("sweep", "defaults")})

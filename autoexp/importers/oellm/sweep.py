@@ -1,0 +1,236 @@
+"""OELLM's sweeps, the README's forms and HEAD's, taken apart by stage. Pure.
+
+A level is a tree of nodes: what it fixes, the axes it has, and further levels. What belongs to one stage is the same
+tree with the branches of all others cut off; what is left without a choice is no sweep any more, but a value.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from autoexp.importers.notes import Notes
+from autoexp.places import KeyPath
+
+LEVEL_KEYS = ("type", "groups", "params", "configs", "grids", "defaults", "base_values", "filter")
+OTHER_KEYS = ("store_sweep_json", "list_composition")
+STAGE = "stage"
+SCALARS = (str, int, float, bool, type(None))
+
+Choose = Callable[[str, str], Mapping[str, Any]]
+"""Says what one choice of a group of configurations comes to, by dotted path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One level: all of `params` with one another and with `children`, or one child after the other."""
+
+    kind: str = "product"
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, list[Any]] = field(default_factory=dict)
+    children: tuple["Node", ...] = ()
+    filter: Any = None
+    label: str = ""
+    """What a choice of a group of configurations is called."""
+
+    @property
+    def is_plain(self) -> bool:
+        """It fixes values, and has nothing to choose."""
+        return not self.params and not self.children and self.filter is None
+
+    def names_stages(self) -> bool:
+        """Say whether some of it belongs to one stage only."""
+        return STAGE in self.fixed or STAGE in self.params or any(child.names_stages() for child in self.children)
+
+    def stages(self) -> Iterator[str]:
+        """Yield the stages it names, in order."""
+        if not any(child.names_stages() for child in self.children):
+            yield from (str(each) for each in self.params.get(STAGE, [self.fixed.get(STAGE, "")]) if each)
+        for child in self.children:
+            yield from child.stages()
+
+    def always(self) -> set[str]:
+        """List every path that each of its points has a value for."""
+        below = [child.always() for child in self.children]
+        joined = set.union if self.kind == "product" else set.intersection
+        return {*self.fixed, *self.params, *(joined(*below) if below else ())}
+
+    def values(self) -> Iterator[tuple[str, Any]]:
+        """Yield everything that it gives to a path, and its filters."""
+        yield from self.fixed.items()
+        yield from ((path, value) for path, values in self.params.items() for value in values)
+        yield "filter", self.filter
+        for child in self.children:
+            yield from child.values()
+
+    def paths(self) -> set[str]:
+        """List every path that it gives a value to."""
+        return {*self.fixed, *self.params}.union(*(child.paths() for child in self.children))
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads levels as they are written."""
+
+    notes: Notes
+    choose: Choose
+
+    def node(self, raw: Mapping[str, Any], path: KeyPath) -> Node:
+        """Read a level of any form.
+
+        Raises:
+            RecipeError: it is no level.
+        """
+        kind = str(raw.get("type") or "product")
+        if kind not in ("product", "list"):
+            what, why = f"{kind!r} is no type of sweep", "OELLM has product and list"
+            raise self.notes.error((*path, "type"), what, why=why, fix="write one of them")
+        fixed = {**self._fixed(raw.get("base_values")), **self._fixed(raw.get("defaults"))}
+        params = dict(raw.get("params") or {})
+        for key, value in raw.items():
+            if key in LEVEL_KEYS or key in OTHER_KEYS:
+                continue
+            if isinstance(value, list) and all(isinstance(item, SCALARS) for item in value) and "/" not in key:
+                params[key] = value
+            else:
+                fixed |= self._fixed({key: value})
+        children = [
+            *self._children(raw, "groups", path),
+            *self._list(raw, "grids", path),
+            *self._list(raw, "configs", path),
+        ]
+        for name in [name for name, value in params.items() if isinstance(value, str) and "${" in value]:
+            fixed[name] = params.pop(name)  # it follows from the other axes
+        grid = {name: value if isinstance(value, list) else [value] for name, value in params.items()}
+        if grid and (kind == "list" or not children):
+            children.append(Node(params=grid))
+            grid = {}
+        made = Node(kind, fixed, grid, tuple(children), raw.get("filter"))
+        return _alone(made)
+
+    def _children(self, raw: Mapping[str, Any], key: str, path: KeyPath) -> Iterator[Node]:
+        for number, each in enumerate(raw.get(key) or ()):
+            if not isinstance(each, Mapping):
+                why = "groups and configs are lists of mappings"
+                raise self.notes.error((*path, key, number), f"{each!r} is no level", why=why, fix="write NAME: VALUE")
+            is_level = key != "configs" or not set(LEVEL_KEYS).isdisjoint(each)
+            here = (*path, key, number)
+            if key == "grids":
+                yield Node(params={name: value if isinstance(value, list) else [value] for name, value in each.items()})
+            else:
+                yield self.node(each, here) if is_level else Node(fixed=self._fixed(each), label=_chosen(each))
+
+    def _list(self, raw: Mapping[str, Any], key: str, path: KeyPath) -> Iterator[Node]:
+        """Read what stands one after the other, whatever the level's type."""
+        found = tuple(self._children(raw, key, path))
+        if found:
+            yield _alone(Node("list", children=found))
+
+    def _fixed(self, raw: Any) -> dict[str, Any]:
+        """Read values by dotted path; a choice of a group stands for all that its file says."""
+        found: dict[str, Any] = {}
+        for key, value in (raw or {}).items():
+            if "/" not in key:
+                found |= flat(value, key) if isinstance(value, Mapping) and not is_control(key) else {key: value}
+                continue
+            for name in value if isinstance(value, list) else [value]:
+                found |= flat(self.choose(key, str(name)), key.replace("/", "."))
+        return found
+
+
+def is_control(path: str) -> bool:
+    """Say whether a path is a condition of the job's, a mapping that stays whole."""
+    return "condition" in path or path.endswith("_events")
+
+
+def flat(raw: Any, prefix: str = "") -> dict[str, Any]:
+    """List a configuration's values by dotted path."""
+    if not isinstance(raw, Mapping) or (prefix and is_control(prefix)):
+        return {prefix: raw}
+    found: dict[str, Any] = {}
+    for key, value in raw.items():
+        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _chosen(entry: Mapping[str, Any]) -> str:
+    """Name an entry after the configurations it chooses."""
+    chosen = [value for key, value in entry.items() if "/" in key]
+    return "_".join(str(name) for value in chosen for name in (value if isinstance(value, list) else [value]))
+
+
+def _alone(node: Node) -> Node:
+    """Put a level and its only child together; a product takes in what merely fixes values."""
+    if node.kind == "product":
+        node = _absorbed(node)
+    if len(node.children) != 1 or (node.filter is not None and node.children[0].filter is not None):
+        return node
+    (child,) = node.children
+    if node.params.keys() & child.params.keys():
+        return node
+    fixed = {**node.fixed, **child.fixed}
+    kept = child.filter if node.filter is None else node.filter
+    return replace(
+        child, fixed=fixed, params={**node.params, **child.params}, filter=kept, label=child.label or node.label
+    )
+
+
+def _absorbed(node: Node) -> Node:
+    """Take into a product what merely fixes values, and axes of which nothing else is said."""
+    fixed, params = dict(node.fixed), dict(node.params)
+    kept: list[Node] = []
+    for child in node.children:
+        is_grid = not child.children and not child.fixed and child.filter is None
+        if child.is_plain:
+            fixed |= child.fixed
+        elif is_grid and not kept and params.keys().isdisjoint(child.params):
+            params |= child.params
+        else:
+            kept.append(child)
+    return replace(node, fixed=fixed, params=params, children=tuple(kept))
+
+
+def of_stage(node: Node, stage: str, current: str) -> Node | None:
+    """Cut off what belongs to other stages than this one; None if nothing is left.
+
+    `current` is the stage of what names none.
+    """
+    current = str(node.fixed.get(STAGE, current))
+    if STAGE in node.params:
+        if stage not in map(str, node.params[STAGE]):
+            return None
+        current = stage
+    fixed = {name: value for name, value in node.fixed.items() if name != STAGE}
+    params = {name: values for name, values in node.params.items() if name != STAGE}
+    bearing = [child for child in node.children if child.names_stages()]
+    if not bearing:
+        return replace(node, fixed=fixed, params=params) if current == stage else None
+    if node.kind == "list":
+        kept = [left for child in node.children if (left := of_stage(child, stage, current)) is not None]
+    else:
+        cut = [of_stage(child, stage, current) if child in bearing else child for child in node.children]
+        kept = [] if None in cut else [child for child in cut if child is not None]
+    return _alone(replace(node, fixed=fixed, params=params, children=tuple(kept))) if kept else None
+
+
+def shared(nodes: list[Node]) -> tuple[Node, list[Node]]:
+    """Take out of the stages' sweeps what all of them have."""
+    if len(nodes) == 1 and not nodes[0].fixed:
+        return nodes[0], [Node()]
+    if any(node.filter is not None or node.kind == "list" for node in nodes):
+        alike = all((node.filter, node.kind, node.params, node.children) == _parts(nodes[0]) for node in nodes)
+        return (replace(nodes[0], fixed={}), [Node(fixed=node.fixed) for node in nodes]) if alike else (Node(), nodes)
+    params = {n: v for n, v in nodes[0].params.items() if all(node.params.get(n) == v for node in nodes)}
+    children = tuple(child for child in nodes[0].children if all(child in node.children for node in nodes))
+    rest = [
+        replace(
+            node,
+            params={name: values for name, values in node.params.items() if name not in params},
+            children=tuple(child for child in node.children if child not in children),
+        )
+        for node in nodes
+    ]
+    return Node(params=params, children=children), rest
+
+
+def _parts(node: Node) -> tuple[Any, str, Mapping[str, list[Any]], tuple[Node, ...]]:
+    return node.filter, node.kind, node.params, node.children

@@ -1,0 +1,159 @@
+import pytest
+
+from autoexp.errors import RecipeError
+from tests.importers.conftest import Import
+
+EVALUATED = """\
+cmd: "sbatch {sbatch_script}"
+check_interval_secs: 3600
+logs: logs
+lr: [0.1, 0.2]
+HOST: $(hostname)
+name: "run_{lr}_{mode}"
+mode:
+  - train:
+      template: train.sbatch
+      sbatch_script: "{name}.sbatch"
+      output_file: "{logs}/{name}/slurm.out"
+      termination_str: "epoch {epochs} done"
+  - eval:
+      template: gone.sbatch
+      sbatch_script: "{name}.sbatch"
+      output_file: "{logs}/{name}/eval.out"
+      start_condition_cmd: "ls {logs}/{name}/*.pt | wc -l"
+      termination_cmd: "grep -c done {logs}/{name}/eval.out"
+epochs: 3
+"""
+TRAIN = "#SBATCH --time=60\necho {lr} {HOST} '{logs}' {nobody}\n"
+
+
+def test_a_template_becomes_a_script_that_asks_whether_it_is_done(imported: Import) -> None:
+    made = imported(EVALUATED, train__sbatch=TRAIN)
+    train = made.stages["train"]
+
+    assert made.counts == {"train": 2, "eval": 2}
+    assert "echo $lr $HOST ''\"$logs\"'' {nobody}" in train["command"]
+    assert 'grep -qP -- "$termination_str" "$AUTOEXP_DIR"/attempts/*/output.log' in train["command"]
+    assert train["resources"] == {"walltime": "1h"}
+    assert train["stall"] == {"no_progress": "60m"}
+    assert {job.env["termination_str"] for job in made.plan.jobs if job.stage == "train"} == {"epoch 3 done"}
+    assert "{nobody}, which nobody defines" in made.told
+    assert "HOST is a command" in made.told
+
+
+def test_a_start_condition_holds_when_its_command_prints_1(imported: Import) -> None:
+    start = imported(EVALUATED, train__sbatch=TRAIN).plan.jobs[-1].start
+
+    assert start.name == "command_succeeds"
+    assert str(start.params["command"]).endswith("[[ $(ls logs/run_0.2_eval/*.pt | wc -l) == 1 ]]")
+
+
+def test_without_its_template_a_stage_runs_what_was_built_of_it(imported: Import) -> None:
+    made = imported(EVALUATED, train__sbatch=TRAIN)
+
+    assert made.plan.jobs[-1].env["sbatch_script"] == "run_0.2_eval.sbatch"
+    assert made.stages["eval"]["command"] == 'cd -- "$workdir" && exec bash "$sbatch_script"'
+    assert "gone.sbatch is not here" in made.told
+
+
+MEGATRON = """\
+LOGS: /logs
+TIME: 360
+NODES: 1
+PARTITION: booster
+ACCOUNT: me
+TP: 1
+PP: 1
+VOCAB_SIZE: 1000
+MODEL_TYPE: opensci
+MODEL:
+  - S: {NUM_LAYERS: 2, HIDDEN_SIZE: 64, NUM_ATTN_HEADS: 4, FFN_HIDDEN_SIZE: 256}
+  - L: {NUM_LAYERS: 4, HIDDEN_SIZE: 128, NUM_ATTN_HEADS: 4, FFN_HIDDEN_SIZE: 512}
+LR: 1e-3
+MICRO_BATCH_SIZE: [4, 16]
+GLOBAL_BATCH_SIZE: "expr({NODES}*4*{MICRO_BATCH_SIZE})"
+TOKENS: 1_000_000
+TRAIN_ITERS: "expr(-(-{TOKENS} // (128 * {GLOBAL_BATCH_SIZE})))"
+LR_WARMUP_ITERS: 10
+LR_DECAY_ITERS: "expr({TRAIN_ITERS} - {LR_WARMUP_ITERS})"
+SAVE_INTERVAL: 100
+EXP_NAME: "{MODEL}_{MICRO_BATCH_SIZE}"
+name: "{EXP_NAME}_{PHASE}_{MODE}"
+PHASE:
+  - PRETRAIN:
+      RUN_DIR: "{LOGS}/{EXP_NAME}"
+      LR_WSD_DECAY_ITERS: 0
+      MODE:
+        - TRAIN:
+            template: /far/away/train_container_simple.sbatch
+            termination_cmd: 'grep -cE "after training is done|KeyError" log'
+        - CONVERT_EVAL: &convert
+            template: /far/away/convert_eval_checkpoint.sbatch
+            start_condition_cmd: "/far/convert_helper.sh {RUN_DIR}"
+  - COOLDOWN:
+      RUN_DIR: "{LOGS}/{EXP_NAME}/cooldown_{SCALE}"
+      TRAIN_ITERS: "expr(-(-{TOKENS_NOW} // (128 * {GLOBAL_BATCH_SIZE})))"
+      LR_WSD_DECAY_ITERS: "expr(int({TRAIN_ITERS}*0.1))"
+      ITER: "expr(int(({TRAIN_ITERS} - {LR_WSD_DECAY_ITERS}) / {SAVE_INTERVAL}) * {SAVE_INTERVAL})"
+      LR_DECAY_ITERS: "{TRAIN_ITERS}"
+      SCALE: [{half: {TOKENS_NOW: 500_000}}, {all: {TOKENS_NOW: 1_000_000}}]
+      MODE:
+        - TRAIN:
+            template: /far/away/train_container_simple.sbatch
+            start_condition_cmd: "/far/cooldown_helper.sh {LOGS} {EXP_NAME} {ITER} {SCALE}"
+        - CONVERT_EVAL: *convert
+"""
+USUAL = "LR_DECAY_STYLE MIN_LR WD BETA1 BETA2 CLIP_GRAD SEQ_LENGTH EVAL_ITERS LOG_INTERVAL MAX_POSITION_EMBEDDINGS"
+REST = "".join(f"{name}: 1\n" for name in USUAL.split() if name != "LR_DECAY_STYLE") + (
+    "LR_DECAY_STYLE: WSD\nLR_WSD_DECAY_STYLE: linear\nDISABLE_BIAS_LINEAR: ['', --disable-bias-linear]\n"
+    "DATA_PATH: /d\nTOKENIZER_MODEL: /t\nTOKENIZER_TYPE: T\nDATA_NUM_WORKERS: 1\nSHARED_MEGATRON: /m\n"
+    "SHARED_CONTAINERS: /c\nIMAGE_NAME: i.sif\n"
+)
+
+
+def test_megatron_autoexps_phases_become_four_stages(imported: Import) -> None:
+    made = imported(MEGATRON + REST)
+
+    assert made.counts == {"pretrain": 8, "pretrain_convert_eval": 8, "cooldown": 16, "cooldown_convert_eval": 16}
+    assert "sweep" not in made.stages["cooldown_convert_eval"]  # it has its training's axes
+    assert made.stages["cooldown_convert_eval"]["each"] == {"checkpoint": "cooldown"}
+    assert made.stages["pretrain"]["backend"] == "megatron"
+    cooldowns = {
+        (job.params["GLOBAL_BATCH_SIZE"], job.values["SCALE"], job.params["TRAIN_ITERS"], job.params["ITER"])
+        for job in made.plan.jobs
+        if job.stage == "cooldown"
+    }
+    assert cooldowns == {(16, "half", 245, 200), (16, "all", 489, 400), (64, "half", 62, 0), (64, "all", 123, 100)}
+
+
+def test_a_cooldown_starts_from_its_own_pretraining(imported: Import) -> None:
+    made = imported(MEGATRON + REST)
+    job = next(job for job in made.plan.jobs if job.stage == "cooldown" and job.params["ITER"] == 400)
+    (call,) = job.prepare
+
+    assert (job.start.name, job.start.params["iteration"]) == ("checkpoint_reached", 400)
+    (parent,) = job.start.jobs
+    assert call.values == {"from": f"/root/study/{'jobs'}/{parent}/checkpoints", "iteration": 400}
+    assert (job.args["lr-warmup-iters"], job.args["lr-wsd-decay-iters"]) == (0, 89)
+    assert [each["code"] for each in made.plan.warnings] == ["branch-at-zero"]
+
+
+def test_what_megatron_autoexp_gets_wrong_is_mended_and_told(imported: Import) -> None:
+    made = imported(MEGATRON + REST)
+    pretrain = next(job for job in made.plan.jobs if job.stage == "pretrain")
+
+    assert pretrain.args["lr-decay-iters"] == pretrain.args["train-iters"] == 489
+    assert (pretrain.finish, pretrain.args["disable-bias-linear"]) == (None, False)
+    for said in (
+        "not expr({TRAIN_ITERS} - {LR_WARMUP_ITERS})",
+        "KeyError",
+        "cooldown_helper.sh linked any checkpoint",
+        "rope_theta",
+        "train_container_simple.sbatch is not here",
+    ):
+        assert said in made.told
+
+
+def test_a_conversion_without_a_training_is_refused(imported: Import) -> None:
+    with pytest.raises(RecipeError, match="there is nothing to convert"):
+        imported("name: x\ntemplate: convert_eval_checkpoint.sbatch\n")

@@ -1,0 +1,108 @@
+from typing import Any
+
+import pytest
+
+from autoexp.conditions import read_condition
+from autoexp.importers.oellm.conditions import Conditions, monitoring
+from autoexp.importers.oellm.names import Names
+from autoexp.importers.oellm.values import Values
+
+SIBLING = "${sibling.stable.job.base_output_dir}/checkpoints"
+
+
+def conditions(told: list[str]) -> Conditions:
+    return Conditions(Values(Names(), told.append), told.append)
+
+
+@pytest.mark.parametrize(
+    ("raw", "ours"),
+    [
+        ({"class_name": "FileExistsCondition", "path": "x"}, {"file_exists": {"path": "x"}}),
+        (
+            {"class_name": "FileExistsCondition", "path": f"{SIBLING}/iter_${{aux.at}}/latest.txt"},
+            {"checkpoint_reached": {"stage": "stable", "iteration": "${at}"}},
+        ),
+        (
+            {"class_name": "SlurmStateCondition", "job_name": "${sibling.stable.name}", "state": "FAILED"},
+            {"job_state": {"stage": "stable", "state": "failed"}},
+        ),
+        (
+            {"class_name": "LogPatternCondition", "log_path": "${sibling.stable.job.log_path}", "pattern": "E"},
+            {"file_contains": {"path": "${sibling.stable.dir}/current.log", "regex": "E"}},
+        ),
+        (
+            {"class_name": "LogPatternCondition", "log_path": "${job.log_path_current}", "pattern": "E"},
+            {"log_matches": {"regex": "E"}},
+        ),
+        (
+            {"class_name": "FileContentCondition", "path": "x", "pattern": "a.b", "mode": "contains"},
+            {"file_contains": {"path": "x", "regex": r"a\.b"}},
+        ),
+        ({"class_name": "GlobExistsCondition", "pattern": "*.x"}, {"glob_exists": {"pattern": "*.x", "min": 1}}),
+        ({"class_name": "MaxAttemptsCondition", "max_attempts": 3}, {"attempts_below": {"n": 3}}),
+        ({"class_name": "CooldownCondition"}, {"elapsed": {"for": "60s"}}),
+        ({"class_name": "TimeoutCondition", "timeout_seconds": 5}, {"not": {"elapsed": {"for": "5s"}}}),
+        ({"class_name": "ShellCommandCondition", "command": "true"}, {"command_succeeds": {"command": "true"}}),
+        ({"class_name": "CommandCondition", "command": ["true"]}, {"command_succeeds": {"command": ["true"]}}),
+        ({"class_name": "MetadataCondition", "key": "k", "equals": 1}, {"metadata_equals": {"key": "k", "value": 1}}),
+        (
+            {"class_name": "OrCondition", "conditions": [{"class_name": "FileExists", "path": "x"}]},
+            {"any": [{"file_exists": {"path": "x"}}]},
+        ),
+        (
+            {"class_name": "NotCondition", "condition": {"class_name": "FileExists", "path": "x"}},
+            {"not": {"file_exists": {"path": "x"}}},
+        ),
+    ],
+)  # fmt: skip
+def test_conditions_have_our_names(raw: dict[str, Any], ours: dict[str, Any]) -> None:
+    told: list[str] = []
+
+    assert conditions(told).one(raw) == ours
+    assert told == []
+    if "$" not in str(ours):
+        read_condition(ours)
+
+
+def test_several_conditions_must_all_hold() -> None:
+    one = {"class_name": "FileExists", "path": "x"}
+
+    assert conditions([]).all([one, {"class_name": "AlwaysTrue"}, one]) == {"all": [{"file_exists": {"path": "x"}}] * 2}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"class_name": "MoonPhaseCondition"},
+        {"class_name": "SlurmStateCondition", "job_name": "x", "state": "FAILED"},
+        {"class_name": "FileExists", "path": f"{SIBLING}/done.txt"},
+        {"class_name": "AlwaysTrue", "persistent_pass": True},
+    ],
+)
+def test_what_means_something_else_here_is_told(raw: dict[str, Any]) -> None:
+    told: list[str] = []
+    conditions(told).one(raw)
+
+    assert len(told) == 1
+
+
+def test_events_become_retries_and_stalls() -> None:
+    told: list[str] = []
+    events = [
+        {
+            "name": "quiet",
+            "pattern_type": "inactivity",
+            "inactivity_timeout_s": 300,
+            "action": {"class_name": "RestartAction"},
+        },
+        {"name": "over", "action": {"class_name": "FinishAction"}},
+        {"name": "error", "action": {"class_name": "RestartAction"}},
+        {"name": "more", "action": {"class_name": "NewJobAction"}},
+    ]
+
+    assert monitoring({"log_events": events}, told.append) == {
+        "retry": {"max_attempts": 3, "when": {"hung": "retry"}},
+        "stall": {"no_progress": "30m"},
+    }
+    assert [said.partition(":")[0] for said in told] == ["more", "error"]
+    assert monitoring({"inactivity_threshold_seconds": 1800}, pytest.fail)["stall"] == {"no_progress": "30m"}

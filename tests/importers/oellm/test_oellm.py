@@ -1,0 +1,178 @@
+"""Sweeps of the forms that OELLM's documentation shows, each with the count that it promises."""
+
+import pytest
+
+from tests.importers.conftest import Import
+
+MEGATRON = "backend.megatron."
+"""What M. stands for below."""
+GRID = """\
+sweep:
+  base_values: {M.num_layers: 4, project.name: "e_\\\\${M.lr}"}
+  grids:
+    - M.lr: [1e-4, 5e-4, 1e-3]
+      M.global_batch_size: [64, 128, 256]
+"""
+STRATEGIES = """\
+sweep:
+  type: list
+  defaults: {project.name: "t_\\\\${stage}"}
+  groups:
+    - type: product
+      groups: [{params: {M.lr: LRS}}, {params: {M.global_batch_size: [64, 128]}}]
+      defaults: {stage: small, M.train_iters: 5000}
+      FILTER
+    - type: product
+      groups: [{params: {M.lr: [2e-4, 4e-4, 8e-4]}}, {params: {M.global_batch_size: [256, 512]}}]
+      defaults: {stage: large, M.train_iters: 5000}
+    - configs:
+        - {stage: production, M.lr: 1e-3, M.train_iters: 100000}
+        - {stage: production, M.lr: 2e-3, M.train_iters: 200000}
+"""
+STRATEGIES_14 = STRATEGIES.replace("LRS", "[1e-4, 2e-4, 4e-4]").replace("      FILTER\n", "")
+STRATEGIES_NESTED = STRATEGIES.replace("LRS", "[1e-4, 2e-4, 4e-4, 2e-3]").replace(
+    "FILTER", "filter: \"\\\\${oc.eval:'\\\\${M.lr} <= 1e-3'}\""
+)
+TWO_STAGES = """\
+sweep:
+  type: list
+  groups:
+    - params: {M.lr: [1e-4, 5e-4, 1e-3], M.global_batch_size: [64, 128, 256]}
+      defaults: {stage: stable, M.train_iters: 18000}
+    - params: {M.lr: [1e-4, 5e-4, 1e-3], M.global_batch_size: [64, 128, 256]}
+      defaults:
+        stage: decay
+        M.train_iters: 36000
+        M.load: "\\\\${sibling.stable.output_dir}/checkpoints"
+      job.start_conditions:
+        - {class_name: FileExistsCondition, path: "\\\\${sibling.stable.output_dir}/checkpoints/done.txt"}
+      job.cancel_conditions:
+        - {class_name: SlurmStateCondition, job_name: "\\\\${sibling.stable.name}", state: FAILED}
+"""
+LADDER = """\
+backend: {megatron: {seq_length: 1024, save_interval: 100, lr_decay_style: WSD, lr: 0, aux: {tokens: 0, share: 0.0}}}
+sweep:
+  type: product
+  groups:
+    - type: list
+      configs: [{M.wandb_project: p}]
+    - type: list
+      configs:
+        - {type: product, params: {M.lr: [1e-4, 2e-4, 4e-4], M.global_batch_size: [64, 128]}}
+        - {type: product, params: {M.lr: [1e-3, 2e-3, 4e-3], M.global_batch_size: [8, 16, 32]}}
+    - type: list
+      configs:
+        - stage: stable
+          M.aux.tokens: 100_000_000
+          M.train_iters: ITERS
+          M.lr_wsd_decay_iters: 0
+        - type: list
+          defaults:
+            M.aux.share: 0.2
+            M.train_iters: ITERS
+            M.lr_wsd_decay_iters: "\\\\${oc.muli:\\\\${M.train_iters},\\\\${M.aux.share}}"
+            M.aux.last: "\\\\${oc.subi:\\\\${M.train_iters},\\\\${M.lr_wsd_decay_iters}}"
+            M.aux.at: "\\\\${oc.eval:'\\\\${M.aux.last} // \\\\${M.save_interval} * \\\\${M.save_interval}'}"
+            M.load: "\\\\${sibling.stable.job.base_output_dir}/checkpoints"
+            M.ckpt_step: "\\\\${M.aux.at}"
+            job.start_condition:
+              class_name: FileExistsCondition
+              path: "\\\\${sibling.stable.job.base_output_dir}/checkpoints/iter_\\\\${M.aux.at}/x"
+          configs:
+            - {stage: d60, M.aux.tokens: 60_000_000}
+            - {stage: d70, M.aux.tokens: 70_000_000}
+            - {stage: d80, M.aux.tokens: 80_000_000}
+            - {stage: d90, M.aux.tokens: 90_000_000}
+""".replace(
+    "ITERS",
+    "\"\\\\${oc.cdivi:\\\\${M.aux.tokens},\\\\${oc.eval:'\\\\${M.seq_length} * \\\\${M.global_batch_size}'}}\"",
+)
+FILTERED = """\
+sweep:
+  type: product
+  groups:
+    - M.lr: [1e-4, 5e-4, 1e-3, 2e-3]
+    - M.global_batch_size: [64, 128, 256, 512, 1024]
+  filter: "\\\\${oc.eval:'not (\\\\${M.lr} > 1e-3 and \\\\${M.global_batch_size} > 256)'}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        pytest.param(GRID, {"train": 9}, id="a grid"),
+        pytest.param(STRATEGIES_14, {"small": 6, "large": 6, "production": 2}, id="strategies one after the other"),
+        pytest.param(STRATEGIES_NESTED, {"small": 6, "large": 6, "production": 2}, id="a filter on one level"),
+        pytest.param(TWO_STAGES, {"stable": 9, "decay": 9}, id="two stages"),
+        pytest.param(LADDER, {"stable": 15, "d60": 15, "d70": 15, "d80": 15, "d90": 15}, id="a ladder of decays"),
+        pytest.param(FILTERED, {"train": 18}, id="a filter that drops two of twenty"),
+        pytest.param("backend: {megatron: {lr: 1}}\nsweep: {type: list, groups: []}\n", {"train": 1}, id="no sweep"),
+    ],
+)
+def test_a_sweep_has_the_jobs_that_it_is_documented_to_have(
+    text: str, counts: dict[str, int], imported: Import
+) -> None:
+    assert imported(text.replace("M.", MEGATRON), dialect="oellm").counts == counts
+
+
+def test_each_decay_belongs_to_the_stable_job_of_its_own_point(imported: Import) -> None:
+    plan = imported(TWO_STAGES.replace("M.", MEGATRON), dialect="oellm").plan
+    stable = {job.id: job.values for job in plan.jobs if job.stage == "stable"}
+
+    for job in (each for each in plan.jobs if each.stage == "decay"):
+        (parent,) = job.needs
+        assert stable[parent] == job.values
+        (call,) = job.prepare
+        assert call.values == {"from": f"/root/study/jobs/{parent}/checkpoints", "iteration": 18000}
+        assert job.cancel is not None
+        assert (job.cancel.name, job.cancel.params["state"], job.cancel.jobs) == ("job_state", "failed", (parent,))
+
+
+def test_a_decay_is_calculated_at_its_own_point(imported: Import) -> None:
+    made = imported(LADDER.replace("M.", MEGATRON), dialect="oellm")
+    job = next(job for job in made.plan.jobs if job.stage == "d60" and job.values["global_batch_size"] == 16)
+
+    assert (job.params["train_iters"], job.params["lr_wsd_decay_iters"], job.params["at"]) == (3663, 732, 2900)
+    assert (job.start.name, job.start.params["iteration"]) == ("checkpoint_reached", 2900)
+    assert (job.args["train-iters"], job.args["lr-wsd-decay-iters"]) == (3663, 763)
+    assert "ckpt_step would begin at the branch point on each restart" in made.told
+    assert "sweep" not in made.stages["stable"]
+
+
+def test_a_tree_of_configurations_is_composed(imported: Import) -> None:
+    made = imported(
+        "# @package _global_\ndefaults:\n  - /backend: megatron\n  - /slurm: site\n  - _self_\n"
+        "job: {name: mine}\nsweep: {type: product, groups: [{configs: [{backend/megatron: [small], x: 1},"
+        " {backend/megatron: [large], x: 2}]}]}\npostprocess: {convert: 1}\n",
+        dialect="oellm",
+        name="config/experiments/one.yaml",
+        **{
+            "config/backend/megatron__yaml": "class_name: MegatronBackend\nlauncher_script: ./sub/pretrain_gpt.py\n",
+            "config/backend/megatron/small__yaml": "num_layers: 2\n",
+            "config/backend/megatron/large__yaml": "num_layers: 4\nhidden_size: ${.num_layers}\n",
+            "config/slurm/site__yaml": "sbatch: {nodes: 1, time: '01:00:00', gpus_per_node: 4}\n",
+        },
+    )
+
+    assert [job.values for job in made.plan.jobs] == [{"config": "small"}, {"config": "large"}]
+    assert [job.args for job in made.plan.jobs] == [
+        {"hidden-size": None, "num-layers": 2},
+        {"hidden-size": 4, "num-layers": 4},
+    ]
+    assert (made.plan.study, made.plan.jobs[0].resources.walltime_s) == ("mine", 3600)
+    assert "/original/sub/pretrain_gpt.py" in made.text
+    assert "postprocess is left out" in made.told
+
+
+def test_a_value_that_nobody_gives_is_told(imported: Import) -> None:
+    made = imported("backend: {megatron: {lr: '${aux.nowhere}'}}\n", dialect="oellm")
+
+    assert "aux.nowhere is referred to, and nobody gives it a value" in made.told
+
+
+def test_a_value_that_is_not_escaped_is_told(imported: Import) -> None:
+    text = 'sweep: {params: {aux.a: [1, 2]}, defaults: {backend.megatron.lr: "${aux.a}"}}\n'
+    made = imported(text, dialect="oellm")
+
+    assert "backend.megatron.lr: ${aux.a} is not escaped" in made.told
+    assert [job.args["lr"] for job in made.plan.jobs] == [1, 2]

@@ -1,0 +1,79 @@
+from typing import Any
+
+import pytest
+
+from autoexp.importers.oellm import stages
+from autoexp.importers.oellm.names import Names
+from autoexp.importers.oellm.stages import Config
+from autoexp.importers.oellm.values import Values
+
+
+def config(raw: dict[str, Any], *varied: str, told: list[str] | None = None) -> Config:
+    names = Names()
+    tell = (lambda _, said: told.append(said)) if told is not None else (lambda _, said: pytest.fail(said))
+    return Config(stages.aims(raw), {}, varied, names, Values(names, pytest.fail), tell)
+
+
+def test_flags_are_megatrons() -> None:
+    raw = {
+        "lr": 0.1, "bf16": True, "untie": False, "add_bias_linear": False, "masked_softmax_fusion": True, "x": None,
+        "save": "s", "aux": {"t": 1}, "override_opt_param_scheduler": True, "data_path": ["a", "b"],
+    }  # fmt: skip
+    made = config({"backend": {"megatron": raw}}, "backend.megatron.lr", "backend.megatron.add_qkv_bias")
+
+    assert stages.flags(made, {"backend.megatron.lr", "backend.megatron.add_qkv_bias"}) == {
+        "lr": "${lr}",
+        "bf16": True,
+        "disable-bias-linear": True,
+        "override-opt_param-scheduler": True,
+        "data-path": ["a", "b"],
+        "add-qkv-bias": "${add_qkv_bias}",
+    }
+
+
+def test_a_swept_switch_becomes_the_flag_that_turns_it_off() -> None:
+    made = config({}, "backend.megatron.add_bias_linear")
+
+    assert stages.flags(made, {"backend.megatron.add_bias_linear"}) == {
+        "disable-bias-linear": "${calc:'not ${add_bias_linear}'}"
+    }
+
+
+def test_sbatch_options_become_resources() -> None:
+    sbatch = {
+        "nodes": 2, "gres": "gpu:4", "ntasks_per_node": 2, "cpus_per_task": 8, "time": "24:00:00", "partition": "p",
+        "qos": None, "exclusive": True, "output": "x", "threads_per_core": 1,
+    }  # fmt: skip
+
+    assert stages.resources(config({"slurm": {"sbatch": sbatch}})) == {
+        "nodes": 2, "gpus_per_node": 4, "cpus": 16, "walltime": "24h", "partition": "p",
+        "options": {"exclusive": True, "threads-per-core": 1},
+    }  # fmt: skip
+
+
+def test_what_jobs_export_is_kept_and_what_they_compute_told() -> None:
+    told: list[str] = []
+    env = {"A": "1", "HOST": "$(hostname)", "MASTER_PORT": "1", "P": ".:x", "EMPTY": ""}
+
+    assert stages.environment(config({"slurm": {"env": env}}, told=told)) == {"A": "1", "P": ".:x"}
+    assert [said.partition(":")[0] for said in told] == ["HOST", "P"]
+
+
+def test_a_container_is_its_image() -> None:
+    raw = {"container": {"image": "i.sif", "runtime": "singularity", "bind": ["/d"]}}
+
+    assert stages.container(config(raw)) == {"image": "i.sif", "runtime": "singularity", "bind": ["/d"]}
+    assert stages.container(config({})) == {}
+
+
+def test_a_program_is_a_backend_or_a_script() -> None:
+    told: list[str] = []
+
+    assert stages.program(config({})) == {"backend": "megatron"}
+    assert stages.program(config({"backend": {"command": "echo 1"}})) == {"command": ["bash", "-c", "${command}"]}
+    assert "exit 1" in stages.program(config({"backend": {"class_name": "TitanBackend"}}, told=told))["command"][-1]
+    assert "TitanBackend has no backend here" in told[0]
+
+
+def test_parts_that_become_nothing_are_told() -> None:
+    assert [key for key, _ in stages.left_out({"postprocess": {"x": 1}, "job": {}, "odd": 1})] == ["postprocess", "odd"]

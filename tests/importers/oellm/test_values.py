@@ -1,0 +1,45 @@
+import pytest
+
+from autoexp.importers.oellm.names import Names
+from autoexp.importers.oellm.values import Values
+
+
+@pytest.mark.parametrize(
+    ("written", "ours"),
+    [
+        pytest.param(r"e_\${backend.megatron.lr}_\\${stage}", "e_${lr}_${stage}", id="escapes"),
+        pytest.param("${.nodes}x", "${nodes}x", id="a relative path"),
+        pytest.param("${job.base_output_dir}/x/${job.name}", "${dir}/x/${job}", id="words of our own"),
+        pytest.param(r"\${oc.eval:'\${aux.a} > 1e-3'}", "${calc:'${a} > 1e-3'}", id="an expression"),
+        pytest.param(r"${oc.eval:${aux.a}//\(2*3\)}", "${calc:'${a}//(2*3)'}", id="one without quotes"),
+        pytest.param("${oc.eval:'\"${aux.a}\" == \\'x\\''}", "${calc:'${a} == \"x\"'}", id="text in one"),
+        pytest.param("${oc.muli:${aux.a},2,3}", "${calc:'int(${a} * 2 * 3)'}", id="a product"),
+        pytest.param("${oc.cdivi:${oc.add:1,${aux.a}},4}", "${calc:'ceil((1 + ${a}) / 4)'}", id="resolvers in another"),
+        pytest.param("${oc.if:${aux.a},yes,no}", '${calc:\'"yes" if ${a} else "no"\'}', id="a choice"),
+        pytest.param("${oc.concat:'p_',\"${aux.a}/q\"}", '${calc:\'"p_" + join("", [${a}, "/q"])\'}', id="texts"),
+        pytest.param('${oc.env:A,""}/${oc.env:B,${aux.a}}', '${oc.env:A,""}/${oc.env:B,${a}}', id="variables"),
+        pytest.param("${sibling.s.job.base_output_dir}/checkpoints/c", "${sibling.s.checkpoints}/c", id="checkpoints"),
+        pytest.param("${sibling.s.name}", "${sibling.s.job}", id="a sibling's name"),
+        pytest.param("${sibling.s.log_path_current}", "${sibling.s.dir}/current.log", id="a sibling's log"),
+        pytest.param("${sibling.s.backend.megatron.lr}", "${sibling.s.params.lr}", id="a sibling's value"),
+    ],
+)
+def test_values_are_written_in_our_words(written: str, ours: str) -> None:
+    assert Values(Names(), pytest.fail).value(written, "slurm.sbatch.x") == ours
+
+
+def test_what_has_no_words_here_stays_text_and_is_told() -> None:
+    told: list[str] = []
+
+    assert Values(Names(), told.append).value("${oc.timestring:}/${oc.mapeval:${aux.a}}") == (
+        r"\${oc.timestring:}/\${oc.mapeval:\${aux.a}}"
+    )
+    assert len(told) == 2
+
+
+def test_times_become_durations_and_other_shapes_keep_theirs() -> None:
+    values = Values(Names(), pytest.fail)
+
+    assert values.value("00:30:00", "slurm.sbatch.time") == "30m"
+    assert values.value({"a": [1, "${aux.b}"], "c": None}) == {"a": [1, "${b}"], "c": None}
+    assert values.read == {"aux.b"}

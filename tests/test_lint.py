@@ -88,12 +88,12 @@ def test_a_branch_point_that_the_pretraining_would_delete_is_told(warned: Warned
 
 
 def test_flags_that_make_no_cooldown_are_told_each_kind_once(warned: Warned) -> None:
-    flags = ", lr-decay-style: WSD, lr-wsd-decay-iters: 7, min-lr: 1e-5, override-opt_param-scheduler: true"
+    flags = ", lr-decay-style: WSD, lr-wsd-decay-iters: 70, min-lr: 1e-5, override-opt_param-scheduler: true"
 
     (found,) = warned(WSD % (", min-lr: 1e-5", "100, 200", flags))
 
     assert (found["code"], found["jobs"]) == ("cooldown-flags", ["cooldown-branch100", "cooldown-branch200"])
-    assert "200: the decay would take 7.0 iterations, and there are 50 from 100 to 150; give" in found["message"]
+    assert "200: the decay would take 70.0 iterations, and there are 50 from 100 to 150; give" in found["message"]
 
 
 @pytest.mark.parametrize(

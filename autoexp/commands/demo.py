@@ -11,6 +11,7 @@ import argparse
 from importlib.util import find_spec
 
 from autoexp import studies, targets
+from autoexp.commands import plan
 from autoexp.commands import run as runs
 from autoexp.errors import AutoexpError
 
@@ -21,7 +22,7 @@ NEEDED = ("torch", "transformers", "safetensors", "matplotlib")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `autoexp demo`."""
     parser.add_argument("--root", metavar="DIR", help="the experiments folder (else $AUTOEXP_ROOT, else ./experiments)")
-    parser.set_defaults(recipe=RECIPE, overrides=[], machine=None, var=None)
+    parser.set_defaults(recipe=RECIPE, var=None, **plan.PLAIN)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -71,7 +71,7 @@ def _planned(text: str, file: Path | None) -> dict[str, Any]:
         recipe = file or Path(folder) / "recipe.yaml"
         if not file:
             recipe.write_text(text, encoding="utf-8")
-        asked = argparse.Namespace(recipe=os.fspath(recipe), overrides=[], machine=None, where=None)
+        asked = argparse.Namespace(recipe=os.fspath(recipe), **plan.PLAIN)
         try:
             made = plan.make(asked, targets.default_root(None), dry_run=True)
         except AutoexpError as error:

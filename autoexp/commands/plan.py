@@ -13,6 +13,7 @@ import json
 import os
 import shlex
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,8 @@ from autoexp.study_files import Difference
 if TYPE_CHECKING:
     from autoexp.plan import Planner
 
+PLAIN: Mapping[str, Any] = {"overrides": (), "machine": None, "where": None}
+"""What planning is asked where nothing more is said than the recipe."""
 MOST_MODULES = 100
 """Modules beside a program that are read to see what it reads."""
 

@@ -232,7 +232,6 @@ class Kind:
 CONDITIONS: Mapping[str, Kind] = {
     "job_succeeded": Kind(job_succeeded, ("stage",)),
     "job_state": Kind(job_state, ("stage", "state")),
-    "happened": Kind(happened, ("stage", "event")),
     "checkpoint_reached": Kind(checkpoint_reached, ("stage", "iteration")),
     "file_exists": Kind(file_exists, ("path",)),
     "glob_exists": Kind(glob_exists, ("pattern",), ("min",)),
@@ -242,6 +241,7 @@ CONDITIONS: Mapping[str, Kind] = {
     "attempts_below": Kind(attempts_below, ("n",)),
     "elapsed": Kind(elapsed, ("for",), ("since",)),
     "metadata_equals": Kind(metadata_equals, ("key", "value")),
+    "happened": Kind(happened, ("stage", "event")),
     "all": Kind(all_of, parts=True),
     "any": Kind(any_of, parts=True),
     "not": Kind(not_, parts=True),

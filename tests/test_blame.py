@@ -560,7 +560,7 @@ ERRORS = {
             hook: megatron_to_fh  # HERE
         """,
         "stages.train.hook: unknown hook 'megatron_to_fh'",
-        "there are cooldown_symlink, megatron_to_hf",
+        "there are cooldown_symlink, convert_eval, megatron_to_hf",
         "correct the name",
     ),
     "an unknown hook before the submission": (

@@ -2,6 +2,7 @@
 
 autoexp import autoexperiment scaling_exps.yaml                 print the recipe
 autoexp import oellm config/experiments/mine.yaml --out mine.yaml
+autoexp import modalities sweep_config.yaml --json           or a folder of its results
 """
 
 import argparse
@@ -20,7 +21,7 @@ from autoexp.errors import AutoexpError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `autoexp import`."""
-    parser.add_argument("dialect", metavar="DIALECT", help="the tool it is of: autoexperiment, oellm")
+    parser.add_argument("dialect", metavar="DIALECT", help="the tool it is of: autoexperiment, modalities, oellm")
     parser.add_argument("file", metavar="FILE", type=Path, help="its experiment")
     parser.add_argument(
         "-o", "--out", metavar="RECIPE", type=Path, help="write the recipe there instead of printing it"

@@ -15,7 +15,7 @@ class Notes:
     warnings: list[Mapping[str, str]] = field(default_factory=list)
 
     def tell(self, code: str, path: KeyPath, message: str) -> None:
-        """Keep a note; `code` is `left-out`, `mended` or `unsure`."""
+        """Keep a note; `code` is `left-out`, `mended`, `unsure`, or `ran` for what its results say."""
         note = {"code": code, "message": message, "where": self.places.spell(path)}
         if note not in self.warnings:
             self.warnings.append(note)

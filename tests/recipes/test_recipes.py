@@ -98,6 +98,7 @@ def test_megatron_autoexp_has_the_values_of_the_original(planned: Planned) -> No
     for job in jobs["cooldown"]:
         params = job["params"]
         assert (params["train_iters"], params["branch"]) == BRANCHES[params["global_batch_size"]][params["tokens"]]
+        assert params["decay"] == int(0.1 * params["train_iters"])
         assert job["needs"] == [job["job"].replace("cooldown", "pretrain").rpartition("-tokens")[0]]
     known = {(p["global_batch_size"], p["train_iters"]) for p in (job["params"] for job in jobs["pretrain"])}
     assert known == {(16, 61036), (64, 15259), (128, 7630)}

@@ -188,7 +188,10 @@ def _branch(kind: Kind, kinds: Sequence[Kind], args: dict[str, Any]) -> dict[str
     source = f"{helper[1]}/{helper[2]}"
     parent = next((one for one in others if one.field("RUN_DIR") == source), others[0])
     iteration = pasted(helper[3], kind.known, kind.unsure("start_condition_cmd"))
-    args["lr-wsd-decay-iters"] = f"${{calc:'{args['train-iters']} - {iteration}'}}"
+    if kind.field("LR_WSD_DECAY_ITERS") in {"", "0"} or "lr-wsd-decay-iters" not in args:
+        args["lr-wsd-decay-iters"] = f"${{calc:'{args['train-iters']} - {iteration}'}}"
+        said = "the cooldown has no decay of its own; it takes what is left from the branch point"
+        kind.tell("mended", "LR_WSD_DECAY_ITERS", said)
     args |= {"override-opt_param-scheduler": True, "exit-on-missing-checkpoint": True}
     kind.tell(
         "mended",
@@ -196,8 +199,6 @@ def _branch(kind: Kind, kinds: Sequence[Kind], args: dict[str, Any]) -> dict[str
         "cooldown_helper.sh linked any checkpoint whose number ended alike, and on each restart began again at the "
         "branch point; cooldown_symlink takes exactly that iteration, once, when it is whole",
     )
-    said = "the decay begins at the branch point, which is a saved iteration; it is as long as what is left from there"
-    kind.tell("mended", "LR_WSD_DECAY_ITERS", said)
     waited = f"${{calc:'max({iteration}, 1)'}}"  # rounded down to a save it may be 0, of which planning warns
     return {
         "start": {"checkpoint_reached": {"stage": parent.name, "iteration": waited}},

@@ -134,8 +134,18 @@ def test_a_cooldown_starts_from_its_own_pretraining(imported: Import) -> None:
     assert (job.start.name, job.start.params["iteration"]) == ("checkpoint_reached", 400)
     (parent,) = job.start.jobs
     assert call.values == {"from": f"/root/study/{'jobs'}/{parent}/checkpoints", "iteration": 400}
-    assert (job.args["lr-warmup-iters"], job.args["lr-wsd-decay-iters"]) == (0, 89)
+    assert (job.args["lr-warmup-iters"], job.args["lr-wsd-decay-iters"]) == (0, 48)
     assert [each["code"] for each in made.plan.warnings] == ["branch-at-zero"]
+
+
+def test_a_cooldown_without_a_decay_of_its_own_takes_what_is_left(imported: Import) -> None:
+    text = MEGATRON.replace('LR_WSD_DECAY_ITERS: "expr(int({TRAIN_ITERS}*0.1))"', "LR_WSD_DECAY_ITERS: 0")
+    made = imported(text.replace("ITER: ", "ITER: 400 # ") + REST)
+
+    assert {
+        (job.args["train-iters"], job.args["lr-wsd-decay-iters"]) for job in made.plan.jobs if job.stage == "cooldown"
+    } >= {(489, 89)}
+    assert "no decay of its own" in made.told
 
 
 def test_what_megatron_autoexp_gets_wrong_is_mended_and_told(imported: Import) -> None:

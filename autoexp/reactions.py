@@ -20,7 +20,6 @@ from autoexp.model import JSON, Deed, HookCall, Job, Rule
 from autoexp.registry import Ledger
 from autoexp.rulebook import asked_of_job, told
 
-
 HOPELESS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT),
     *(errno.ENAMETOOLONG, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO),

@@ -74,7 +74,7 @@ def _on_bases(
     named = raw.pop("extends", None) or ()
     under: dict[str, Any] = {}
     written: dict[KeyPath, str] = {}
-    for name in [named] if isinstance(named, str) else named:
+    for name in named if isinstance(named, list | tuple) else [named]:
         path, chain = _base_of(name, file, places), (*above, file.resolve())
         if path.resolve() in chain:
             circle = " -> ".join(each.name for each in (*chain, path))

@@ -48,11 +48,8 @@ def read_on(
         if status.st_ino != facts.inode or status.st_size < facts.offset:
             facts = replace(LogFacts(), inode=status.st_ino, saves=facts.saves)
         end, enough = facts.offset + LOOK_BYTES, len(facts.matches) + LOOK_MATCHES
-        while (
-            facts.offset < end
-            and len(facts.matches) < enough
-            and (chunk := os.pread(descriptor, CHUNK_BYTES, facts.offset))
-        ):
+        while facts.offset < end and len(facts.matches) < enough:
+            chunk = os.pread(descriptor, CHUNK_BYTES, facts.offset)
             lines, used = complete_lines(chunk)
             if not used and ended:
                 lines, used = [chunk.rstrip(b"\r")], len(chunk)

@@ -95,6 +95,7 @@ def test_a_param_called_variant_is_one_where_there_are_no_variants(tmp_path: Pat
         ("extends: x.yaml", (), "there is no recipe x.yaml"),
         ("extends: unknown", (), "recipe.yaml:1: extends: unknown recipe"),
         ("extends: [3]", (), "recipe.yaml:1: extends: 3 is no recipe"),
+        ("extends: 3", (), "recipe.yaml:1: extends: 3 is no recipe"),
         ("extends: recipe.yaml", (), "recipe.yaml:1: extends: recipe.yaml extends itself"),
         ("variants: [cpu]", (), "recipe.yaml:1: variants: variants are NAME: {...}"),
         ("variants: {cpu: 3}", (), "recipe.yaml:1: variants: variants are NAME: {...}"),

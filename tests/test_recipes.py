@@ -371,3 +371,15 @@ def test_an_error_that_an_override_caused_points_at_the_command_line(planner: Pl
         planner(RECIPE, override).plan()
 
     assert caught.value.what.startswith(what)
+
+
+def test_aliases_that_stand_for_each_other_over_and_over_are_refused_at_once(tmp_path: Path) -> None:
+    pairs = zip("abcdefg", "bcdefgh", strict=True)
+    levels = [f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]" for before, name in pairs]
+    file = tmp_path / "bomb.yaml"
+    file.write_text("\n".join(["a: &a [x,x,x,x,x,x,x,x,x]", *levels]))
+
+    with pytest.raises(RecipeError, match="holds more than") as refusal:
+        load(file)
+
+    assert "aliases" in refusal.value.why

@@ -380,6 +380,6 @@ def test_aliases_that_stand_for_each_other_over_and_over_are_refused_at_once(tmp
     file.write_text("\n".join(["a: &a [x,x,x,x,x,x,x,x,x]", *levels]))
 
     with pytest.raises(RecipeError, match="holds more than") as refusal:
-        load(file)
+        recipes.load_yaml(file)
 
     assert "aliases" in refusal.value.why

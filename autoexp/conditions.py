@@ -290,7 +290,7 @@ def _read_named(name: str, value: object) -> Condition:
     extra = [key for key in params if key not in (*kind.required, *kind.optional)]
     if missing or extra:
         wanted = ", ".join((*kind.required, *(f"[{key}]" for key in kind.optional)))
-        said = f"it lacks {', '.join(missing)}" if missing else f"it has no {', '.join(extra)}"
+        said = f"it lacks {', '.join(map(repr, missing))}" if missing else f"it has no {', '.join(extra)}"
         raise ConditionError(f"{name} does not fit", said, f"write {name}: {{{wanted}}}")
     _check_values(name, params)
     return Condition(name=name, params=params)

@@ -4,6 +4,7 @@ It stays owed until the journal has it as answered; who dies in between leaves i
 a line, or call a hook, a second time. What is asked of the job speaks of one attempt, and is refused later.
 """
 
+import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,15 @@ from autoexp.errors import AutoexpError, HookRefused
 from autoexp.events import Answered, Event
 from autoexp.files import append_line
 from autoexp.happenings import rule_of
-from autoexp.model import JSON, Deed, HookCall
+from autoexp.model import JSON, Deed, HookCall, Job, Rule
 from autoexp.registry import Ledger
 from autoexp.rulebook import asked_of_job, told
+
+HOPELESS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT),
+    *(errno.ENAMETOOLONG, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO),
+}
+"""Why a file cannot be written that waiting does not mend: what else is to be done must not wait for it."""
 
 
 def answer(action: AnswerEvent, ledger: Ledger, at: float) -> Iterator[Event]:
@@ -31,7 +38,7 @@ def answer(action: AnswerEvent, ledger: Ledger, at: float) -> Iterator[Event]:
     owed = next((owed for owed in job.due if (owed["event"], owed["number"]) == key), None)
     if owed is None:
         return
-    rule, seen = rule_of(job, action.event), {**owed, "study": job.spec.study, "job": job.id}
+    rule, seen = _as_it_runs(job, ledger, action.event), {**owed, "study": job.spec.study, "job": job.id}
     said = Answered(at=at, event=action.event, number=action.number)
     if rule is None:  # the recipe was planned anew, and waits for it no more
         yield replace(said, problems=("the recipe has no such event any more",))
@@ -39,23 +46,41 @@ def answer(action: AnswerEvent, ledger: Ledger, at: float) -> Iterator[Event]:
     if rule.when is not None and not (asked := verdict(rule.when, ledger, job, {})).holds:
         yield replace(said, problems=(f"when: {asked.reason}",))
         return
-    done, problems = list[str](), list[str]()
-    for deed in rule.do:
+    half = action.job, *key
+    done, problems = ledger.half_done.setdefault(half, {}), list[str]()
+    for number, deed in enumerate(rule.do):
         try:
-            done.append(_do(deed, ledger.dir_of(job.id), seen))
+            if number not in done:
+                done[number] = _do(deed, ledger.dir_of(job.id), seen)
         except AutoexpError as error:
             if isinstance(error, HookRefused) and error.temporary:
                 raise
             problems.append(f"{deed.name}: {error.what}: {error.why}")
+        except OSError as error:
+            if error.errno not in HOPELESS:
+                raise
+            problems.append(f"{deed.name}: {error}")
+    del ledger.half_done[half]
     yield from asked_of_job(rule, seen, at)
-    yield replace(said, done=tuple(done), problems=tuple(problems))
+    yield replace(said, done=tuple(done[number] for number in sorted(done)), problems=tuple(problems))
+
+
+def _as_it_runs(job: Job, ledger: Ledger, name: str) -> Rule | None:
+    """Find an event's rule, with the values that the job's attempts have by now."""
+    rule = rule_of(job, name)
+    if rule is None or not job.reduced:
+        return rule
+    return next((again for again in ledger.reduced(job).events if again.name == name), rule)
 
 
 def _do(deed: Deed, folder: Path, seen: Mapping[str, JSON]) -> str:
     """Do what touches the disk; say what was done."""
     text = told(deed.text, seen)
     if deed.name == "append":
-        append_line(folder / told(deed.path, seen), text)
+        path = told(deed.path, seen)
+        if "\0" in path:
+            raise AutoexpError(f"{path!r} is no path", why="a path has no zero byte", fix="name the file otherwise")
+        append_line(folder / path, text)
     if deed.hook is not None:
         values = {
             key: told(value, seen) if isinstance(value, str) else value for key, value in deed.hook.values.items()

@@ -5,6 +5,7 @@ What a recipe extends lies under it, a variant and then overrides over it.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from autoexp.stages import Recipe, read_recipe
 VARIANT = "variant="
 DEEPEST_BLOCK = 4
 """How deep the pairs of a changed recipe stand on lines of their own."""
+MOST_COPIES = 100_000
+"""How many values aliases may add to those that are written."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Place = Callable[["yaml.Mark | None"], str]
@@ -34,7 +37,7 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: the file cannot be read, is no YAML, or is no recipe; an override does not fit.
     """
-    text = _read(file)
+    text = read_text(file)
     raw, places = load_yaml(file)
     is_whole = "extends" not in raw and not overrides
     raw, places = _on_bases(file, raw, places, ())
@@ -55,7 +58,7 @@ def load_yaml(file: Path) -> tuple[dict[str, Any], Places]:
     Raises:
         RecipeError: the file cannot be read, is no YAML mapping, or uses a form that YAML misreads.
     """
-    return _parse(_read(file), str(file))
+    return _parse(read_text(file), str(file))
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def _on_bases(
     named = raw.pop("extends", None) or ()
     under: dict[str, Any] = {}
     written: dict[KeyPath, str] = {}
-    for name in [named] if isinstance(named, str) else named:
+    for name in named if isinstance(named, list | tuple) else [named]:
         path, chain = _base_of(name, file, places), (*above, file.resolve())
         if path.resolve() in chain:
             circle = " -> ".join(each.name for each in (*chain, path))
@@ -119,7 +122,12 @@ def _varied(raw: dict[str, Any], places: Places, asked: Sequence[str]) -> tuple[
     return raw, places
 
 
-def _read(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """Return what stands in a file.
+
+    Raises:
+        RecipeError: it cannot be read, or is no text.
+    """
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -140,7 +148,12 @@ def _parse(text: str, file: str, *, has_lines: bool = True) -> tuple[dict[str, A
                 why=f"it is {node.value!r:.80}" if isinstance(node, yaml.ScalarNode) else "it is a list",
                 fix="write key: value pairs",
             )
-        written |= {(): place(node.start_mark), **dict(_places(node, place, ()))} if node is not None else {}
+        if node is not None:
+            limit = len(text) + MOST_COPIES
+            written |= {(): place(node.start_mark), **dict(islice(_places(node, place, ()), limit))}
+            if len(written) > limit:
+                why, fix = "its aliases stand for each other, over and over", "write out what is meant"
+                raise RecipeError(f"{file} holds more than {limit} values", why=why, fix=fix)
         raw = OmegaConf.to_container(OmegaConf.create(text)) if node is not None else {}
     except yaml.YAMLError as error:
         raise _syntax_error(error, place(getattr(error, "problem_mark", None))) from error

@@ -61,6 +61,8 @@ class Ledger:
     root: str = field(init=False)
     """The experiments folder."""
     _dirs: dict[str, Path] = field(default_factory=dict)
+    half_done: dict[tuple[str, str, int], dict[int, str]] = field(default_factory=dict)
+    """What was done already for events that something keeps from being answered: by job, event and number."""
     budget: Budget = field(init=False)
 
     def __post_init__(self) -> None:

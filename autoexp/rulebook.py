@@ -186,7 +186,9 @@ class _Reader:
                 return Deed(name=name, text=stage)
             case "hook", Mapping() if len(said) == 1:
                 ((hook, values),) = said.items()
-                return Deed(name=name, hook=HookCall(name=str(hook), path=self.hook(str(hook)), values=values or {}))
+                path = self.hook(str(hook))
+                if isinstance(values, Mapping | None):
+                    return Deed(name=name, hook=HookCall(name=str(hook), path=path, values=values or {}))
             case "log", str(text):
                 return Deed(name=name, text=text)
             case _, str() | None if name in VERBS:

@@ -94,17 +94,17 @@ def _straying(old: Snapshot | None, new: Snapshot, spec: JobSpec) -> Iterator[Ev
 
 def _matches(old: Snapshot | None, new: Snapshot) -> Iterator[Event]:
     known = old.log.matches if old is not None and old.log.inode == new.log.inode else ()
-    for match in new.log.matches:
-        if match not in known:
-            yield LogMatched(
-                at=new.at,
-                attempt=new.attempt,
-                event=match.rule,
-                line=match.line,
-                groups=match.groups,
-                inode=new.log.inode,
-                offset=match.offset,
-            )
+    grown = new.log.matches[: len(known)] == known  # else it was read anew; the job knows what is no news
+    for match in new.log.matches[len(known) if grown else 0 :]:
+        yield LogMatched(
+            at=new.at,
+            attempt=new.attempt,
+            event=match.rule,
+            line=match.line,
+            groups=match.groups,
+            inode=new.log.inode,
+            offset=match.offset,
+        )
 
 
 def _progress(old: Snapshot | None, new: Snapshot, spec: JobSpec) -> Iterator[Event]:

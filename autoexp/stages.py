@@ -44,7 +44,7 @@ def _is_gate(value: Any) -> bool:
 
 
 def _is_calls(value: Any) -> bool:
-    return all(isinstance(values or {}, Mapping) for values in value.values())
+    return all(isinstance(values, Mapping | None) for values in value.values())
 
 
 SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
@@ -160,7 +160,7 @@ def is_name(text: str) -> bool:
 
 def _expect_mapping(raw: Mapping[str, Any], path: KeyPath, places: Places) -> None:
     value = raw.get(str(path[-1]))
-    if not isinstance(value or {}, Mapping):
+    if not isinstance(value, Mapping | None):
         raise places.error(
             path,
             f"{path[-1]} is written as key: value pairs",

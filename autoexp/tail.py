@@ -1,19 +1,31 @@
 """Reading a log as it grows: from a saved offset, in complete lines, whatever becomes of the file meanwhile."""
 
 import os
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from autoexp.backends import Backend
 from autoexp.files import open_regular
-from autoexp.logs import LONGEST_LINE_BYTES, OF_THE_SCHEDULER, LogFacts, complete_lines, is_stronger, may_tell, symptom
+from autoexp.logs import (
+    LONGEST_LINE_BYTES,
+    OF_THE_SCHEDULER,
+    LogFacts,
+    complete_lines,
+    is_stronger,
+    may_tell,
+    numbered_lines,
+    symptom,
+)
 from autoexp.model import Rule
 from autoexp.rulebook import search
 
 CHUNK_BYTES = 1 << 20
 LOOK_BYTES = 16 << 20
 """How much of a log one look reads, so that a flood in one log delays no other job."""
+LOOK_MATCHES = 20
+"""How many matching lines one look reads: what is owed for them stands in the journal until it is answered."""
 LONGEST_LAST_LINE = 200
 _WHY, _FIX = b"  why: ", b"  fix: "
 """How the second and the third line of our own errors begin (`errors.AutoexpError`)."""
@@ -35,16 +47,27 @@ def read_on(
         status = os.fstat(descriptor)
         if status.st_ino != facts.inode or status.st_size < facts.offset:
             facts = replace(LogFacts(), inode=status.st_ino, saves=facts.saves)
-        end = facts.offset + LOOK_BYTES
-        while facts.offset < end and (chunk := os.pread(descriptor, CHUNK_BYTES, facts.offset)):
+        end, enough = facts.offset + LOOK_BYTES, len(facts.matches) + LOOK_MATCHES
+        while facts.offset < end and len(facts.matches) < enough:
+            chunk = os.pread(descriptor, CHUNK_BYTES, facts.offset)
             lines, used = complete_lines(chunk)
             if not used and ended:
                 lines, used = [chunk.rstrip(b"\r")], len(chunk)
             if not used:
                 break
-            matches = (*facts.matches, *search(rules, chunk[:used], facts.offset, facts.matches))
+            found = list(search(rules, chunk[:used], facts.offset, facts.matches))
+            if len(found) > LOOK_MATCHES:
+                lines, used = _up_to(found[LOOK_MATCHES - 1].offset - facts.offset, chunk[:used], lines)
+            matches = (*facts.matches, *(match for match in found if match.offset < facts.offset + used))
             facts = replace(_read_lines(lines, facts, backend), offset=facts.offset + used, matches=matches)
-    return replace(facts, behind=facts.offset >= end)
+    return replace(facts, behind=facts.offset >= end or len(facts.matches) >= enough)
+
+
+def _up_to(place: int, data: bytes, lines: list[bytes]) -> tuple[list[bytes], int]:
+    """Leave out the lines after the one that begins at this place; return the others, and how many bytes they took."""
+    starts = [start for start, _ in numbered_lines(data)]
+    number = bisect_right(starts, place)
+    return lines[:number], starts[number] if number < len(starts) else len(data)
 
 
 def _read_lines(lines: list[bytes], facts: LogFacts, backend: Backend) -> LogFacts:

@@ -122,6 +122,36 @@ def test_what_is_answered_or_no_longer_planned_is_not_done(owing: Owing) -> None
     assert said.problems == ("the recipe has no such event any more",)
 
 
+def test_a_file_that_can_never_be_written_keeps_nothing_else_from_being_done(owing: Owing) -> None:
+    paths = [".", "/proc/nothing/here", "x" * 300, "{1}\0.txt"]
+    ledger = owing(*(Deed(name="append", path=path, text="7") for path in paths), Deed(name="hold"))
+
+    asked, said = answer(ACTION, ledger, 1.0)
+
+    assert isinstance(asked, Requested)
+    assert isinstance(said, Answered)
+    assert said.done == ("hold",)
+    whys = ("directory", "No such", "too long", "zero byte")
+    assert all(why in problem for why, problem in zip(whys, said.problems, strict=True))
+
+
+def test_what_was_done_is_not_done_again_for_what_cannot_be_done_yet(owing: Owing) -> None:
+    ledger = owing(Deed(name="append", path="one", text="7"), Deed(name="append", path="blocked/two", text="7"))
+    folder = ledger.dir_of("one")
+    (folder / "blocked").touch()  # a file where a folder is needed
+    for _ in range(2):
+        with pytest.raises(OSError, match="blocked"):
+            list(answer(ACTION, ledger, 1.0))
+    (folder / "blocked").unlink()
+
+    (said,) = answer(ACTION, ledger, 1.0)
+
+    assert isinstance(said, Answered)
+    assert said.done == ("append: 7", "append: 7")
+    assert (folder / "one").read_text() == (folder / "blocked/two").read_text() == "7\n"
+    assert not ledger.half_done
+
+
 # By the program itself
 
 
@@ -191,3 +221,18 @@ def test_what_a_killed_watcher_owed_is_done_by_the_next_one_and_nothing_counts_t
     assert (room.job_dir("train") / "blocked" / "spikes.txt").read_text() == "once\n"
     triggers = [line["trigger"] for line in room.journal()]
     assert (triggers.count("log_matched"), triggers.count("answered")) == (1, 1)
+
+
+def test_a_restart_goes_on_from_the_values_that_the_attempt_had(room: "Room") -> None:
+    stages = """
+    train:
+      params: {lr: 0.8}
+      command: 'echo lr ${lr}; test ${lr} = 0.1 || sleep 100'
+      events: {spike: {contains: lr, limit: 3, do: {restart: {lr: "${calc:'${lr} / 2'}"}}}}
+    """
+    room.plan(stages)
+
+    room.run("watch", room.root, "--until-done")
+
+    logs = [(room.attempt_dir("train", number) / "output.log").read_text() for number in (1, 2, 3, 4)]
+    assert logs == ["lr 0.8\n", "lr 0.4\n", "lr 0.2\n", "lr 0.1\n"]

@@ -95,6 +95,7 @@ def test_a_param_called_variant_is_one_where_there_are_no_variants(tmp_path: Pat
         ("extends: x.yaml", (), "there is no recipe x.yaml"),
         ("extends: unknown", (), "recipe.yaml:1: extends: unknown recipe"),
         ("extends: [3]", (), "recipe.yaml:1: extends: 3 is no recipe"),
+        ("extends: 3", (), "recipe.yaml:1: extends: 3 is no recipe"),
         ("extends: recipe.yaml", (), "recipe.yaml:1: extends: recipe.yaml extends itself"),
         ("variants: [cpu]", (), "recipe.yaml:1: variants: variants are NAME: {...}"),
         ("variants: {cpu: 3}", (), "recipe.yaml:1: variants: variants are NAME: {...}"),
@@ -370,3 +371,15 @@ def test_an_error_that_an_override_caused_points_at_the_command_line(planner: Pl
         planner(RECIPE, override).plan()
 
     assert caught.value.what.startswith(what)
+
+
+def test_aliases_that_stand_for_each_other_over_and_over_are_refused_at_once(tmp_path: Path) -> None:
+    pairs = zip("abcdefg", "bcdefgh", strict=True)
+    levels = [f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]" for before, name in pairs]
+    file = tmp_path / "bomb.yaml"
+    file.write_text("\n".join(["a: &a [x,x,x,x,x,x,x,x,x]", *levels]))
+
+    with pytest.raises(RecipeError, match="holds more than") as refusal:
+        recipes.load_yaml(file)
+
+    assert "aliases" in refusal.value.why

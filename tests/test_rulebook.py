@@ -72,6 +72,7 @@ def test_what_is_to_be_done_is_read(said: Any, deed: Deed) -> None:
         ({"log": "x", "do": {"submit": "nowhere"}}, "does not fit", "do"),
         ({"log": "x", "do": {"append": {"path": "f", "text": "x", "more": 1}}}, "does not fit", "do"),
         ({"log": "x", "do": {"restart": 3}}, "does not fit", "do"),
+        ({"log": "x", "do": {"hook": {"mine": [1]}}}, "does not fit", "do"),
         ({"log": "x", "do": {"cancel": "{at}"}}, "{at} is nothing that is known", "cancel"),
         ({"state": "failed", "do": {"hook": {"h": {"x": "{1}"}}}}, "{1} is nothing that is known", "hook"),
         ({"log": "x", "when": {"command_succeeds": {"command": "true"}}}, "waits for no program", "when"),

@@ -99,6 +99,12 @@ STAGES = {
     "needs that are numbers": ({"command": ["a"], "needs": [3]}, "[3] is no needs", "write needs: a stage"),
     "two gates": ({"command": ["a"], "gate": {"a": {}, "b": {}}}, "is no gate", "write gate: one hook's name"),
     "a gate with a number": ({"command": ["a"], "gate": {"a": 1}}, "is no gate", "write gate: one hook's name"),
+    "a hook prepared with a text": (
+        {"command": ["a"], "prepare": {"a": ""}},
+        "is no prepare",
+        "write prepare",
+    ),
+    "an empty list for a mapping": ({"command": ["a"], "prepare": []}, "key: value pairs", "indent"),
     "a hook prepared with a number": ({"command": ["a"], "prepare": {"a": 1}}, "is no prepare", "write prepare: HOOK"),
     "a variable that is no word": (
         {"command": ["a"], "env": {"A B": 1}},

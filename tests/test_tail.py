@@ -210,3 +210,18 @@ def test_what_a_rule_waits_for_is_found_once_however_the_log_grows(tmp_path: Pat
     assert [(match.offset, match.groups["1"]) for match in first.matches] == [(6, "1")]
     assert [(match.offset, match.groups["1"]) for match in grown.matches] == [(6, "1"), (14, "2"), (22, "3")]
     assert read_on(path, LogFacts(), backend, rules=rules, ended=True).matches == grown.matches
+
+
+def test_a_log_full_of_matches_is_read_a_few_of_them_at_a_time(tmp_path: Path) -> None:
+    path, rules = tmp_path / "output.log", (Rule(name="spike", log="spike", limit=60), Rule(name="2", log="7 spike"))
+    path.write_bytes(b"".join(b"%d spike%s" % (number, b"\r\n"[number % 2 :]) for number in range(100)))
+    facts, looks = read_on(path, LogFacts(), COMMAND, rules=rules), 1
+
+    assert len(facts.matches) == tail.LOOK_MATCHES
+    while facts.behind:
+        facts, looks = read_on(path, facts, COMMAND, rules=rules), looks + 1
+
+    assert looks == 4
+    assert len(facts.matches) == 61
+    assert len({match.offset for match in facts.matches}) == 60
+    assert (facts.offset, facts.last_line) == (path.stat().st_size, "99 spike")

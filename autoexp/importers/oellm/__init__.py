@@ -56,7 +56,8 @@ class Writer:
         self._conditions = Conditions(self._values, lambda said: notes.tell("unsure", ("job",), said))
         self._flat = stages.aims(tree.config)
         self._usual = stages.aims(tree.usual)
-        raw = tree.config.get("sweep") or {}
+        raw = tree.config.get("sweep")
+        raw = {} if raw is None else raw
         self._root = Reader(notes, tree.choose).node(raw, ("sweep",))
         self._current = str(tree.config.get("stage") or "")
         self._made = self._split()

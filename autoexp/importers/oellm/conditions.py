@@ -1,5 +1,6 @@
 """OELLM's conditions and monitoring, as conditions, retries and stalls of a stage. Pure."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -47,9 +48,9 @@ class Conditions:
 
     def _composed(self, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
         if name == "Not":
-            inner = self.one(raw.get("condition") or {})
+            inner = self.all(raw.get("condition"))
             return {"not": inner} if inner else {}
-        parts = [made for each in raw.get("conditions") or () if (made := self.one(each))]
+        parts = [made for each in _listed(raw.get("conditions")) if (made := self.one(each))]
         is_any = name == "Or" or raw.get("mode") == "any"
         return {"any" if is_any else "all": parts} if parts else {}
 
@@ -118,10 +119,11 @@ def monitoring(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     made: dict[str, Any] = {"retry": {"max_attempts": 3}}
     restarts: list[str] = []
     for event in (*_listed(job.get("log_events")), *_listed(job.get("state_events"))):
-        action = str((event.get("action") or {}).get("class_name", "")).removesuffix("Action")
+        asked = event.get("action")
+        action = str(asked.get("class_name", "") if isinstance(asked, Mapping) else "").removesuffix("Action")
         name = event.get("name") or event.get("transition") or "an event"
         if event.get("pattern_type") == "inactivity" or "inactivity_timeout_s" in event:
-            least_s = max(int(event.get("inactivity_timeout_s") or 0), LONGEST_SILENCE_S)
+            least_s = max(_seconds(event.get("inactivity_timeout_s"), tell), LONGEST_SILENCE_S)
             made["stall"] = {"no_progress": f"{least_s // 60}m"}
             remedy = "retry" if action == "Restart" else "fail"
             made["retry"] = {"max_attempts": 3, "when": {"hung": remedy}}
@@ -134,9 +136,17 @@ def monitoring(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     if restarts:
         said = "what ends is judged by how it ended, and tried 3 times at most, with growing waits"
         tell(f"{', '.join(restarts)}: {said}")
-    if job.get("inactivity_threshold_seconds"):
-        made["stall"] = {"no_progress": f"{int(job['inactivity_threshold_seconds']) // 60}m"}
+    if silence_s := _seconds(job.get("inactivity_threshold_seconds"), tell):
+        made["stall"] = {"no_progress": f"{silence_s}s" if silence_s % 60 else f"{silence_s // 60}m"}
     return made
+
+
+def _seconds(raw: Any, tell: Tell) -> int:
+    if isinstance(raw, int | float) and math.isfinite(raw):
+        return int(raw)
+    if raw is not None:
+        tell(f"{raw!r} is no number of seconds, and is left out")
+    return 0
 
 
 def _listed(raw: Any) -> list[Mapping[str, Any]]:

@@ -33,15 +33,16 @@ class Tree:
     usual: dict[str, Any] = field(default_factory=dict)
     """What files of `SCHEMA` say."""
     _overrides: dict[str, Any] = field(default_factory=dict)
+    _within: list[Path] = field(default_factory=list)
+    """The files that are being added, the outermost first."""
 
     def __post_init__(self) -> None:
         self.root = None
 
     def compose(self) -> None:
         """Compose the file, with all that it names."""
-        raw = _load(self.file)
-        entries = raw.get("defaults") or []
-        groups = [key.split()[-1] for entry in entries if isinstance(entry, Mapping) for key in entry]
+        entries = self._defaults(_load(self.file), self.file)
+        groups = [key.rpartition(" ")[2] for entry in entries if isinstance(entry, Mapping) for key in entry]
         self.root = _root(self.file, [name.partition("@")[0] for name in groups if name.lstrip("/")])
         folder = "" if self.root is None else self.file.resolve().parent.relative_to(self.root).as_posix()
         self._add(self.file, "" if folder == "." else folder, top=True)
@@ -56,9 +57,17 @@ class Tree:
             found = found.get(part, {}) if isinstance(found, Mapping) else {}
         return dict(found) if isinstance(found, Mapping) else {}
 
+    def _defaults(self, raw: dict[str, Any], path: Path) -> list[Any]:
+        """Take what a file is made of out of it."""
+        entries = raw.pop("defaults", None) or []
+        if not isinstance(entries, list) or not all(isinstance(entry, str | Mapping) for entry in entries):
+            why = "it is a list of names, and of GROUP: NAME"
+            raise self.notes.error(("defaults",), f"{path.name}: these are no defaults", why=why, fix="correct it")
+        return entries
+
     def _add(self, path: Path, group: str, *, top: bool = False) -> None:
         raw = _load(path)
-        entries = list(raw.pop("defaults", None) or [])
+        entries = self._defaults(raw, path)
         if "_self_" not in entries:
             entries.append("_self_")
         if top:
@@ -85,13 +94,18 @@ class Tree:
 
     def _take(self, group: str, name: str) -> None:
         path = None if self.root is None else (self.root / group / f"{name}.yaml").resolve()
-        if path is None or not path.is_file():
+        if path is None or self.root is None or not path.is_file() or not path.is_relative_to(self.root):
             said = f"{group}/{name}.yaml is not here, and what it says is missing"
             self.notes.tell("left-out", ("defaults",), said)
             return
+        if path in self._within:
+            circle = " -> ".join(each.name for each in (*self._within, path))
+            fix = "let one of them name no other"
+            raise self.notes.error(("defaults",), f"{path.name} is made of itself", why=circle, fix=fix)
         self.choices.setdefault(group, name)
-        folder = path.parent
-        self._add(path, folder.relative_to(self.root).as_posix() if self.root else group)
+        self._within.append(path)
+        self._add(path, path.parent.relative_to(self.root).as_posix())
+        self._within.pop()
 
     def _merge(self, raw: Mapping[str, Any], package: str, path: Path) -> None:
         nested: Any = dict(raw)
@@ -104,7 +118,7 @@ class Tree:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8") if path.is_file() else "?"
+    text = recipes.read_text(path)
     words = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return {} if words in ([], ["null"]) else recipes.load_yaml(path)[0]
 
@@ -119,7 +133,7 @@ def _root(file: Path, groups: list[str]) -> Path | None:
 
 
 def _package(path: Path, group: str, *, is_top: bool) -> str:
-    found = _PACKAGE.search(path.read_text(encoding="utf-8"))
+    found = _PACKAGE.search(recipes.read_text(path))
     if is_top or (found and found[1] == "_global_"):
         return ""
     return found[1].removeprefix("_global_.") if found and found[1] != "_group_" else group.replace("/", ".")

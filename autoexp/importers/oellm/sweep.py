@@ -80,6 +80,7 @@ class Reader:
         Raises:
             RecipeError: it is no level.
         """
+        self._check(raw, path)
         kind = str(raw.get("type") or "product")
         if kind not in ("product", "list"):
             what, why = f"{kind!r} is no type of sweep", "OELLM has product and list"
@@ -106,6 +107,15 @@ class Reader:
             grid = {}
         made = Node(kind, fixed, grid, tuple(children), raw.get("filter"))
         return _alone(made)
+
+    def _check(self, raw: Any, path: KeyPath) -> None:
+        level = raw if isinstance(raw, Mapping) else {}
+        maps, lists = ("params", "defaults", "base_values"), ("groups", "configs", "grids")
+        for at, value in ((path, raw), *(((*path, key), level.get(key)) for key in (*maps, *lists))):
+            kind, said = (list, "a list") if at[-1] in lists else (Mapping, "a mapping")
+            if value is not None and not isinstance(value, kind):
+                why = f"in OELLM's sweeps {at[-1]} is {said}"
+                raise self.notes.error(at, f"{value!r:.80} is no {at[-1]}", why=why, fix=f"write {said}")
 
     def _children(self, raw: Mapping[str, Any], key: str, path: KeyPath) -> Iterator[Node]:
         for number, each in enumerate(raw.get(key) or ()):

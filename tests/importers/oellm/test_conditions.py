@@ -106,3 +106,13 @@ def test_events_become_retries_and_stalls() -> None:
     }
     assert [said.partition(":")[0] for said in told] == ["more", "error"]
     assert monitoring({"inactivity_threshold_seconds": 1800}, pytest.fail)["stall"] == {"no_progress": "30m"}
+
+
+def test_what_has_not_the_shape_of_a_condition_or_an_event_is_told_or_stands_for_nothing() -> None:
+    told: list[str] = []
+
+    assert conditions(told).one({"class_name": "NotCondition", "condition": 3}) == {}
+    assert conditions(told).one({"class_name": "AndCondition", "conditions": [3, None]}) == {}
+    events = [{"name": "still", "inactivity_timeout_s": "long", "action": "Restart"}]
+    assert monitoring({"log_events": events}, told.append)["stall"] == {"no_progress": "30m"}
+    assert told == ["'long' is no number of seconds, and is left out"]

@@ -1,5 +1,8 @@
 from pathlib import Path
 
+import pytest
+
+from autoexp.errors import RecipeError
 from autoexp.importers.notes import Notes
 from autoexp.importers.oellm.hydra import Tree
 from autoexp.places import Places
@@ -61,3 +64,38 @@ def test_without_defaults_a_file_is_what_it_says(tmp_path: Path) -> None:
     tree.compose()
 
     assert (tree.config, tree.root) == ({"a": 1}, None)
+
+
+def tree_of(folder: Path, defaults: str) -> tuple[Tree, Notes]:
+    (folder / "configs/group").mkdir(parents=True)
+    (folder / "configs/group/circle.yaml").write_text("defaults: [circle]\n")
+    (folder / "configs/group/binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (folder / "secret.yaml").write_text("password: x\n")
+    file, notes = folder / "configs/one.yaml", Notes(Places("one.yaml"))
+    file.write_text(f"defaults: {defaults}\n")
+    return Tree(file, notes), notes
+
+
+@pytest.mark.parametrize(
+    ("defaults", "said"),
+    [
+        ("3", "these are no defaults"),
+        ("[null]", "these are no defaults"),
+        ("[{group: circle}]", "circle.yaml is made of itself"),
+        ("[{group: binary}]", "binary.yaml cannot be read"),
+    ],
+)
+def test_defaults_that_cannot_be_composed_are_refused(tmp_path: Path, defaults: str, said: str) -> None:
+    tree, _ = tree_of(tmp_path, defaults)
+
+    with pytest.raises(RecipeError, match=said):
+        tree.compose()
+
+
+def test_what_lies_outside_the_configurations_is_not_read(tmp_path: Path) -> None:
+    tree, notes = tree_of(tmp_path, "[{group: ../../secret}, {'': ''}]")
+
+    tree.compose()
+
+    assert tree.config == {}
+    assert "secret.yaml is not here" in notes.warnings[0]["message"]

@@ -88,3 +88,17 @@ def test_conditions_stay_whole_when_a_configuration_is_listed() -> None:
     raw = {"job": {"start_condition": {"class_name": "X"}, "name": "n"}}
 
     assert flat(raw) == {"job.start_condition": {"class_name": "X"}, "job.name": "n"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ([1], "is no sweep"),
+        ({"groups": 3}, "3 is no groups"),
+        ({"params": ["lr"]}, "is no params"),
+        ({"groups": [{"base_values": "lr"}]}, "'lr' is no base_values"),
+    ],
+)
+def test_what_has_not_the_shape_of_a_sweep_is_refused(raw: Any, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        node(raw)

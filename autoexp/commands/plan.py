@@ -41,9 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+def add_recipe_arguments(
+    parser: argparse.ArgumentParser,
+    metavar: str = "RECIPE",
+    words: str = "a recipe's path, or the name of one in recipes/",
+) -> None:
     """Declare what every planning command takes."""
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's path, or the name of one in recipes/")
+    parser.add_argument("recipe", metavar=metavar, help=words)
     words = "a param, an axis to pin, or a dotted path"
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", default=[], help=words)
     parser.add_argument("--root", metavar="DIR", help="the experiments folder (else $AUTOEXP_ROOT, else ./experiments)")

@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `autoexp simulate`."""
-    parser.add_argument("recipe", metavar="RECIPE|STUDY", help="a recipe's path or name, or a study's directory")
-    words = "a param, an axis to pin, or a dotted path"
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", default=[], help=words)
-    parser.add_argument("--root", metavar="DIR", help="the experiments folder it would be planned in")
-    parser.add_argument("--machine", metavar="NAME", help="on this machine instead of the recipe's")
-    parser.add_argument("--where", metavar="EXPR", help="only these jobs, and what they need")
+    plan.add_recipe_arguments(parser, "RECIPE|STUDY", "a recipe's path or name, or a study's directory")
     parser.add_argument(
         "--nodes", metavar="N", type=int, help="so many nodes of a cluster are ours; else no end of them"
     )

@@ -33,22 +33,26 @@ def times(job: Job, name: str) -> int:
 def note_match(job: Job, event: Any) -> Iterator[Effect]:
     """Remember that the log said it, and what is owed for that."""
     place = {"attempt": event.attempt, "inode": event.inode, "offset": event.offset}
-    yield from _noted(job, event.event, event.attempt, {**event.groups, "line": event.line}, place)
+    yield from _noted(job, {event.event: {**event.groups, "line": event.line}}, place)
 
 
 def note_state(job: Job, target: State) -> Iterator[Effect]:
     """Remember that the job came into a state that its recipe waits for, and what is owed for that."""
-    for rule in job.spec.events:
-        comes = rule.state == target and rule.came_from in ("", job.state)
-        if comes and times(job, rule.name) < rule.limit:
-            yield from _noted(job, rule.name, job.attempt, {"line": f"it is {target}"}, {})
+    waiting = (rule for rule in job.spec.events if rule.state == target and rule.came_from in ("", job.state))
+    found = {rule.name: {"line": f"it is {target}"} for rule in waiting if times(job, rule.name) < rule.limit}
+    yield from _noted(job, found, {})
 
 
-def _noted(job: Job, name: str, attempt: int, said: Mapping[str, JSON], place: Mapping[str, JSON]) -> Iterator[Effect]:
-    number = times(job, name) + 1
-    owed = {"iteration": job.iteration, **said, "event": name, "attempt": attempt, "number": number}
-    yield {"matched": {**job.matched, name: {"times": number, **place}}, "due": (*job.due, owed)}
-    yield from answers(job.id, [owed])
+def _noted(job: Job, found: Mapping[str, Mapping[str, JSON]], place: Mapping[str, JSON]) -> Iterator[Effect]:
+    """Remember events, each with what was seen, all at once: one change of a field replaces another."""
+    owed = [
+        {"iteration": job.iteration, **said, "event": name, "attempt": job.attempt, "number": times(job, name) + 1}
+        for name, said in found.items()
+    ]
+    if owed:
+        counted = {str(each["event"]): {"times": each["number"], **place} for each in owed}
+        yield {"matched": {**job.matched, **counted}, "due": (*job.due, *owed)}
+        yield from answers(job.id, owed)
 
 
 def note_answer(job: Job, event: Any) -> Iterator[Effect]:

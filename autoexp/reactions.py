@@ -21,7 +21,7 @@ from autoexp.registry import Ledger
 from autoexp.rulebook import asked_of_job, told
 
 HOPELESS = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT),
+    *(errno.EACCES, errno.EPERM, errno.ENOENT),
     *(errno.ENAMETOOLONG, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO),
 }
 """Why a file cannot be written that waiting does not mend: what else is to be done must not wait for it."""

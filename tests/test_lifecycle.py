@@ -417,6 +417,15 @@ def test_a_state_that_the_recipe_waits_for_is_an_event_if_it_came_from_the_right
     assert (from_the_queue.job.state, from_the_queue.actions) == (BAD, ())
 
 
+def test_several_events_of_one_state_are_all_owed() -> None:
+    spec = replace(EVENTFUL, events=(BROKEN, replace(BROKEN, name="dead", came_from="")))
+
+    failed = step(job(R, spec), ended(EndingClass.CONFIG)).job
+
+    assert [owing["event"] for owing in failed.due] == ["broken", "dead"]
+    assert failed.matched == {"broken": {"times": 1}, "dead": {"times": 1}}
+
+
 # The table as a whole.
 
 

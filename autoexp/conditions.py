@@ -12,6 +12,7 @@ from typing import Any
 
 from autoexp.batches import children
 from autoexp.model import JSON, OVER, Condition, Job, State, Verdict
+from autoexp.patterns import problem
 from autoexp.quantities import duration_s
 
 
@@ -122,12 +123,15 @@ def any_of(condition: Condition, facts: Facts) -> Verdict:
     if holding:
         return holding[0]
     reason = " and ".join(verdict.reason for verdict in verdicts)
-    return Verdict(holds=False, reason=reason, dead=all(verdict.dead for verdict in verdicts))
+    unknown, dead = any(verdict.unknown for verdict in verdicts), all(verdict.dead for verdict in verdicts)
+    return Verdict(holds=False, reason=reason, unknown=unknown, dead=dead)
 
 
 def not_(condition: Condition, facts: Facts) -> Verdict:
-    """Hold when the part does not."""
+    """Hold when the part does not; what nobody knows holds neither way."""
     verdict = ask(condition.parts[0], facts)
+    if verdict.unknown:
+        return verdict
     return Verdict(holds=not verdict.holds, reason=verdict.reason, dead=verdict.stays, stays=verdict.dead)
 
 
@@ -179,7 +183,8 @@ def file_contains(condition: Condition, facts: Facts) -> Verdict:
     question = _lines_of(condition)
     count = facts.files.get(question)
     if count is None:
-        return Verdict(holds=False, reason=f"{question.path} could not be read yet")
+        reason = problem(question.regex) or f"{question.path} could not be read yet"
+        return Verdict(holds=False, reason=reason, unknown=True)
     said = f"matches {question.regex!r}" if count else f"has no line that matches {question.regex!r}"
     return Verdict(holds=count > 0, reason=f"{question.path} {said}")
 
@@ -189,7 +194,8 @@ def command_succeeds(condition: Condition, facts: Facts) -> Verdict:
     question = _program_of(condition)
     status = facts.files.get(question)
     said = "has not ended yet" if status is None else "succeeds" if status else "does not succeed"
-    return Verdict(holds=bool(status), reason=f"{' '.join(question.words)!r:.80} {said}")
+    reason = f"{' '.join(question.words)!r:.80} {said}"
+    return Verdict(holds=bool(status), reason=reason, unknown=status is None)
 
 
 def elapsed(condition: Condition, facts: Facts) -> Verdict:
@@ -362,7 +368,8 @@ def _all(verdicts: list[Verdict]) -> Verdict:
     more = len(shown) - (1 if open_ones else REASONS)
     reason = f"{reasons} (and {more} more)" if more > 0 else reasons
     stays = not open_ones and all(verdict.stays for verdict in verdicts)
-    return Verdict(holds=not open_ones, reason=reason, dead=bool(dead), stays=stays)
+    unknown = bool(open_ones) and all(verdict.unknown for verdict in open_ones)
+    return Verdict(holds=not open_ones, reason=reason, unknown=unknown, dead=bool(dead), stays=stays)
 
 
 def _every(condition: Condition, facts: Facts, answer: Callable[[str], Verdict]) -> Verdict:
@@ -429,6 +436,6 @@ def _program_of(condition: Condition) -> Question:
 def _found(question: Question, least: int, facts: Facts) -> Verdict:
     count = facts.files.get(question)
     if count is None:
-        return Verdict(holds=False, reason=f"{question.path} could not be looked at yet")
+        return Verdict(holds=False, reason=f"{question.path} could not be looked at yet", unknown=True)
     seen = ("is there" if count else "is not there") if question.kind == "exists" else f"matches {count} of {least}"
     return Verdict(holds=count >= least, reason=f"{question.path} {seen}")

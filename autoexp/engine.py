@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from autoexp import clock, probe, studies, study_files
+from autoexp import clock, probe, rulebook, studies, study_files
 from autoexp.actions import Action, AnswerEvent, SubmitJob
 from autoexp.alarms import Alarms
 from autoexp.asking import Asker
@@ -283,6 +283,8 @@ class Engine:
                 yield from look(key, ledger, now)
             except OSError as error:
                 troubles.append(f"{error.filename}: {error.strerror}; see to it")
+        if (job := ledger.jobs.get(key.job)) is not None:
+            troubles += rulebook.problems(job.spec.events)
         self.progress.problem(_named(key), ", ".join(troubles) or None)
 
     def _read_markers(self, key: Key, ledger: Ledger, now: float) -> Iterator[Fact]:

@@ -378,6 +378,8 @@ class Verdict:
 
     holds: bool
     reason: str
+    unknown: bool = False
+    """Nobody knows yet, or now: its opposite does not hold either."""
     dead: bool = False
     """It can no longer hold, whatever happens next (short of a person's marker)."""
     stays: bool = False

@@ -43,8 +43,8 @@ def answer(action: AnswerEvent, ledger: Ledger, at: float) -> Iterator[Event]:
     if rule is None:  # the recipe was planned anew, and waits for it no more
         yield replace(said, problems=("the recipe has no such event any more",))
         return
-    if rule.when is not None and not (asked := verdict(rule.when, ledger, job, {})).holds:
-        yield replace(said, problems=(f"when: {asked.reason}",))
+    if hindrance := _hindrance(rule, ledger, job):
+        yield replace(said, problems=(hindrance,))
         return
     half = action.job, *key
     done, problems = ledger.half_done.setdefault(half, {}), list[str]()
@@ -63,6 +63,20 @@ def answer(action: AnswerEvent, ledger: Ledger, at: float) -> Iterator[Event]:
     del ledger.half_done[half]
     yield from asked_of_job(rule, seen, at)
     yield replace(said, done=tuple(done[number] for number in sorted(done)), problems=tuple(problems))
+
+
+def _hindrance(rule: Rule, ledger: Ledger, job: Job) -> str:
+    """Say what keeps a rule from being followed.
+
+    Raises:
+        HookRefused: nobody knows now.
+    """
+    asked = verdict(rule.when, ledger, job, {}) if rule.when is not None else None
+    if asked is None or asked.holds:
+        return ""
+    if asked.unknown:
+        raise HookRefused(f"{rule.name} waits", why=f"when: {asked.reason}", fix="see to the file", temporary=True)
+    return f"when: {asked.reason}"
 
 
 def _as_it_runs(job: Job, ledger: Ledger, name: str) -> Rule | None:

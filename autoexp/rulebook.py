@@ -9,15 +9,17 @@ events:
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from autoexp.conditions import questions, read_condition
 from autoexp.events import Requested
 from autoexp.logs import LONGEST_LINE_BYTES, Match, numbered_lines
 from autoexp.model import JSON, Condition, Deed, HookCall, Rule, State, Verb
+from autoexp.patterns import TooSlow, compiled, problem
+from autoexp.patterns import search as search_within
 from autoexp.policies import PolicyError
 
 VERBS: Mapping[str, Verb] = {
@@ -44,13 +46,21 @@ def search(rules: Sequence[Rule], data: bytes, offset: int, known: Sequence[Matc
     for place, raw in numbered_lines(data):
         line = raw[:LONGEST_LINE_BYTES].decode(errors="replace")
         for rule in rules:
-            if left[rule.name] > 0 and (found := compiled(rule.log).search(line)):
+            if left[rule.name] > 0 and (found := _found(rule.log, line)):
                 left[rule.name] -= 1
                 groups = {str(name): text or "" for name, text in _groups(found).items()}
                 yield Match(rule=rule.name, offset=offset + place, line=line.strip()[:LONGEST_QUOTE], groups=groups)
 
 
-compiled = lru_cache(maxsize=256)(re.compile)
+def _found(regex: str, line: str) -> "re.Match[str] | None":
+    with suppress(TooSlow):  # `problem` tells it, and it counts as not there
+        return search_within(regex, line)
+    return None
+
+
+def problems(rules: Iterable[Rule]) -> Iterator[str]:
+    """Say what is not looked for any more."""
+    return (f"events.{rule.name}: {said}" for rule in rules if rule.log and (said := problem(rule.log)))
 
 
 def _groups(found: "re.Match[str]") -> dict[str, str | None]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from autoexp import patterns
 from autoexp.answers import answer
 from autoexp.conditions import Question
 
@@ -73,6 +74,14 @@ def test_what_is_no_file_cannot_be_searched(place: Path) -> None:
     assert answer(asked, place) == {}
 
 
+def test_a_search_without_end_stays_unanswered(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "LIMIT_S", 0.05)
+    (place / "log").write_text("a" * 64 + "!\n")
+    slow, quick = (Question(kind="contains", path="log", regex=regex) for regex in ("(aa*)*$", "a!"))
+
+    assert answer([slow, quick], place) == {quick: 1}
+
+
 def test_a_program_is_asked_by_whoever_can() -> None:
     question = Question(kind="runs", words=("true",), timeout_s=1.0)
 
@@ -86,6 +95,7 @@ def test_what_nobody_may_look_at_stays_unanswered(tmp_path: Path, humble: tuple[
     script = """
 import sys; from pathlib import Path; from autoexp.answers import answer; from autoexp.conditions import Question
 asked = [Question(kind="exists", path=path) for path in ("closed/x", "y" * 300, "closed")]
+asked += [Question(kind="glob", path=path) for path in ("closed/*", "closed/x/*", "n*/x")]
 print([question.path for question in answer(asked, Path(sys.argv[1]))])
 """
 
@@ -93,4 +103,4 @@ print([question.path for question in answer(asked, Path(sys.argv[1]))])
     done = subprocess.run(command, check=False, capture_output=True, text=True)
 
     (tmp_path / "closed").chmod(0o700)
-    assert (done.stdout, done.stderr) == ("['closed']\n", "")
+    assert (done.stdout, done.stderr) == ("['closed', 'n*/x']\n", "")

@@ -197,7 +197,7 @@ def test_a_line_of_a_file_has_to_match() -> None:
 
     assert list(questions(ready)) == [question]
     assert list(questions(own)) == [Question(kind="contains", path="current.log", regex="^done")]
-    assert ask(ready, facts()) == Verdict(holds=False, reason="log could not be read yet")
+    assert ask(ready, facts()) == Verdict(holds=False, reason="log could not be read yet", unknown=True)
     assert ask(ready, facts(files={question: 0})) == Verdict(holds=False, reason="log has no line that matches '^done'")
     assert ask(ready, facts(files={question: 1})) == Verdict(holds=True, reason="log matches '^done'")
 
@@ -216,6 +216,22 @@ def test_a_program_has_to_succeed(command: object, words: tuple[str, ...]) -> No
         " has not ended yet", " does not succeed", " succeeds",
     ]  # fmt: skip
     assert next(questions(read_condition({"command_succeeds": {"command": "true"}}))).timeout_s == 60
+
+
+def test_what_nobody_knows_holds_neither_way() -> None:
+    known, unknown = file("a"), file("b")
+    running = read_condition({"command_succeeds": {"command": "true"}})
+    seen = facts(files={Question(kind="exists", path="a"): 0})
+
+    def opposite(*parts: Condition, of: str = "all") -> Verdict:
+        return ask(Condition(name="not", parts=(Condition(name=of, parts=parts),)), seen)
+
+    assert not opposite(unknown).holds
+    assert not opposite(running).holds
+    assert not opposite(known, unknown, of="any").holds
+    assert opposite(known).holds
+    assert opposite(known, unknown).holds
+    assert not ask(Condition(name="not", parts=(Condition(name="not", parts=(unknown,)),)), seen).holds
 
 
 def test_time_passes_since_the_job_waits_or_since_a_given_time() -> None:

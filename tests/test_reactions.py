@@ -111,6 +111,13 @@ def test_an_event_whose_condition_does_not_hold_is_answered_by_nothing(owing: Ow
     assert said == Answered(at=1.0, event="spike", number=1, problems=("when: 3 attempts of 2",))
 
 
+def test_an_event_whose_condition_nobody_can_answer_now_stays_owed(owing: Owing) -> None:
+    ledger = owing(Deed(name="cancel"), when=Condition(name="file_exists", params={"path": "y" * 300}))
+
+    with pytest.raises(HookRefused, match="spike waits"):
+        list(answer(ACTION, ledger, 1.0))
+
+
 def test_what_is_answered_or_no_longer_planned_is_not_done(owing: Owing) -> None:
     ledger = owing(Deed(name="cancel"))
     job = ledger.jobs["one"]
@@ -236,3 +243,21 @@ def test_a_restart_goes_on_from_the_values_that_the_attempt_had(room: "Room") ->
 
     logs = [(room.attempt_dir("train", number) / "output.log").read_text() for number in (1, 2, 3, 4)]
     assert logs == ["lr 0.8\n", "lr 0.4\n", "lr 0.2\n", "lr 0.1\n"]
+
+
+def test_a_regular_expression_without_end_holds_nobody_up_and_is_told(room: "Room") -> None:
+    stages = f"""
+    train:
+      command: 'echo {"a" * 64}!; echo spike; test -e go'
+      retry: {{max_attempts: 1}}
+      events:
+        runaway: {{log: '(a+)+$', do: hold}}
+        spike: {{contains: spike, do: {{append: {{path: spikes.txt, text: seen}}}}}}
+    """
+    room.plan(stages)
+
+    done = room.run("watch", room.root, "--until-done")
+
+    assert room.states() == {"train": "failed"}
+    assert (room.job_dir("train") / "spikes.txt").read_text() == "seen\n"
+    assert "events.runaway: '(a+)+$' took more than 1 s" in done.stderr

@@ -1,9 +1,9 @@
 """Which key of a recipe is to blame, when evaluating it for a job goes wrong."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import TracebackType
 from typing import Any
 
 from autoexp.calculation import ExpressionError
@@ -24,24 +24,24 @@ class Blame:
     asker: str
     """For whom values are evaluated: `the job X`, `the sweep`."""
 
-    @contextmanager
-    def at(self, path: KeyPath, scope: JobScope | None = None, raw: Any = None) -> Iterator[None]:
+    def at(self, path: KeyPath, scope: JobScope | None = None, raw: Any = None) -> "_Watched":
         """Turn what goes wrong inside into a RecipeError at `path`, or at what `path` takes its value from."""
-        if scope is not None:
-            scope.failed = ""
-        try:
-            yield
-        except ExpressionError as error:
-            raise self.located(error, path, scope, raw) from error
-        except PolicyError as error:
-            why = f"it is read {self._for_whom()}"
-            raise self.places.error((*path, *error.path), str(error), why=why, fix=error.fix) from error
-        except ConditionError as error:
-            raise self.places.error(path, str(error), why=f"{error.why} {self._for_whom()}", fix=error.fix) from error
-        except RecipeError:
-            raise
-        except AutoexpError as error:
-            raise self.places.error(path, error.what, why=error.why, fix=error.fix) from error
+        return _Watched(self, path, scope, raw)
+
+    def told(self, error: BaseException | None, path: KeyPath, scope: JobScope | None, raw: Any) -> RecipeError | None:
+        """Make the error that says where it went wrong; None if it says so itself, or is none of a recipe's."""
+        match error:
+            case ExpressionError():
+                return self.located(error, path, scope, raw)
+            case PolicyError():
+                why = f"it is read {self._for_whom()}"
+                return self.places.error((*path, *error.path), str(error), why=why, fix=error.fix)
+            case ConditionError():
+                return self.places.error(path, str(error), why=f"{error.why} {self._for_whom()}", fix=error.fix)
+            case AutoexpError() if not isinstance(error, RecipeError):
+                return self.places.error(path, error.what, why=error.why, fix=error.fix)
+            case _:
+                return None
 
     def located(self, error: ExpressionError, path: KeyPath, scope: JobScope | None, raw: Any) -> RecipeError:
         """Make the error for a value that could not be evaluated."""
@@ -71,6 +71,26 @@ class Blame:
 
     def _for_whom(self) -> str:
         return f"for {self.asker}"
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A part of planning whose errors are a recipe's; written out, since each value of each job passes here."""
+
+    blame: Blame
+    path: KeyPath
+    scope: JobScope | None
+    raw: Any
+
+    def __enter__(self) -> None:
+        if self.scope is not None:
+            self.scope.failed = ""
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if error is not None and (told := self.blame.told(error, self.path, self.scope, self.raw)) is not None:
+            raise told from error
 
 
 def _deepest(path: KeyPath, raw: Any, scope: JobScope) -> KeyPath:

@@ -14,7 +14,7 @@ from autoexp.budget import gpus_of
 from autoexp.calculation import ExpressionError
 from autoexp.conditions import read_condition
 from autoexp.containers import Container
-from autoexp.expressions import UndefinedName, compile_value
+from autoexp.expressions import UndefinedName, compile_value, is_constant
 from autoexp.model import JSON, Condition, HookCall, JobSpec, Resources, RetryPolicy, Rule
 from autoexp.naming import LONGEST_ID, job_id
 from autoexp.places import KeyPath
@@ -225,6 +225,8 @@ class Builder:
         return result_of(job, self.world.root)
 
     def _evaluate(self, path: KeyPath, raw: Any) -> Any:
+        if is_constant(raw):  # as most are
+            return raw
         with self.blame.at(path, self.scope, raw):
             return compile_value(raw)(self.scope)
 
@@ -308,7 +310,7 @@ class Builder:
                 inside=container.words(resources, self.world.root) if container else (),
                 nodes=resources.nodes,
                 processes=resources.processes_per_node,
-                program=self.scope.lookup("program") if "program" in set(self.scope.names()) else usual,
+                program=self.scope.lookup("program") if self.scope.knows("program") else usual,
                 checkpoints=str(self.scope.built_in["checkpoints"]),
             )
             return backends.find(name).argv(args, launch)
@@ -388,7 +390,7 @@ class Builder:
         """Replace a condition's `stage` by the jobs it stands for."""
         parts = tuple(self._resolved(path, part) for part in condition.parts)
         if "stage" not in condition.params:
-            return replace(condition, parts=parts)
+            return replace(condition, parts=parts) if parts else condition
         with self.blame.at(path, self.scope):
             jobs, templates = self.family.members(stage := str(condition.params["stage"]), self)
         event = condition.params.get("event")

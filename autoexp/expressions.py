@@ -64,6 +64,11 @@ def compile_value(value: object, join: Join | None = None) -> Evaluate:
     return _always(value)
 
 
+def is_constant(value: object) -> bool:
+    """Say whether a recipe value, in itself no mapping or list, stands for itself."""
+    return "${" not in value if isinstance(value, str) else value is None or isinstance(value, int | float)
+
+
 def literal(value: Any) -> Any:
     """Write a finished value so that evaluating it gives it back: what looks like `${...}` in it is escaped."""
     if isinstance(value, str):

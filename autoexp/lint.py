@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from autoexp import branching
@@ -182,10 +183,14 @@ def _unknown_flags(plan: Plan, world: World) -> Iterator[Finding]:
     for job in plan.jobs:
         if job.backend == "megatron" and str(job.params.get("program", usual)).rpartition("/")[2] == USUAL_PROGRAM:
             for name in sorted(job.args.keys() - FLAGS - OF_FORKS):
-                near = get_close_matches(name, FLAGS, n=1)
-                fix = f"did you mean --{near[0]}?" if near else "correct it, unless your copy has it"
                 what = f"Megatron-LM {VERSIONS} has no --{name}"
-                yield Finding("unknown-argument", what, fix, ("stages", job.stage, "args", name), job.id)
+                yield Finding("unknown-argument", what, _near_flag(name), ("stages", job.stage, "args", name), job.id)
+
+
+@cache
+def _near_flag(name: str) -> str:
+    near = get_close_matches(name, FLAGS, n=1)
+    return f"did you mean --{near[0]}?" if near else "correct it, unless your copy has it"
 
 
 def _shared(plan: Plan) -> Iterator[Finding]:

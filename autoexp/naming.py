@@ -1,6 +1,7 @@
 """How jobs are named: the stage and every sweep axis with its value, so that adding a value renames nothing."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 LONGEST_ID = 180
@@ -24,6 +25,7 @@ def label(value: Any) -> str:
     return safe(str(value))
 
 
+@lru_cache(maxsize=4096)
 def safe(text: str) -> str:
     """Replace whatever has a meaning to shells, paths or our own ids."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "._+-") else "_" for c in text)

@@ -6,6 +6,7 @@ The same text means the same everywhere. A bare number is a count, never a durat
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 
 COUNTS: Mapping[str, int] = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 BYTES: Mapping[str, int] = {
@@ -19,6 +20,7 @@ _PART = re.compile(rf"({_NUMBER})\s*([A-Za-z]*)")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
 
 
+@lru_cache
 def parse(text: str) -> int | float:
     """Read any quantity: a count, a size in bytes, or a duration in seconds.
 

@@ -60,6 +60,10 @@ class JobScope:
             self.read[name] = value
         return value
 
+    def knows(self, name: str) -> bool:
+        """Say whether a name has a value."""
+        return any(name in level for level in (*self.levels, self.built_in))
+
     def names(self) -> Iterator[str]:
         """Every name there is, the nearest first."""
         seen: set[str] = set()

@@ -11,7 +11,6 @@ An entry of `configs` may be a level itself. A name that two parts of a level de
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from itertools import product
 from math import prod
 from typing import Any
 
@@ -183,7 +182,10 @@ def _product(factors: list[list[Point]], path: Path) -> list[Point]:
     if (count := prod(map(len, factors))) > MOST_POINTS:
         fix = "filter earlier, by groups, or make several studies of it"
         raise SweepError(f"this sweep has {count:,} points; a study takes {MOST_POINTS:,}", path, fix)
-    return [reduce(lambda a, b: _merge(a, b, path), row, Point()) for row in product(*factors)]
+    points = [Point()]
+    for factor in factors:
+        points = [_merge(point, other, path) for point in points for other in factor]
+    return points
 
 
 def _merge(one: Point, other: Point, path: Path = ()) -> Point:

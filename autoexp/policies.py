@@ -9,11 +9,14 @@ from autoexp.model import Answer, EndingClass, Remedy, Resources, RetryPolicy
 T = TypeVar("T")
 BATCH_KEYS = ("partition", "account", "qos")
 """What every batch scheduler asks for, under these names."""
+REQUEUES = ("requeue", "no-requeue")
 OUR_OPTIONS = (
     *("job-name", "output", "error", "open-mode", "chdir", "export", "array"),
     *("parsable", "test-only", "wait", "wrap"),
 )
 """What sbatch is told, or never told, of every job: by its name and its log it is found again."""
+OF_RESOURCES = {"time": "walltime", "nodes": "nodes", "cpus-per-task": "cpus", **dict.fromkeys(REQUEUES, "requeue")}
+"""Options that a job's resources have keys for: budgets, limits and the signal before the end go by those."""
 RESOURCE_KEYS = (
     *("world", "nodes", "cpus", "gpus_per_node", "processes_per_node", "memory", "walltime"),
     *(*BATCH_KEYS, "requeue", "options"),
@@ -39,6 +42,11 @@ def read_resources(raw: Mapping[str, Any]) -> Resources:
         PolicyError: a key is unknown, or a value is not what it should be.
     """
     _check_keys(raw, RESOURCE_KEYS)
+    options = read_options(raw)
+    for name in options.keys() & OF_RESOURCES.keys():
+        key = OF_RESOURCES[name]
+        fix = f"write {key}: in resources instead"
+        raise PolicyError(name, f"the option {name} would go past {key}, which autoexp counts with", fix, ("options",))
     raw = _shared_out(raw)
     gpus = _count(raw, "gpus_per_node", 0, least=0)
     processes = _count(raw, "processes_per_node", max(gpus, 1))
@@ -50,7 +58,7 @@ def read_resources(raw: Mapping[str, Any]) -> Resources:
         memory_bytes=_quantity(raw, "memory", quantities.size_bytes),
         walltime_s=_seconds(raw, "walltime"),
         requeue=_flag(raw, "requeue"),
-        options=read_options(raw),
+        options=options,
     )
 
 

@@ -100,6 +100,11 @@ def test_an_answer_says_how_often_how_soon_and_what_it_reduces() -> None:
             "leave it out",
             id="an option of ours",
         ),
+        pytest.param(
+            *(read_resources, {"options": {"time": "1:00:00"}}, "options.time", "would go past walltime"),
+            "write walltime: in resources",
+            id="an option that has a key",
+        ),
         pytest.param(read_resources, {"memory": 64}, "memory", "64 is no size", "with its unit", id="bare memory"),
         pytest.param(
             read_resources, {"nodes": 0}, "nodes", "0 is not a whole number of at least 1", "whole", id="0 nodes"

@@ -3,14 +3,13 @@
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from getpass import getuser
 
 from autoexp import executors, slurmtext
 from autoexp.checkup import Check, Finding, Patient, fail, ok, warn
-from autoexp.executors.slurm import FORGETFUL, NOT_STARTED, PASSED, Printed
+from autoexp.executors.slurm import FORGETFUL, Printed, call
 from autoexp.machine import Partition
 from autoexp.model import Resources
 
@@ -25,25 +24,9 @@ ASK_THE_SITE = "ask the site whether Slurm is up; the watcher goes on by itself 
 
 
 def run(*command: str, script: str = "") -> Printed:
-    """Run a client of Slurm's, in the environment that the watcher gives it."""
-    passed = {key: value for key, value in os.environ.items() if key in PASSED or key.startswith("SBATCH_")}
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC", **passed}
-    try:
-        ran = subprocess.run(  # noqa: S603 - Slurm's own clients, no shell
-            command,
-            input=script,
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PATIENCE_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Printed(None, "", f"no answer within {PATIENCE_S:g} s")
-    except OSError as error:
-        return Printed(NOT_STARTED, "", str(error))
-    return Printed(ran.returncode, ran.stdout, ran.stderr)
+    """Call a client of Slurm's, as the watcher does, but not for as long."""
+    printed = call(*command, script=script.encode(), patience_s=PATIENCE_S)
+    return printed if printed.code is not None else Printed(None, "", f"no answer within {PATIENCE_S:g} s")
 
 
 def _answer(*command: str) -> tuple[str | None, str]:

@@ -68,7 +68,7 @@ class Slurm:
         excluded = (f"--exclude={','.join(filter(None, (asked, *order.excluded)))}",) if order.excluded else ()
         behind = (f"--dependency=afterany:{order.after}",) if order.after else ()
         command = ("sbatch", "--parsable", *options, *excluded, *behind, order.script)
-        printed = self._run(*command, folder=str(order.job_dir), variables=self._environment(order))
+        printed = call(*command, folder=str(order.job_dir), variables=self._environment(order))
         words = slurmtext.complaint(printed.errors)
         if printed.code == 0 and (number := slurmtext.submitted(printed.output)):
             return Submitted(at=at, attempt=order.attempt, scheduler_id=number)
@@ -98,7 +98,7 @@ class Slurm:
     def find(self, questions: Sequence[Question]) -> Mapping[str, Sequence[Entry]] | None:
         """Ask squeue for all of our jobs, and sacct, or the controller itself, for those that vanished from it."""
         self._learn_timeout()
-        printed = self._run(
+        printed = call(
             *("squeue", f"--user={os.getuid()}", "--all", "--array", "--states=all", "--noheader"),
             f"--format={slurmtext.QUEUE_FORMAT}",
         )
@@ -120,7 +120,7 @@ class Slurm:
         if not vanished:
             return {}
         if not self._is_forgetful:
-            printed = self._run(*_history_command(vanished))
+            printed = call(*_history_command(vanished))
             if printed.code == 0:
                 there = slurmtext.history(printed.output)
                 return {question.name: there.get(question.name, []) for question in vanished}
@@ -133,7 +133,7 @@ class Slurm:
             if question.id is None:
                 yield question.name, []
                 continue
-            printed = self._run("scontrol", "show", "job", question.id)
+            printed = call("scontrol", "show", "job", question.id)
             is_another = printed.code == 0 and f"JobName={question.name}" not in printed.output.split()
             if is_another or "Invalid job id" in printed.errors:
                 yield question.name, [slurmtext.gone(question.id, question.since)]
@@ -141,7 +141,7 @@ class Slurm:
     def _learn_timeout(self) -> None:
         """Ask how long the controller may take over a message, once."""
         if not self._knows_timeout:
-            printed = self._run("scontrol", "show", "config")
+            printed = call("scontrol", "show", "config")
             found = re.search(r"^MessageTimeout\s*=\s*(\d+)", printed.output, re.MULTILINE)
             if found:
                 self.message_timeout_s, self._knows_timeout = float(found[1]), True
@@ -151,27 +151,29 @@ class Slurm:
     def end(self, name: str, ids: Collection[str], *, politely: bool) -> bool:
         """Signal the batch script, which passes it on, or end the job; only what has this name."""
         signal = ("--batch", "--signal=TERM") if politely else ()
-        printed = self._run("scancel", f"--name={name}", *signal, *ids)
+        printed = call("scancel", f"--name={name}", *signal, *ids)
         return printed.code == 0 and not printed.errors.strip()
 
-    def _run(self, *command: str, folder: str = "/", variables: Mapping[str, str] | None = None) -> Printed:
-        passed = {key: value for key, value in os.environ.items() if key in PASSED or key.startswith("SBATCH_")}
-        environment = {"PATH": os.environ.get("PATH", os.defpath), **passed, **(variables or {"TZ": "UTC"})}
-        try:
-            ran = subprocess.run(  # noqa: S603 - Slurm's own clients, no shell
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=PATIENCE_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as late:
-            return Printed(None, _text(late.stdout), _text(late.stderr))
-        except OSError as error:
-            return Printed(NOT_STARTED, "", f"{command[0]}: error: {error}")
-        return Printed(ran.returncode, _text(ran.stdout), _text(ran.stderr))
+
+def call(
+    *command: str,
+    folder: str = "/",
+    variables: Mapping[str, str] | None = None,
+    script: bytes = b"",
+    patience_s: float = PATIENCE_S,
+) -> Printed:
+    """Call a client of Slurm's; it reads `script`, and has few variables besides."""
+    passed = {key: value for key, value in os.environ.items() if key in PASSED or key.startswith("SBATCH_")}
+    environment = {"PATH": os.environ.get("PATH", os.defpath), **passed, **(variables or {"TZ": "UTC"})}
+    try:
+        ran = subprocess.run(  # noqa: S603 - Slurm's own clients, no shell
+            command, cwd=folder, env=environment, input=script, capture_output=True, timeout=patience_s, check=False
+        )
+    except subprocess.TimeoutExpired as late:
+        return Printed(None, _text(late.stdout), _text(late.stderr))
+    except OSError as error:
+        return Printed(NOT_STARTED, "", f"{command[0]}: error: {error}")
+    return Printed(ran.returncode, _text(ran.stdout), _text(ran.stderr))
 
 
 def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:

@@ -503,7 +503,13 @@ def test_a_target_that_cannot_be_written_is_named_and_not_the_checkpoint(
     ],
 )
 def test_an_error_of_the_disk_names_the_side_that_it_is_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, where: tuple[str | None, ...], what: str, why: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    number: int,
+    where: tuple[str | None, ...],
+    what: str,
+    why: str,
 ) -> None:
     source, words = save_torch(Model(), tmp_path / "iter_0000006"), tmp_path / "words"
     words.mkdir()

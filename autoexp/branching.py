@@ -25,6 +25,8 @@ _SPOILERS = {
 _AS_BEFORE = ("lr", "min_lr", "global_batch_size")
 _USUAL_STYLE = "linear"
 """What --lr-decay-style is where it is left out, whatever the checkpoint has."""
+_USUAL_INTERVAL = 100
+"""Megatron-LM's --log-interval where it is left out."""
 _DELETING = ("save_total_limit", "keep_last", "keep_latest_k")
 """Options of forks and of other trainers that keep a number of the newest checkpoints."""
 
@@ -109,6 +111,22 @@ def astray(spec: JobSpec, log: LogFacts) -> str:
     if log.first_iteration is not None and log.first_iteration <= iteration:
         return f"its first report is of iteration {log.first_iteration}, and it was to go on from {iteration}"
     return _wrong_rate(plain(spec.args), log)
+
+
+def unconfirmed(spec: JobSpec, log: LogFacts) -> str:
+    """Say what a cooldown's log never told of how it began; empty where it told all, and for other jobs.
+
+    A run of fewer iterations than its --log-interval has no report at all, and may be sound.
+    """
+    iteration, said = branch_point(spec), plain(spec.args)
+    if iteration is None:
+        return ""
+    interval = number(said.get("log_interval")) or _USUAL_INTERVAL
+    told = log.loaded is not None or (log.first_iteration is not None and interval <= iteration)
+    where = "" if told else f"that it went on from iteration {iteration}"
+    unseen = log.first_lr is None and _expected_rate(said, iteration + 1) is not None
+    missing = " or ".join(filter(None, (where, "its learning rate" if unseen else "")))
+    return f"its log does not confirm {missing}" if missing else ""
 
 
 def _wrong_rate(said: Mapping[str, Any], log: LogFacts) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from autoexp.files import read_regular
-from autoexp.formats import Judgement, distributed, huggingface, legacy
+from autoexp.formats import TRACKER, Judgement, distributed, huggingface, legacy
 from autoexp.formats.legacy import MODEL_FILE
 from autoexp.inert import NotWholeError
 
@@ -36,7 +36,6 @@ __all__ = [
     "unjudged",
 ]
 
-TRACKER = "latest_checkpointed_iteration.txt"
 RELEASE = "release"
 """The folder, and what the tracker says, of weights without an iteration."""
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autoexp import backends
+from autoexp.branching import unconfirmed
 from autoexp.logs import OF_THE_SCHEDULER, Seen
 from autoexp.model import JSON, EndingClass, JobSpec
 
@@ -75,7 +76,7 @@ def _finished(ended: Exit, seen: Seen, spec: JobSpec, said: Said | None) -> tupl
     verdict = backends.find(spec.backend or "command").finished(spec.args, seen)
     cut_short = ended.asked == BEFORE_THE_LIMIT and (spec.backend or "command") == "command"  # it says nothing else
     if verdict.holds and not cut_short:
-        return EndingClass.SUCCESS, verdict.reason
+        return EndingClass.SUCCESS, "; ".join(filter(None, (verdict.reason, unconfirmed(spec, seen.log))))
     if seen.log.diverged:
         return EndingClass.DIVERGED, verdict.reason
     if seen.log.symptom in OF_THE_SCHEDULER:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from autoexp.branching import astray, branch_point, deletes, troubles
+from autoexp.branching import astray, branch_point, deletes, troubles, unconfirmed
 from autoexp.logs import LogFacts
 from autoexp.model import HookCall, JobSpec
 
@@ -108,3 +108,37 @@ def test_a_rate_that_skipped_steps_may_shift_proves_nothing(shift: dict[str, Any
     spec = JobSpec(id="a", study="s", stage="t", args={**WSD, **shift}, prepare=(CALL,))
 
     assert astray(spec, LogFacts(first_iteration=9, first_lr=0.01)) == ""
+
+
+BOTH = "its log does not confirm that it went on from iteration 8 or its learning rate"
+WHERE = "its log does not confirm that it went on from iteration 8"
+RATE = "its log does not confirm its learning rate"
+
+
+@pytest.mark.parametrize(
+    ("args", "log", "said"),
+    [
+        pytest.param({}, LogFacts(), BOTH, id="a log of something else"),
+        pytest.param({}, LogFacts(loaded=8, done=True), RATE, id="shorter than its log-interval"),
+        pytest.param({}, LogFacts(loaded=8, first_iteration=9), RATE, id="reports without a learning rate"),
+        pytest.param({}, LogFacts(loaded=8, first_iteration=9, first_lr=0.007), "", id="as it should be"),
+        pytest.param(
+            {}, LogFacts(first_iteration=11, first_lr=0.001), WHERE, id="the first report may be of a start at 0"
+        ),
+        pytest.param(
+            {"log-interval": 1}, LogFacts(first_iteration=9, first_lr=0.007), "", id="a start at 0 would show"
+        ),
+        pytest.param({"fp16": True}, LogFacts(loaded=8), "", id="flags that do not tell the learning rate"),
+    ],
+)
+def test_what_the_log_of_a_cooldown_never_told_is_not_taken_for_confirmed(
+    args: dict[str, Any], log: LogFacts, said: str
+) -> None:
+    spec = JobSpec(id="a", study="s", stage="t", args={**WSD, **args}, prepare=(CALL,))
+
+    assert astray(spec, log) == "", "and none of these fails"
+    assert unconfirmed(spec, log) == said
+
+
+def test_a_run_that_is_no_cooldown_has_nothing_to_confirm() -> None:
+    assert unconfirmed(JobSpec(id="a", study="s", stage="t", args=WSD), LogFacts()) == ""

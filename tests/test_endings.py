@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from autoexp.endings import Exit, Said, classify
 from autoexp.logs import LogFacts, Seen
-from autoexp.model import EndingClass, JobSpec
+from autoexp.model import EndingClass, HookCall, JobSpec
 
 COMMAND = JobSpec(id="a", study="s", stage="t", backend="command")
 MEGATRON = JobSpec(id="a", study="s", stage="t", backend="megatron", args={"train-iters": 100})
@@ -159,3 +159,15 @@ def test_every_ending_has_a_class_and_a_reason_and_only_exit_code_0_succeeds(
 
     assert reason
     assert ended.code == 0 or ending is not EndingClass.SUCCESS
+
+
+def test_a_cooldown_without_a_report_succeeds_and_says_what_is_not_confirmed() -> None:
+    call = HookCall(name="cooldown_symlink", path="", values={"from": "x", "iteration": 90})
+    silent = replace(TRAINED, log=LogFacts(done=True))
+
+    ending, reason = classify(Exit(code=0), silent, replace(MEGATRON, prepare=(call,)), None)
+
+    assert (ending, reason) == (
+        EndingClass.SUCCESS,
+        "trained to iteration 100; its log does not confirm that it went on from iteration 90",
+    )

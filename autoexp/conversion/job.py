@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -31,11 +31,13 @@ from autoexp.formats import parts
 
 Telling = Callable[[int], AbstractContextManager[Told]]
 MANIFEST = "conversion.json"
+_STAYS = "see that it stays in place, and run it again"
 _FIXES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "see to its permissions, or give another folder"),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, and run it again: it goes on where it stopped"),
-    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EBUSY), "give another folder"),
 }
+_OF_EITHER = (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV)
+"""What a disk says that is gone or broken, be it read or written; without a name nobody knows which."""
 READERS = {"torch": legacy.read, "torch_dist": distributed.read}
 
 
@@ -116,9 +118,7 @@ def plan(checkpoint: Path, wishes: Wishes) -> Plan:
     try:
         source = READERS[judgement.format](checkpoint)
     except (inert.NotWholeError, OSError) as error:
-        raise refused(
-            f"{checkpoint} cannot be read", str(error), "see that it stays in place, and try again"
-        ) from error
+        raise refused(f"{checkpoint} cannot be read", str(error), _STAYS) from error
     return _planned(checkpoint, replace(source, iteration=judgement.iteration or source.iteration), wishes)
 
 
@@ -241,9 +241,27 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes, telling: Telling = _
         if made is None:
             raise _in_the_way(output, "it is gone again")
         return _hashed(output, made)
-    except (OSError, inert.NotWholeError) as error:
-        fix = _FIXES.get(getattr(error, "errno", None) or 0, "see that the checkpoint stays in place, and run it again")
-        raise refused(f"{checkpoint} cannot be converted into {output}", str(error), fix) from error
+    except inert.NotWholeError as error:
+        raise refused(f"{checkpoint} cannot be read", str(error), _STAYS) from error
+    except OSError as error:
+        sources = [place for place in (checkpoint, wishes.tokenizer) if place]
+        raise _blamed(error, sources, output) from error
+
+
+def _blamed(error: OSError, sources: Sequence[Path], output: Path) -> AutoexpError:
+    """Name what cannot be read or made; what is no file of the sources is the output's."""
+    why, named = error.strerror or str(error), error.filename2 or error.filename
+    if error.errno in _OF_EITHER and (named is None or error.filename2):  # copied from one to the other
+        fix = "see that the disks of both work, and run it again"
+        return refused(f"{sources[0]} cannot be converted into {output}", f"reading or writing: {why}", fix)
+    path, drafts_of = Path(os.fsdecode(named or output)), str(output.parent / f".{output.name}.~")
+    if not path.is_relative_to(output) and not str(path).startswith(drafts_of):
+        for source in sources:
+            if path.is_relative_to(source):
+                return refused(f"{source} cannot be read", f"{path}: {why}", _STAYS)
+    above = output != path and output.is_relative_to(path)
+    why = f"{path} cannot be made: {why}" if above else f"in {output.parent}: {why}"
+    return refused(f"{output} cannot be written", why, _FIXES.get(error.errno or 0, "give another folder"))
 
 
 def _make_once(planned: Plan, output: Path, told: Told) -> None:
@@ -355,7 +373,8 @@ def _is_free(output: Path) -> bool:
         if output.is_symlink():
             raise _in_the_way(output, "it is a link that leads nowhere") from None
     except NotADirectoryError:
-        return False
+        place = next(place for place in (output, *output.parents) if os.path.lexists(place))
+        raise _in_the_way(place, "it is no folder", "give another folder, or move it elsewhere first") from None
     except (OSError, ValueError) as error:
         why = f"it cannot be looked into: {getattr(error, 'strerror', None) or error}"
         raise _in_the_way(output, why, "give a folder that you can make") from error

@@ -9,6 +9,8 @@ from typing import Literal
 
 from autoexp.inert import NotWholeError
 
+TRACKER = "latest_checkpointed_iteration.txt"
+"""Beside the folders of the iterations; Megatron-LM writes it last, when every rank has written."""
 Format = Literal["torch", "torch_dist", "torch_dcp", "fsdp_dtensor", "zarr", "hf", "unknown"]
 
 

@@ -5,16 +5,21 @@
     mp_rank_TT[_PPP][_EEE]/layer_wise_optimizer_D.pt     one for each data-parallel rank, with --optimizer dist_...
 
 From `megatron/training/checkpointing.py`. A stage's number is there with several stages, an expert rank's with several.
+
+A save over an older one goes file by file, minutes apart between ranks, and nothing in the files numbers the saves. It
+shows while a file is torn; while ranks disagree on the run, as args tell it; and by the tracker, which is written once
+every rank is done: where some files are older than it and others younger, the older are of another save. Two saves of
+the same run that were both killed, and a tracker that was written since by hand, leave nothing that tells.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 from autoexp import inert, torchfile
-from autoexp.formats import Judgement, parts, whole, with_iteration
+from autoexp.formats import TRACKER, Judgement, parts, whole, with_iteration
 from autoexp.inert import NotWholeError
 
 MODEL_FILE = "model_optim_rng.pt"
@@ -24,10 +29,13 @@ OLDEST_VERSION = 2.0
 
 _RANK = re.compile(r"mp_rank_[0-9]{2,}(_[0-9]{3,}){0,2}")
 _MOST_RANKS = 1 << 20
+_CLOCKS_S = 60.0
+"""How much the hosts' clocks may differ; a save over an older one comes later than that."""
 _KINDS = ("tensor", "pipeline", "expert")
 _OF_A_RUN = (
     *(f"{kind}_model_parallel_size" for kind in _KINDS),
     *("num_layers", "hidden_size", "layernorm_epsilon", "norm_epsilon", "rotary_base", "seed", "lr", "train_iters"),
+    *("world_size", "global_batch_size"),
 )
 """Arguments that are the same in every rank of a save, and rarely in two runs."""
 Rank = tuple[int, int, int]
@@ -54,11 +62,14 @@ def judge(folder: Path, found: list[str], blank: Judgement, *, deep: bool) -> Ju
         _check_names(found, ranks)
         for rank in ranks:
             _check_model(folder / rank / MODEL_FILE, state, deep=deep)
+        models = [f"{rank}/{MODEL_FILE}" for rank in ranks]
+        _check_times(folder, models)
         recent = _is_recent(state)
         judgement = replace(judgement, convertible=recent)
         optimizer = [f"{rank}/{name}" for rank in ranks for name in _optimizer_files(args)]
         for name in optimizer:
             _check_zip(folder / name, deep=deep)
+        _check_times(folder, models + optimizer)
     except NotWholeError as torn:
         return replace(judgement, why=str(torn))
     saved = ("optimizer" in state or bool(optimizer)) and not args.get("no_save_optim")
@@ -114,7 +125,23 @@ def _check_model(file: Path, first: Mapping[str, object], *, deep: bool) -> None
 def _origin(state: Mapping[str, object]) -> dict[str, object]:
     args = inert.state_of(state.get("args"))
     ranks = {f"{kind}_model_parallel_size": 1 for kind in _KINDS}  # of a tree older than the option
-    return {"iteration": state.get("iteration"), **{name: args.get(name, ranks.get(name)) for name in _OF_A_RUN}}
+    told = {"iteration": state.get("iteration"), "the iteration the run began at": args.get("iteration")}
+    return {**told, **{name: args.get(name, ranks.get(name)) for name in _OF_A_RUN}}
+
+
+def _check_times(folder: Path, names: Iterable[str]) -> None:
+    """Refuse files of two saves: the tracker was written between them, and it is written after all files of a save."""
+    try:
+        done = (folder.parent / TRACKER).stat().st_mtime
+    except OSError:  # no save was finished here, or nobody says when
+        return
+    times = {name: parts.status(folder / name, name).st_mtime for name in names}
+    old, new = min(times, key=times.__getitem__), max(times, key=times.__getitem__)
+    if times[old] <= done < times[new] - _CLOCKS_S:
+        raise NotWholeError(
+            f"{new} was written after the save that {old} is of was finished: a save into this folder is under way or "
+            f"was cut short, or {new} was copied without its times (then touch {TRACKER})"
+        )
 
 
 def _optimizer_files(args: Mapping[str, object]) -> Iterator[str]:

@@ -19,6 +19,7 @@ _AGREEMENT = 0.01
 _ROUNDING_GBPS = 0.005
 """Rows are printed with two decimals."""
 _LONGEST_CAUSE = 300
+_UNCLEAR = "; which host failed first cannot be told"
 _STATUS_TIMEOUT = 4
 """nccl-tests' own exit status for a timeout (-T)."""
 
@@ -89,6 +90,8 @@ def read(text: str) -> Log:
 def judge(log: Log, asked: Asked) -> Verdict:
     """Return the first thing that is wrong with what a program printed, or that it passes."""
     code, cause = next(_findings(log, asked), (Code.PASS, "fast enough"))
+    if code is not Code.PASS and log.reports.is_unclear(asked.hosts):
+        cause = f"{cause[: _LONGEST_CAUSE - len(_UNCLEAR)]}{_UNCLEAR}"
     busbw = [run.busbw_gbps for run in log.runs]
     known = code is not Code.UNREADABLE and all(map(math.isfinite, busbw))
     ranks = {log.ranks(run) for run in log.runs}
@@ -98,7 +101,7 @@ def judge(log: Log, asked: Asked) -> Verdict:
         threshold_gbps=asked.threshold_gbps,
         busbw_gbps=min(busbw, default=None) if known else None,
         ranks=ranks.pop() if len(ranks) == 1 else None,
-        suspects=tuple(dict.fromkeys(log.suspects)),
+        suspects=log.reports.suspects(asked.hosts),
     )
 
 

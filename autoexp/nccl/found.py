@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from autoexp.nccl.peers import Reports
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Half:
@@ -162,8 +164,8 @@ class Log:
     time_limits: list[str] = field(default_factory=list)
     """Where the scheduler says that it ended the job for want of time."""
     too_few_gpus: list[str] = field(default_factory=list)
-    suspects: list[str] = field(default_factory=list)
-    """The hosts that errors and timeouts name."""
+    reports: Reports = field(default_factory=Reports)
+    """Which hosts say what of themselves and of others."""
     communicators: set[int] = field(default_factory=set)
     """How many ranks NCCL's own lines say."""
     speakers: set[str] = field(default_factory=set)

@@ -36,9 +36,7 @@ _PROCESS = re.compile(r"# nThread (\d{1,6}) nGpus (\d{1,6}) ", re.ASCII)
 _REDUCED = re.compile(r"# Reducing maxBytes to (\d{1,18}) ", re.ASCII)
 _BOUNDS = re.compile(r"# Out of bounds values : (\d{1,18}) (OK|FAILED)", re.ASCII)
 _AVERAGE = re.compile(r"# Avg bus bandwidth\s+: (\S+)(?: (OK|FAILED))?", re.ASCII)
-_TROUBLE = re.compile(
-    r"(?:(\S{1,256}?)(?: pid \d+)?: )?Test (?:(timeout)|(?:NCCL |CUDA )?failure)\b|# error:", re.ASCII
-)
+_TROUBLE = re.compile(r"\bTest (?:(timeout)|(?:NCCL |CUDA |HIP )?failure)\b|# error:", re.ASCII)
 _NCCL = re.compile(r"(\S+?):\d+:\d+ \[\d+\] NCCL ", re.ASCII)
 _RANKS = re.compile(r"\bnranks (\d{1,9})\b", re.ASCII)
 _TIME_LIMIT = re.compile(r"\*\*\* (?:JOB|STEP) .*DUE TO TIME LIMIT", re.ASCII)
@@ -157,10 +155,9 @@ def _read_row(words: list[str], columns: Sequence[str]) -> Row | None:
 
 
 def _read_trouble(log: Log, line: str) -> None:
+    log.reports.take(line)
     if trouble := _TROUBLE.search(line):
-        (log.timeouts if trouble[2] else log.errors).append(line)
-        if trouble[1]:
-            log.suspects.append(trouble[1])
+        (log.timeouts if trouble[1] else log.errors).append(line)
     elif line.startswith("Invalid number of GPUs"):
         log.too_few_gpus.append(line)
     elif _TIME_LIMIT.search(line):

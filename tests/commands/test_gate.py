@@ -56,7 +56,7 @@ def test_the_machine_s_network_is_the_threshold(say: Say, log: Path, here: "Room
 
 
 def test_a_person_reads_one_line(say: Say, log: Path) -> None:
-    log.write_text("node7: Test NCCL failure common.cu:1 'unhandled'\n")
+    log.write_text("node7: Test NCCL failure common.cu:1 'unhandled cuda error'\n")
 
     said = say("gate", "--parse", log)
 

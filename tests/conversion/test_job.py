@@ -323,8 +323,7 @@ def test_the_output_of_another_checkpoint_or_of_other_wishes_is_never_taken_for_
         pytest.param("absent/..", "a name of its own", id="no name"),
         pytest.param("link", "leads nowhere", id="a dangling link"),
         pytest.param("circle", "Too many levels", id="a circle of links"),
-        pytest.param("file", "Not a directory", id="a file"),
-        pytest.param("file/hf", "Not a directory", id="in a file"),
+        pytest.param("file", "it is no folder", id="a file"),
         pytest.param("x" * 300, "File name too long", id="a long name"),
         pytest.param("a\0b", "null byte", id="a name that cannot be"),
         pytest.param("nested", "RecursionError", id="an odd manifest"),
@@ -351,7 +350,7 @@ def test_where_no_folder_can_appear_is_told(
 
 
 @pytest.mark.parametrize(
-    ("name", "fix"), [("y" * 240, "give another folder"), ("{top}/file/hf/deeper", "move this one")]
+    ("name", "fix"), [("y" * 240, "give another folder"), ("{top}/file/hf/deeper", "or move it elsewhere first")]
 )
 def test_what_the_file_system_refuses_has_its_own_fix(tmp_path: Path, name: str, fix: str) -> None:
     source = save_torch(Model(), tmp_path / "iter_0000006")
@@ -466,6 +465,66 @@ def test_a_number_too_large_for_its_new_type_is_told_and_leaves_nothing(tmp_path
         convert(source, tmp_path / "hf", Wishes(dtype="float16"))
 
     assert [path.name for path in tmp_path.iterdir()] == ["iter_0000006"]
+
+
+@pytest.mark.parametrize(
+    ("target", "what", "why"),
+    [
+        ("/proc/x", "/proc/x cannot be written", "in /proc: "),
+        ("/proc/a/b", "/proc/a/b cannot be written", "/proc/a cannot be made: "),
+        ("{top}/file/hf", "{top}/file is in the way", "it is no folder"),
+        ("{top}/file/a/hf", "{top}/file is in the way", "it is no folder"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_named_and_not_the_checkpoint(
+    tmp_path: Path, target: str, what: str, why: str
+) -> None:
+    (tmp_path / "file").touch()
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+
+    with pytest.raises(AutoexpError) as told:
+        convert(source, Path(target.format(top=tmp_path)), Wishes())
+
+    assert told.value.what == what.format(top=tmp_path)
+    assert told.value.why.startswith(why)
+    assert "give another folder" in told.value.fix
+
+
+@pytest.mark.parametrize(
+    ("number", "where", "what", "why"),
+    [
+        (errno.ENOSPC, (), "{top}/hf cannot be written", "in {top}: No space"),
+        (errno.EROFS, ("{top}/.hf.~1.partial",), "{top}/hf cannot be written", "in {top}: Read-only"),
+        (errno.EACCES, ("{top}/hf/conversion.json",), "{top}/hf cannot be written", "in {top}: Permission"),
+        (errno.EACCES, ("{top}/iter_0000006/x.pt",), "{top}/iter_0000006 cannot be read", "{top}/iter_0000006/x.pt: "),
+        (errno.EIO, (), "{top}/iter_0000006 cannot be converted into {top}/hf", "reading or writing: Input"),
+        (errno.ENOSPC, ("{top}/words/a", None, "{top}/.hf.~1.partial/a"), "{top}/hf cannot be written", "in {top}: "),
+        (errno.EACCES, ("{top}/words/a",), "{top}/words cannot be read", "{top}/words/a: Permission"),
+    ],
+)
+def test_an_error_of_the_disk_names_the_side_that_it_is_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    number: int,
+    where: tuple[str | None, ...],
+    what: str,
+    why: str,
+) -> None:
+    source, words = save_torch(Model(), tmp_path / "iter_0000006"), tmp_path / "words"
+    words.mkdir()
+    (words / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {str(n): n for n in range(50)}}}))
+    places = [place and place.format(top=tmp_path) for place in where]
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number), *places)
+
+    monkeypatch.setattr(writing, "write_shards", fail)
+    with pytest.raises(AutoexpError) as told:
+        convert(source, tmp_path / "hf", Wishes(tokenizer=words))
+
+    assert told.value.what == what.format(top=tmp_path)
+    assert told.value.why.startswith(why.format(top=tmp_path))
 
 
 def test_after_a_full_disk_it_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import argparse
 import os
 import pickle
 import shutil
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,7 @@ def test_a_save_over_an_old_one_is_not_whole_while_any_file_is_torn(tmp_path: Pa
         ({"tp": 4}, "another save: tensor_model_parallel_size differs"),
         ({"tp": 2, "rotary_base": 10_000}, "another save: rotary_base differs"),
         ({"tp": 2, "lr": 1e-3, "seed": 7}, "another save: seed, lr differs"),
+        ({"tp": 2, "world_size": 8}, "another save: world_size differs"),
     ],
 )
 def test_a_rank_of_another_iteration_layout_or_run_is_of_another_save(
@@ -240,6 +242,72 @@ def test_a_rank_of_another_iteration_layout_or_run_is_of_another_save(
 
     assert not judgement.convertible
     assert why in judgement.why
+
+
+def saved_again(folder: Path, *names: str) -> Path:
+    """Let these files be of a save that came an hour after the first one, and was killed before its tracker."""
+    tracker = folder.parent / checkpoints.TRACKER
+    tracker.write_text("6")
+    for file in {tracker, *folder.rglob("*.pt")} - {folder / name for name in names}:
+        make.age(file)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("new", "convertible"),
+    [
+        pytest.param(["mp_rank_00/model_optim_rng.pt"], False, id="one rank's model"),
+        pytest.param(["mp_rank_00/distrib_optim.pt"], True, id="one rank's optimizer"),
+        pytest.param([f"mp_rank_0{rank}/distrib_optim.pt" for rank in (0, 1)], True, id="the optimizer, not the model"),
+        pytest.param([f"mp_rank_0{rank}/model_optim_rng.pt" for rank in (0, 1)], True, id="the model alone"),
+        pytest.param([f"mp_rank_00/{name}" for name in ("distrib_optim.pt", "model_optim_rng.pt")], False, id="a rank"),
+    ],
+)
+def test_a_save_over_a_finished_one_that_was_killed_between_files_is_told_by_the_tracker(
+    tmp_path: Path, new: list[str], *, convertible: bool
+) -> None:
+    folder = make.legacy(tmp_path / "iter_0000006", tp=2, use_distributed_optimizer=True)
+
+    judgement = checkpoints.judge(saved_again(folder, *new))
+
+    assert (judgement.complete, judgement.convertible, judgement.resumable) == (False, convertible, False)
+    assert f"{min(new)} was written after" in judgement.why or f"{max(new)} was written after" in judgement.why
+
+
+def test_a_save_whose_ranks_are_an_hour_apart_is_whole_before_and_after_its_tracker(tmp_path: Path) -> None:
+    folder = make.legacy(tmp_path / "iter_0000006", tp=2, use_distributed_optimizer=True)
+    for file in (folder / "mp_rank_01").iterdir():
+        make.age(file)
+    assert checkpoints.judge(folder).resumable
+    tracker = tmp_path / checkpoints.TRACKER
+    tracker.write_text("3")
+    assert checkpoints.judge(folder).resumable
+    for _ in range(2):
+        make.age(tracker)
+
+    assert checkpoints.judge(folder).resumable, "the tracker is of a save before this one"
+
+
+def test_a_file_of_a_host_whose_clock_is_fast_is_of_the_same_save(tmp_path: Path) -> None:
+    folder = make.legacy(tmp_path / "iter_0000006", tp=2)
+    (tmp_path / checkpoints.TRACKER).write_text("6")
+    ahead = time.time() + 20
+    os.utime(shard(folder), (ahead, ahead))
+
+    assert checkpoints.judge(folder).resumable
+
+
+def test_a_rank_of_a_run_that_began_elsewhere_is_of_another_save(tmp_path: Path) -> None:
+    folder = make.legacy(tmp_path / "iter_0000006", tp=2)
+    for rank, began in (("mp_rank_00", 3), ("mp_rank_01", 0)):
+        state = torch.load(folder / rank / "model_optim_rng.pt", weights_only=False)
+        state["args"].iteration = began
+        torch.save(state, folder / rank / "model_optim_rng.pt")
+
+    judgement = checkpoints.judge(folder)
+
+    assert not judgement.convertible
+    assert "another save: the iteration the run began at differs" in judgement.why
 
 
 def test_a_shard_of_zeros_is_not_whole(whole: Path) -> None:

@@ -122,6 +122,13 @@ def test_the_exit_status_is_the_verdict(
         pytest.param("for n in 1 2; do echo n$n: Test timeout x:1; done", "3", [], id="those who waited for a third"),
         pytest.param("for n in 1 2; do echo n$n: Test NCCL failure x:1; done", "2", [], id="all there are"),
         pytest.param("echo n2: Test CUDA failure x:1", "2", ["n2"], id="one of two"),
+        pytest.param("echo n1: Test NCCL failure x:1 remote process exited", "3", [], id="one that lost another"),
+        pytest.param(
+            "for n in 1 3; do echo \"n$n: Test NCCL failure x:1 'closed by remote peer n2<9>'\"; done",
+            "3",
+            ["n2"],
+            id="one that two have lost",
+        ),
         pytest.param("echo n1: Test timeout x:1", "1", ["n1"], id="the only one"),
     ],
 )

@@ -459,10 +459,20 @@ def test_a_job_whose_time_was_up_before_the_first_size_was_measured_hung() -> No
     assert code(f"{table()}{limit}\n") is Code.PASS
 
 
-def test_the_hosts_that_an_error_names_are_suspects() -> None:
+def test_the_host_whose_gpu_failed_is_the_suspect_and_not_those_that_lost_it() -> None:
     text = "gpu3: Test NCCL failure a:1 'x'\n .. gpu3 pid 7: Test failure a:9\ngpu4: Test CUDA failure a:1"
 
-    assert judge(text).suspects == ("gpu3", "gpu4")
+    assert judge(text).suspects == ("gpu4",)
+
+
+def test_where_nobody_can_be_blamed_the_cause_says_so() -> None:
+    text = "gpu3: Test NCCL failure a:1 'remote process exited or there was a network error / '\n"
+
+    verdict = judge(text)
+
+    assert verdict.suspects == ()
+    assert verdict.cause.endswith("which host failed first cannot be told")
+    assert len(judge(text.replace(" / '", "x" * 400 + "'")).cause) == 300
 
 
 # Any text at all.

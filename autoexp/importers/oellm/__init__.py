@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from autoexp import recipes
 from autoexp.importers import Imported
 from autoexp.importers.notes import Notes
 from autoexp.importers.oellm import stages
-from autoexp.importers.oellm.conditions import Conditions, monitoring
+from autoexp.importers.oellm.conditions import Conditions
+from autoexp.importers.oellm.events import Monitoring
 from autoexp.importers.oellm.hydra import Tree
 from autoexp.importers.oellm.names import BUILT_IN, Names
 from autoexp.importers.oellm.stages import MEGATRON, Config
@@ -26,8 +28,10 @@ CONTROLS = {
     "cancel": ("job.cancel_condition", "job.cancel_conditions"),
     "finish": ("job.finish_condition", "job.finish_conditions"),
 }
-_BRANCH = re.compile(r"\$\{sibling\.(\w+)\.(?:checkpoints|dir)\}(?:/iter_(.+))?")
+_BRANCH = re.compile(r"\$\{sibling\.(\w+)\.(?:checkpoints|dir)\}(?:/iter_(.+?))?/?")
 _BARE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")
+_PART = re.compile(r"job\.\w+_events\.")
+"""A part of an event's, by its place in the list."""
 _PLAIN = re.compile(r"\$\{\w+\}|\d+")
 """A name, or a number: what a formula may be made of."""
 
@@ -76,6 +80,7 @@ class Writer:
         common, own = shared([*self._made.values()])
         self._pass(common, own)  # which paths are read anywhere is known only at its end
         sweep, params, bodies = self._pass(common, own)
+        self._tell_of_differences()
         self._tell_of_the_machine()
         return {
             "study": self._study(),
@@ -93,10 +98,20 @@ class Writer:
                     said = f"{path}: ${{{name}}} is not escaped, and was the value outside the sweep"
                     self._notes.tell("mended", ("sweep",), f"{said}; here it is the job's own")
 
+    def _tell_of_differences(self) -> None:
+        """Say what a stage's jobs do not all have in common, and a recipe says of whole stages."""
+        for stage, node in self._made.items():
+            whole = {path for path in node.fixed if not _PART.match(path)} | BUILT_IN.keys() | self._values.read
+            if some := sorted(path for path in node.paths() - whole if path.startswith("job.")):
+                said = f"{', '.join(some)}: of some jobs, or a part; {stage} has none of it: give these jobs a stage"
+                self._notes.tell("left-out", ("sweep",), said)
+
     def _pass(self, common: Node, own: list[Node]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Write the sweep, the params and the stages, with the paths known to be read so far."""
         self._levels = Levels(self._names, self._values)
+        self._started: dict[str, Any] = {}
         bodies = {stage: self._stage(node, common) for stage, node in zip(self._made, own, strict=True)}
+        bodies |= {name: body for name, body in self._started.items() if name not in bodies}
         sweep = self._levels.write(common)
         return sweep, self._params(), bodies
 
@@ -115,12 +130,10 @@ class Writer:
     def _stage(self, node: Node, common: Node) -> dict[str, Any]:
         """Write one stage: its own sweep and values, its program, and when it starts and ends."""
         given = node.paths() | common.paths()
-        hoisted = dict(node.fixed) if node.filter is None else {}
-        level = (
-            self._levels.write(Node(node.kind, {}, node.params, node.children))
-            if node.filter is None
-            else (self._levels.write(node))
-        )
+        apart = node.fixed.keys() if node.filter is None else {path for path in node.fixed if self._is_ours(path)}
+        hoisted = {path: value for path, value in node.fixed.items() if path in apart}
+        left = {path: value for path, value in node.fixed.items() if path not in apart}
+        level = self._levels.write(replace(node, fixed=left))
         controls = self._controls(hoisted)
         program = stages.program(self._config())
         branch = self._branch(hoisted) if "backend" in program else {}
@@ -137,7 +150,7 @@ class Writer:
         }
         if (script := config.raw("backend.launcher_script")) and "backend" in program:
             fixed["program"] = self._program(str(self._values.value(script, "backend.launcher_script")))
-        made |= monitoring(self._job(), lambda said: self._notes.tell("unsure", ("job",), said))
+        made |= self._monitored(node.fixed)
         made = {name: value for name, value in made.items() if value}
         return {**({"sweep": level} if level else {}), **({"params": fixed} if fixed else {}), **program, **made}
 
@@ -174,9 +187,14 @@ class Writer:
         place: KeyPath = tuple(path.split("."))
         self._notes.tell("left-out", place, said)
 
-    def _job(self) -> Mapping[str, Any]:
+    def _monitored(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """Write what is done when something happens; what a stage's own sweep says of it counts."""
         job = self._tree.config.get("job")
-        return job if isinstance(job, Mapping) else {}
+        own = {path.removeprefix("job."): value for path, value in fixed.items() if path.startswith("job.")}
+        found = Monitoring(self._values, self._notes.tell)
+        found.read({**(job if isinstance(job, Mapping) else {}), **own})
+        self._started |= found.stages
+        return {"retry": found.retry, "stall": found.stall, "events": found.events}
 
     def _controls(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
         """Write the job's conditions, the stage's own before the configuration's."""

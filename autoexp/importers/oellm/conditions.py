@@ -1,6 +1,5 @@
-"""OELLM's conditions and monitoring, as conditions, retries and stalls of a stage. Pure."""
+"""OELLM's conditions as conditions of a stage. Pure."""
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +14,6 @@ STATES = {
 _ITERATION = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}/iter_(\$\{.+?\}'?\}?|\d+)(?:/.*)?")
 _CHECKPOINTS = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}(?:/.*)?")
 _SIBLING = re.compile(r"\$\{sibling\.(\w+)\.\w+\}.*")
-LONGEST_SILENCE_S = 1800
 
 
 class Conditions:
@@ -112,41 +110,6 @@ _WRITERS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
     "ShellCommand": lambda said, _: {"command_succeeds": {"command": said.get("command")}},
     "Metadata": lambda said, _: {"metadata_equals": {"key": said.get("key"), "value": said.get("equals")}},
 }
-
-
-def monitoring(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Write events of logs and states as a policy of retries, and of stalls."""
-    made: dict[str, Any] = {"retry": {"max_attempts": 3}}
-    restarts: list[str] = []
-    for event in (*_listed(job.get("log_events")), *_listed(job.get("state_events"))):
-        asked = event.get("action")
-        action = str(asked.get("class_name", "") if isinstance(asked, Mapping) else "").removesuffix("Action")
-        name = event.get("name") or event.get("transition") or "an event"
-        if event.get("pattern_type") == "inactivity" or "inactivity_timeout_s" in event:
-            least_s = max(_seconds(event.get("inactivity_timeout_s"), tell), LONGEST_SILENCE_S)
-            made["stall"] = {"no_progress": f"{least_s // 60}m"}
-            remedy = "retry" if action == "Restart" else "fail"
-            made["retry"] = {"max_attempts": 3, "when": {"hung": remedy}}
-        elif action == "Finish":
-            continue  # a training is judged by its last checkpoint, any program by its exit code
-        elif action == "Restart":
-            restarts.append(str(name))
-        elif action:
-            tell(f"{name}: the action {action} has no words in a recipe, and is left out")
-    if restarts:
-        said = "what ends is judged by how it ended, and tried 3 times at most, with growing waits"
-        tell(f"{', '.join(restarts)}: {said}")
-    if silence_s := _seconds(job.get("inactivity_threshold_seconds"), tell):
-        made["stall"] = {"no_progress": f"{silence_s}s" if silence_s % 60 else f"{silence_s // 60}m"}
-    return made
-
-
-def _seconds(raw: Any, tell: Tell) -> int:
-    if isinstance(raw, int | float) and math.isfinite(raw):
-        return int(raw)
-    if raw is not None:
-        tell(f"{raw!r} is no number of seconds, and is left out")
-    return 0
 
 
 def _listed(raw: Any) -> list[Mapping[str, Any]]:

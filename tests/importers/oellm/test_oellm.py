@@ -176,3 +176,32 @@ def test_a_value_that_is_not_escaped_is_told(imported: Import) -> None:
 
     assert "backend.megatron.lr: ${aux.a} is not escaped" in made.told
     assert [job.args["lr"] for job in made.plan.jobs] == [1, 2]
+
+
+def test_a_condition_of_a_stage_with_a_filter_is_kept(imported: Import) -> None:
+    only = "      filter: \"\\\\${oc.eval:'\\\\${M.lr} < 1e-3'}\"\n"
+    text = TWO_STAGES.replace("      job.start_conditions:", f"{only}      job.start_conditions:")
+    made = imported(text.replace("M.", MEGATRON), dialect="oellm")
+
+    assert made.counts == {"stable": 9, "decay": 6}
+    assert made.stages["decay"]["start"] == {"job_succeeded": {"stage": "stable"}}
+    assert made.stages["decay"]["prepare"]["cooldown_symlink"]["iteration"] == "${sibling.stable.params.train_iters}"
+
+
+def test_events_of_a_configuration_and_of_a_stage_are_the_stage_s(imported: Import) -> None:
+    restart = "{name: bad, pattern: ECC error, action: {class_name: RestartAction}}"
+    text = (
+        f"job: {{log_events: [{restart}]}}\n"
+        "sweep:\n  type: list\n  groups:\n"
+        "    - configs: [{stage: a, M.lr: 1}]\n"
+        "    - configs: [{stage: b, M.lr: 1, job.log_events: []}]\n"
+        "    - configs: [{stage: c, M.lr: 1}, {stage: c, M.lr: 2, job.log_events.0.pattern: x}]\n"
+    )
+    made = imported(text.replace("M.", MEGATRON), dialect="oellm")
+
+    assert [made.stages[name].get("events") for name in "abc"] == [
+        rule := {"bad": {"contains": "ECC error", "limit": 3, "do": "restart"}},
+        None,
+        rule,
+    ]
+    assert "job.log_events.0.pattern: of some jobs, or a part" in made.told

@@ -32,8 +32,8 @@ _BRANCH = re.compile(r"\$\{sibling\.(\w+)\.(?:checkpoints|dir)\}(?:/iter_(.+?))?
 _BARE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")
 _PART = re.compile(r"job\.\w+_events\.")
 """A part of an event's, by its place in the list."""
-_PLAIN = re.compile(r"\$\{\w+\}|\d+")
-"""A name, or a number: what a formula may be made of."""
+_NAME = re.compile(r"\$\{(\w+)\}")
+_OF_SIBLING = re.compile(r"\$\{sibling\.(\w+)\.params\.(\w+)\}")
 
 
 def read(file: Path) -> Imported:
@@ -140,7 +140,7 @@ class Writer:
         made: dict[str, Any] = {**controls, **branch}
         config = self._config()
         if "backend" in program:
-            made["args"] = self._flags(config, given, branch)
+            made["args"] = self._flags(config, given, branch, node)
         made |= {"resources": stages.resources(config), "env": stages.environment(config)}
         made["container"] = stages.container(config)
         fixed = {
@@ -160,18 +160,29 @@ class Writer:
             return script
         return os.path.normpath(self._tree.root.parent / script)
 
-    def _flags(self, config: Config, given: set[str], branch: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the flags; a cooldown decays from where it branches off."""
+    def _flags(self, config: Config, given: set[str], branch: Mapping[str, Any], node: Node) -> dict[str, Any]:
+        """Write the flags; a cooldown's decay must not begin before it branches off."""
         args = stages.flags(config, given)
-        iteration = str(branch["prepare"]["cooldown_symlink"]["iteration"]) if branch else ""
+        if not branch:
+            return args
+        iteration = str(branch["prepare"]["cooldown_symlink"]["iteration"])
         end = str(args.get("lr-decay-iters", args.get("train-iters")))
-        if "lr-wsd-decay-iters" in args and all(_PLAIN.fullmatch(each) for each in (end, iteration)):
+        said, last, first = (self._number(str(each), node) for each in (args.get("lr-wsd-decay-iters"), end, iteration))
+        if said is not None and last is not None and first is not None and said > last - first > 0:
             args["lr-wsd-decay-iters"] = f"${{calc:'{end} - {iteration}'}}"
-            said = "the decay begins at the branch point, which is a saved iteration; it takes what is left from there"
-            self._notes.tell("mended", ("sweep",), said)
-        if branch:
-            args |= {"override-opt_param-scheduler": True, "exit-on-missing-checkpoint": True}
-        return args
+            what = f"a decay of {said:g} iterations would have begun before the branch point {first:g}"
+            self._notes.tell("mended", ("sweep",), f"{what}; it takes the {last - first:g} that are left from there")
+        return {**args, "override-opt_param-scheduler": True, "exit-on-missing-checkpoint": True}
+
+    def _number(self, written: str, node: Node) -> float | None:
+        """Return what a value comes to, where that is a number for the whole stage; planning judges the others."""
+        if found := _OF_SIBLING.fullmatch(written):
+            return self._number(f"${{{found[2]}}}", self._made.get(found[1], Node()))
+        if name := _NAME.fullmatch(written):
+            path = next((path for path, short in self._names.given.items() if short == name[1]), "")
+            raw = node.fixed.get(path, self._flat.get(path)) if path not in node.paths() - node.fixed.keys() else None
+            return float(raw) if isinstance(raw, int | float) else None
+        return float(written) if written.isdecimal() else None
 
     @staticmethod
     def _is_ours(path: str) -> bool:

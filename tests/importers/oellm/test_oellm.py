@@ -134,9 +134,44 @@ def test_a_decay_is_calculated_at_its_own_point(imported: Import) -> None:
 
     assert (job.params["train_iters"], job.params["lr_wsd_decay_iters"], job.params["at"]) == (3663, 732, 2900)
     assert (job.start.name, job.start.params["iteration"]) == ("checkpoint_reached", 2900)
-    assert (job.args["train-iters"], job.args["lr-wsd-decay-iters"]) == (3663, 763)
+    assert (job.args["train-iters"], job.args["lr-wsd-decay-iters"]) == (3663, 732)
     assert "ckpt_step would begin at the branch point on each restart" in made.told
     assert "sweep" not in made.stages["stable"]
+
+
+DECAY = """\
+backend: {megatron: {lr: 1, lr_decay_style: WSD, save_interval: 100}}
+sweep:
+  type: list
+  groups:
+    - configs: [{stage: stable, M.train_iters: 1000}]
+    - configs:
+        - stage: decay
+          M.train_iters: 1200
+          M.lr_wsd_decay_iters: DECAY
+          M.load: "\\\\${sibling.stable.output_dir}/checkpoints"
+          M.ckpt_step: STEP
+"""
+
+
+@pytest.mark.parametrize(
+    ("decay", "step", "kept", "mended"),
+    [
+        (200, 1000, 200, ""),
+        (150, 1000, 150, ""),
+        (300, 1000, 200, "of 300 iterations"),
+        (300, '"\\\\${sibling.stable.backend.megatron.train_iters}"', 200, "of 300 iterations"),
+    ],
+)
+def test_a_decay_is_shortened_only_where_it_would_begin_before_the_branch_point(
+    decay: int, step: int | str, kept: int, mended: str, imported: Import
+) -> None:
+    text = DECAY.replace("DECAY", str(decay)).replace("STEP", str(step)).replace("M.", MEGATRON)
+    made = imported(text, dialect="oellm")
+
+    assert [job.args.get("lr-wsd-decay-iters") for job in made.plan.jobs] == [None, kept]
+    assert mended in made.told
+    assert ("would have begun before the branch point" in made.told) is bool(mended)
 
 
 def test_a_tree_of_configurations_is_composed(imported: Import) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from autoexp import recipes
 from autoexp.importers import Imported
 from autoexp.importers.notes import Notes
-from autoexp.importers.oellm import stages
+from autoexp.importers.oellm import postprocess, stages
 from autoexp.importers.oellm.conditions import Conditions
 from autoexp.importers.oellm.events import Monitoring
 from autoexp.importers.oellm.hydra import Tree
@@ -33,6 +33,8 @@ _BARE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")
 _PART = re.compile(r"job\.\w+_events\.")
 """A part of an event's, by its place in the list."""
 _NAME = re.compile(r"\$\{(\w+)\}")
+_PLAIN = re.compile(r"\$\{[\w.]+\}|\d+")
+"""A name, or a number: what a formula may be made of."""
 _OF_SIBLING = re.compile(r"\$\{sibling\.(\w+)\.params\.(\w+)\}")
 
 
@@ -65,6 +67,8 @@ class Writer:
         self._root = Reader(notes, tree.choose).node(raw, ("sweep",))
         self._current = str(tree.config.get("stage") or "")
         self._made = self._split()
+        given = self._root.paths()
+        self._values.knows = lambda path: path in self._flat or path in self._usual or path in given
         self._tell_of_escapes()
 
     def _split(self) -> dict[str, Node]:
@@ -111,6 +115,12 @@ class Writer:
         self._levels = Levels(self._names, self._values)
         self._started: dict[str, Any] = {}
         bodies = {stage: self._stage(node, common) for stage, node in zip(self._made, own, strict=True)}
+        trainings = {stage: body for stage, body in bodies.items() if "backend" in body}
+        steps = self._tree.config.get("postprocess")
+        after = postprocess.stages(
+            steps, trainings, self._values, lambda code, said: self._notes.tell(code, ("postprocess",), said)
+        )
+        bodies |= {name: body for name, body in after.items() if name not in bodies}
         bodies |= {name: body for name, body in self._started.items() if name not in bodies}
         sweep = self._levels.write(common)
         return sweep, self._params(), bodies
@@ -168,10 +178,15 @@ class Writer:
         iteration = str(branch["prepare"]["cooldown_symlink"]["iteration"])
         end = str(args.get("lr-decay-iters", args.get("train-iters")))
         said, last, first = (self._number(str(each), node) for each in (args.get("lr-wsd-decay-iters"), end, iteration))
-        if said is not None and last is not None and first is not None and said > last - first > 0:
-            args["lr-wsd-decay-iters"] = f"${{calc:'{end} - {iteration}'}}"
-            what = f"a decay of {said:g} iterations would have begun before the branch point {first:g}"
-            self._notes.tell("mended", ("sweep",), f"{what}; it takes the {last - first:g} that are left from there")
+        if said is not None and last is not None and first is not None:
+            if said > last - first > 0:
+                args["lr-wsd-decay-iters"] = f"${{calc:'{end} - {iteration}'}}"
+                what = f"a decay of {said:g} iterations would have begun before the branch point {first:g}"
+                self._notes.tell("mended", ("sweep",), f"{what}; it takes the {last - first:g} left from there")
+        elif said and all(_PLAIN.fullmatch(each) for each in (end, iteration)):
+            args["lr-wsd-decay-iters"] = f"${{calc:'min({args['lr-wsd-decay-iters']}, {end} - {iteration})'}}"
+            what = f"a decay of {said:g} iterations, whatever the length"
+            self._notes.tell("mended", ("sweep",), f"{what}: it takes no more than is left from the branch point")
         return {**args, "override-opt_param-scheduler": True, "exit-on-missing-checkpoint": True}
 
     def _number(self, written: str, node: Node) -> float | None:

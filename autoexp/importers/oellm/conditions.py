@@ -11,7 +11,8 @@ STATES = {
     "PENDING": "queued", "RUNNING": "running", "COMPLETED": "succeeded", "CANCELLED": "cancelled",
     **dict.fromkeys(("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL"), "failed"),
 }  # fmt: skip
-_ITERATION = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}/iter_(\$\{.+?\}'?\}?|\d+)(?:/.*)?")
+_ITERATION = re.compile(r"\$\{sibling\.(\w+)\.(?:checkpoints|dir)\}/iter_(\$\{.+?\}'?\}?|\d+)(?:/.*)?")
+_PADDED = re.compile(r"\$\{calc:'pad\((?:int\()?(\$\{[\w.]+\})\)?(?:, 7)?\)'\}")
 _CHECKPOINTS = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}(?:/.*)?")
 _SIBLING = re.compile(r"\$\{sibling\.(\w+)\.\w+\}.*")
 
@@ -60,7 +61,7 @@ def _is_nested(value: Any) -> bool:
 def _file(said: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     path = str(said.get("path"))
     if found := _ITERATION.fullmatch(path):
-        number = int(found[2]) if found[2].isdecimal() else found[2]
+        number = int(found[2]) if found[2].isdecimal() else _PADDED.sub(r"\1", found[2])
         return {"checkpoint_reached": {"stage": found[1], "iteration": number}}
     if found := _CHECKPOINTS.fullmatch(path):
         tell(f"{path} is left to nobody to write: it starts when the job of {found[1]} has succeeded")

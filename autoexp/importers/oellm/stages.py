@@ -8,6 +8,7 @@ from typing import Any
 from autoexp.importers.oellm.names import Names
 from autoexp.importers.oellm.sweep import flat
 from autoexp.importers.oellm.values import Values
+from autoexp.saves import AUTO
 from autoexp.stages import VARIABLE
 
 Tell = Callable[[str, str], None]
@@ -34,6 +35,15 @@ SET = ("MASTER_ADDR", "MASTER_PORT", "NUM_NODES", "NUM_GPUS", "CUDA_VISIBLE_DEVI
 """Variables that autoexp or Slurm sets."""
 RESOURCES = ("nodes", "gpus_per_node", "partition", "account", "qos")
 NO_OPTIONS = ("output", "error", "job_name", "array", "gres", "ntasks", "ntasks_per_node", "cpus_per_task", "time")
+NODES = "oc.exclude_nodes:"
+EXTRA = "save_extra_steps"
+MAPS = ("oc.mapeval:", "oc.maptmpl:", "oc.mapextractkey:")
+_PATH = re.compile(r"\\*\$\{([\w.]+)\}")
+KNOWN = (
+    *("job", "slurm", "backend", "container", "sweep", "aux", "metadata", "stage", "index", "defaults", "project"),
+    "postprocess",
+)
+"""Parts of a configuration."""
 _SHELL = re.compile(r"\$[^{]|`")
 
 
@@ -80,9 +90,20 @@ def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
         elif name in SWITCHED_OFF and (raw is not True or path in given):
             made[SWITCHED_OFF[name]] = f"${{calc:'not ${{{config.names.of(path)}}}'}}"
             config.values.read.add(path)
+        elif name == EXTRA and _is_calculated(config, str(raw)):
+            made[name.replace("_", "-")] = AUTO
+            config.tell(path, "its list is left out: auto, for it follows from the stages that branch off")
         elif name not in SWITCHED_OFF:
             made[SPELLED.get(name, name.replace("_", "-"))] = config.value(path)
     return made
+
+
+def _is_calculated(config: Config, raw: str) -> bool:
+    """Say whether a list is made of the sweep's own entries, be it by another path."""
+    named = _PATH.fullmatch(raw)
+    return any(name in raw for name in MAPS) or (
+        named is not None and _is_calculated(config, str(config.raw(named[1])))
+    )
 
 
 def resources(config: Config) -> dict[str, Any]:
@@ -97,6 +118,9 @@ def resources(config: Config) -> dict[str, Any]:
         found["cpus"] = cores if same else cores * tasks if isinstance(cores, int) and isinstance(tasks, int) else cores
     if "time" in said:
         found["walltime"] = config.value(said["time"])
+    if NODES in str(config.raw(said.get("exclude", ""))):
+        del said["exclude"]
+        config.tell("slurm.sbatch.exclude", "nodes are left out by the remedy exclude_node, and by the machine's file")
     rest = {name for name in said if name not in (*RESOURCES, *NO_OPTIONS) and config.raw(said[name]) is not None}
     if rest:
         found["options"] = {name.replace("_", "-"): config.value(said[name]) for name in sorted(rest)}
@@ -152,26 +176,8 @@ def program(config: Config) -> dict[str, Any]:
 
 def left_out(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the parts of a configuration that become nothing, each with why."""
-    known = (
-        "job",
-        "slurm",
-        "backend",
-        "container",
-        "sweep",
-        "aux",
-        "metadata",
-        "stage",
-        "index",
-        "defaults",
-        "project",
-    )
     for key, value in raw.items():
-        if key == "postprocess" and value:
-            yield (
-                key,
-                "postprocess is left out: give the recipe stages for each checkpoint, by megatron_to_hf and evaluate",
-            )
-        elif key not in known and value is not None:
+        if key not in KNOWN and value is not None:
             yield key, f"{key} is left out: nothing reads it, unless a value refers to it"
 
 

@@ -23,6 +23,10 @@ def conditions(told: list[str]) -> Conditions:
             {"checkpoint_reached": {"stage": "stable", "iteration": "${at}"}},
         ),
         (
+            {"class_name": "FileExists", "path": "${sibling.s.job.base_output_dir}/${oc.pad_iter:${aux.at}}"},
+            {"checkpoint_reached": {"stage": "s", "iteration": "${at}"}},
+        ),
+        (
             {"class_name": "SlurmStateCondition", "job_name": "${sibling.stable.name}", "state": "FAILED"},
             {"job_state": {"stage": "stable", "state": "failed"}},
         ),

@@ -174,11 +174,20 @@ def test_a_decay_is_shortened_only_where_it_would_begin_before_the_branch_point(
     assert ("would have begun before the branch point" in made.told) is bool(mended)
 
 
+def test_a_decay_that_does_not_follow_the_length_takes_no_more_than_is_left(imported: Import) -> None:
+    text = DECAY.replace("DECAY", "300").replace("STEP", "1000").replace("train_iters: 1200", "train_iters: ITERS")
+    text = text.replace("ITERS", '"\\\\${oc.muli:\\\\${aux.n},100}"').replace("M.ckpt", "aux.n: 11\n          M.ckpt")
+    made = imported(text.replace("M.", MEGATRON), dialect="oellm")
+
+    assert [job.args.get("lr-wsd-decay-iters") for job in made.plan.jobs] == [None, 100]
+    assert "it takes no more than is left" in made.told
+
+
 def test_a_tree_of_configurations_is_composed(imported: Import) -> None:
     made = imported(
         "# @package _global_\ndefaults:\n  - /backend: megatron\n  - /slurm: site\n  - _self_\n"
         "job: {name: mine}\nsweep: {type: product, groups: [{configs: [{backend/megatron: [small], x: 1},"
-        " {backend/megatron: [large], x: 2}]}]}\npostprocess: {convert: 1}\n",
+        " {backend/megatron: [large], x: 2}]}]}\n",
         dialect="oellm",
         name="config/experiments/one.yaml",
         **{
@@ -196,7 +205,6 @@ def test_a_tree_of_configurations_is_composed(imported: Import) -> None:
     ]
     assert (made.plan.study, made.plan.jobs[0].resources.walltime_s) == ("mine", 3600)
     assert "/original/sub/pretrain_gpt.py" in made.text
-    assert "postprocess is left out" in made.told
 
 
 def test_a_value_that_nobody_gives_is_told(imported: Import) -> None:
@@ -240,3 +248,39 @@ def test_events_of_a_configuration_and_of_a_stage_are_the_stage_s(imported: Impo
         rule,
     ]
     assert "job.log_events.0.pattern: of some jobs, or a part" in made.told
+
+
+def test_a_run_saves_where_others_branch_off_instead_of_a_calculated_list(imported: Import) -> None:
+    listed = "${oc.mapeval:${oc.maptmpl:'int(%)',${oc.mapextractkey:aux.t,${sweep.groups.1.configs}}}}"
+    text = DECAY.replace("DECAY", "200").replace("STEP", "990").replace("lr: 1", "lr: 1, save_extra_steps: '${aux.s}'")
+    made = imported(f'aux: {{s: "{listed}"}}\n{text}'.replace("M.", MEGATRON), dialect="oellm")
+
+    assert [job.args["save-extra-steps"] for job in made.plan.jobs] == [(990,), None]
+    assert "stays text" not in made.told
+
+
+def test_nodes_that_a_file_excludes_are_no_option_of_sbatch(imported: Import) -> None:
+    text = "slurm: {sbatch: {exclude: '${oc.exclude_nodes:bad.txt}', exclusive: yes}}\n"
+    made = imported(text, dialect="oellm")
+
+    assert made.stages["train"]["resources"] == {"options": {"exclusive": True}}
+    assert "left out by the remedy exclude_node" in made.told
+
+
+def test_an_import_converts_and_evaluates_each_checkpoint(imported: Import) -> None:
+    text = (
+        "backend: {megatron: {train_iters: 10}}\nslurm: {sbatch: {account: me}}\npostprocess:\n"
+        "  dist: {class_name: MegatronDistToTorchStep}\n"
+        "  hf: {class_name: MegatronToHFStep, architecture: opensci, tokenizer_name: neox}\n"
+        "  eval: {class_name: OELLMEvalStep, task_groups: [a, b]}\n"
+        "  more: {class_name: OtherStep}\n"
+    )
+    made = imported(text, dialect="oellm")
+
+    assert made.counts == {"train": 1, "convert": 1, "evaluate": 1}
+    assert made.stages["convert"]["each"] == {"checkpoint": ["train"]}
+    assert made.stages["convert"]["with"] == {"arch": "opensci", "tokenizer": "neox"}
+    assert made.stages["convert"]["resources"]["account"] == "me"
+    assert made.stages["evaluate"]["command"][-2:] == ["--task_groups", "a,b"]
+    assert made.told.count("postprocess") >= 3
+    assert "OtherStep is left out" in made.told

@@ -76,4 +76,4 @@ def test_a_program_is_a_backend_or_a_script() -> None:
 
 
 def test_parts_that_become_nothing_are_told() -> None:
-    assert [key for key, _ in stages.left_out({"postprocess": {"x": 1}, "job": {}, "odd": 1})] == ["postprocess", "odd"]
+    assert [key for key, _ in stages.left_out({"postprocess": {"x": 1}, "job": {}, "odd": 1})] == ["odd"]

@@ -16,7 +16,7 @@ from autoexp.importers.oellm.events import Monitoring
 from autoexp.importers.oellm.hydra import Tree
 from autoexp.importers.oellm.names import BUILT_IN, Names
 from autoexp.importers.oellm.stages import MEGATRON, Config
-from autoexp.importers.oellm.sweep import Node, Reader, of_stage, shared
+from autoexp.importers.oellm.sweep import Node, Reader, lifted, of_stage, shared
 from autoexp.importers.oellm.values import Values
 from autoexp.importers.oellm.writing import Levels
 from autoexp.naming import safe
@@ -33,8 +33,9 @@ _BARE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")
 _PART = re.compile(r"job\.\w+_events\.")
 """A part of an event's, by its place in the list."""
 _NAME = re.compile(r"\$\{(\w+)\}")
-_PLAIN = re.compile(r"\$\{[\w.]+\}|\d+")
-"""A name, or a number: what a formula may be made of."""
+_CALC = "${calc:'"
+_PLAIN = re.compile(r"\$\{[\w.]+\}|\d+|\$\{calc:'[^']*'\}")
+"""A name, a number, or a formula: what a formula may be made of."""
 _OF_SIBLING = re.compile(r"\$\{sibling\.(\w+)\.params\.(\w+)\}")
 
 
@@ -75,7 +76,7 @@ class Writer:
         """Cut the sweep up by stage."""
         listed = dict.fromkeys((*self._root.stages(), self._current))
         made = {stage: left for stage in listed if (left := of_stage(self._root, stage, self._current)) is not None}
-        return {safe(stage).strip("._-+") or USUAL_STAGE: node for stage, node in made.items()}
+        return {safe(stage).strip("._-+") or USUAL_STAGE: lifted(node, self._is_ours) for stage, node in made.items()}
 
     def recipe(self) -> dict[str, Any]:
         """Write all of it; what nothing reads is left out."""
@@ -184,7 +185,8 @@ class Writer:
                 what = f"a decay of {said:g} iterations would have begun before the branch point {first:g}"
                 self._notes.tell("mended", ("sweep",), f"{what}; it takes the {last - first:g} left from there")
         elif said and all(_PLAIN.fullmatch(each) for each in (end, iteration)):
-            args["lr-wsd-decay-iters"] = f"${{calc:'min({args['lr-wsd-decay-iters']}, {end} - {iteration})'}}"
+            end = end[len(_CALC) : -2] if end.startswith(_CALC) else end
+            args["lr-wsd-decay-iters"] = f"${{calc:'min({args['lr-wsd-decay-iters']}, ({end}) - {iteration})'}}"
             what = f"a decay of {said:g} iterations, whatever the length"
             self._notes.tell("mended", ("sweep",), f"{what}: it takes no more than is left from the branch point")
         return {**args, "override-opt_param-scheduler": True, "exit-on-missing-checkpoint": True}

@@ -222,6 +222,23 @@ def of_stage(node: Node, stage: str, current: str) -> Node | None:
     return _alone(replace(node, fixed=fixed, params=params, children=tuple(kept))) if kept else None
 
 
+def lifted(node: Node, concerns: Callable[[str], bool]) -> Node:
+    """Let the top of a tree fix those of the paths concerned that all of its points have the same value for."""
+    children = [lifted(child, concerns) for child in node.children]
+    found: dict[str, Any] = {}
+    for child in children if node.kind == "product" else children[:1]:
+        found |= {
+            path: value
+            for path, value in child.fixed.items()
+            if concerns(path) and (node.kind == "product" or all(each.fixed.get(path) == value for each in children))
+        }
+    kept = tuple(
+        replace(child, fixed={path: value for path, value in child.fixed.items() if path not in found})
+        for child in children
+    )
+    return replace(node, fixed={**node.fixed, **found}, children=kept)
+
+
 def shared(nodes: list[Node]) -> tuple[Node, list[Node]]:
     """Take out of the stages' sweeps what all of them have."""
     if len(nodes) == 1 and not nodes[0].fixed:

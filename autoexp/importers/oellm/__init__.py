@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Writer:
         self._usual = stages.aims(tree.usual)
         raw = tree.config.get("sweep")
         raw = {} if raw is None else raw
-        self._root = Reader(notes, tree.choose).node(raw, ("sweep",))
+        self._root = Reader(notes, tree.choose, tree.is_group).node(raw, ("sweep",))
         self._current = str(tree.config.get("stage") or "")
         self._made = self._split()
         given = self._root.paths()
@@ -146,18 +146,21 @@ class Writer:
         left = {path: value for path, value in node.fixed.items() if path not in apart}
         level = self._levels.write(replace(node, fixed=left))
         controls = self._controls(hoisted)
-        program = stages.program(self._config())
+        program = stages.program(self._config(hoisted, given))
         branch = self._branch(hoisted) if "backend" in program else {}
         made: dict[str, Any] = {**controls, **branch}
-        config = self._config()
+        config = self._config(hoisted, given)
         if "backend" in program:
             made["args"] = self._flags(config, given, branch, node)
-        made |= {"resources": stages.resources(config), "env": stages.environment(config)}
-        made["container"] = stages.container(config)
+        env = stages.environment(config)
+        made["resources"] = stages.resources(config)
+        made["env"] = {name: value for name, value in env.items() if "hook" not in program or name.startswith("HF_")}
+        made["container"] = stages.container(config) if "hook" not in program else {}
+        unread = ("slurm.", "container.", "backend.env.", *(() if "backend" in program else ("backend.",)))
         fixed = {
             self._names.of(path): self._values.value(value, path)
             for path, value in hoisted.items()
-            if not self._is_ours(path)
+            if not self._is_ours(path) and (path in self._values.read or not path.startswith(unread))
         }
         if (script := config.raw("backend.launcher_script")) and "backend" in program:
             fixed["program"] = self._program(str(self._values.value(script, "backend.launcher_script")))
@@ -207,9 +210,11 @@ class Writer:
         ours = path.startswith(MEGATRON) and path.removeprefix(MEGATRON) in stages.OURS
         return ours or path in BUILT_IN or path.startswith("job.") or path == "index"
 
-    def _config(self) -> Config:
+    def _config(self, own: Mapping[str, Any], given: Collection[str]) -> Config:
+        """Put together what is known by path, of a stage also what it has of its own."""
         varied = {path for node in self._made.values() for path in node.paths()}
-        return Config(self._flat, self._usual, varied, self._names, self._values, self._told)
+        swept = set(given) - own.keys()
+        return Config({**self._flat, **own}, self._usual, varied, swept, self._names, self._values, self._told)
 
     def _told(self, path: str, said: str) -> None:
         place: KeyPath = tuple(path.split("."))
@@ -262,7 +267,7 @@ class Writer:
         at_times = set().union(*(node.paths() - node.always() for node in nodes))
         somewhere = set().union(*(node.paths() for node in nodes))
         made: dict[str, Any] = {}
-        config = self._config()
+        config = self._config({}, ())
         wanted = self._values.read | self._values.siblings
         while missing := sorted(path for path in wanted if self._names.of(path) not in made):
             for path in missing:

@@ -11,7 +11,7 @@ STATES = {
     "PENDING": "queued", "RUNNING": "running", "COMPLETED": "succeeded", "CANCELLED": "cancelled",
     **dict.fromkeys(("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL"), "failed"),
 }  # fmt: skip
-_ITERATION = re.compile(r"\$\{sibling\.(\w+)\.(?:checkpoints|dir)\}/iter_(\$\{.+?\}'?\}?|\d+)(?:/.*)?")
+_ITERATION = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}/iter_(\$\{.+?\}'?\}?|\d+)(?:/.*)?")
 _PADDED = re.compile(r"\$\{calc:'pad\((?:int\()?(\$\{[\w.]+\})\)?(?:, 7)?\)'\}")
 _CHECKPOINTS = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}(?:/.*)?")
 _SIBLING = re.compile(r"\$\{sibling\.(\w+)\.\w+\}.*")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoexp.importers.oellm.names import Names
+from autoexp.importers.oellm.postprocess import evaluation
 from autoexp.importers.oellm.sweep import flat
 from autoexp.importers.oellm.values import Values
 from autoexp.saves import AUTO
@@ -35,6 +36,8 @@ SET = ("MASTER_ADDR", "MASTER_PORT", "NUM_NODES", "NUM_GPUS", "CUDA_VISIBLE_DEVI
 """Variables that autoexp or Slurm sets."""
 RESOURCES = ("nodes", "gpus_per_node", "partition", "account", "qos")
 NO_OPTIONS = ("output", "error", "job_name", "array", "gres", "ntasks", "ntasks_per_node", "cpus_per_task", "time")
+BRIDGE = {"checkpoint": "megatron_path", "output": "hf_path", "arch": "derive_hf_arch", "tokenizer": "tokenizer"}
+"""Of Megatron-Bridge's conversion, what ours is told, by its own flags."""
 NODES = "oc.exclude_nodes:"
 EXTRA = "save_extra_steps"
 MAPS = ("oc.mapeval:", "oc.maptmpl:", "oc.mapextractkey:")
@@ -55,6 +58,8 @@ class Config:
     usual: Mapping[str, Any]
     varied: Collection[str]
     """Paths that a sweep, or some stage, gives a value to."""
+    swept: Collection[str]
+    """Paths that the jobs of this stage have several values for."""
     names: Names
     values: Values
     tell: Tell
@@ -73,6 +78,10 @@ class Config:
             self.values.read.add(path)
             return f"${{{self.names.of(path)}}}"
         return self.values.value(self.raw(path), path)
+
+    def own(self, path: str) -> Any:
+        """Write what hardly anybody varies: the value itself, if it can be."""
+        return self.value(path) if path in self.swept or path in self.values.read else self.values.value(self.raw(path))
 
 
 def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
@@ -139,7 +148,7 @@ def environment(config: Config) -> dict[str, Any]:
         if isinstance(raw, str) and _SHELL.search(raw.replace("\\", "")):
             computed.append(name)
             continue
-        found[name] = config.value(path)
+        found[name] = config.own(path)
         relative += [name] if str(raw).startswith(".") else []
     if computed:
         said = f"{', '.join(computed)}: computed in the job, and left out: see to them in the machine's setup"
@@ -158,7 +167,7 @@ def container(config: Config) -> dict[str, Any]:
     known = {"runtime": runtime} if runtime in ("apptainer", "singularity") else {}
     binds = {"bind": config.values.value(bind)} if bind else {}
     path = "container.image" if config.raw("container.image") else "container.sif"
-    return {"image": config.value(path), **known, **binds}
+    return {"image": config.own(path), **known, **binds}
 
 
 def program(config: Config) -> dict[str, Any]:
@@ -168,6 +177,16 @@ def program(config: Config) -> dict[str, Any]:
         config.values.read.add("backend.command")
         return {"command": ["bash", "-c", f"${{{config.names.of('backend.command')}}}"]}
     known = str(config.raw("backend.class_name") or "MegatronBackend")
+    if known == "OELLMEvalBackend":
+        said = {path.removeprefix("backend."): raw for path, raw in config.flat.items() if path.startswith("backend.")}
+        models = config.values.value(said.get("models") or [])
+        return {"command": [*evaluation(said, config.values, [str(model) for model in models])]}
+    if known == "MegatronBridgeBackend":
+        given = {name: config.raw(f"backend.{path}") for name, path in BRIDGE.items()}
+        return {
+            "hook": "megatron_to_hf",
+            "with": {name: config.values.value(raw) for name, raw in given.items() if raw is not None},
+        }
     if known != "MegatronBackend":
         config.tell("backend.class_name", f"{known} has no backend here: its stage says so, and fails")
         return {"command": ["bash", "-c", f"echo 'write a command: for {known} into the recipe' >&2; exit 1"]}

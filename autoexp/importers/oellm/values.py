@@ -32,6 +32,7 @@ _ESCAPED = re.compile(r"\\+\$\{")
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*)(\.[\d_]*)?([eE][+-]?\d+)?")
 _CLOCK = re.compile(r"[-_]\$\{oc\.timestring:\s*\}|\$\{oc\.timestring:\s*\}[-_]?")
 """The time of a launch, in a name that had to differ from those of other launches."""
+_SAVED = re.compile(r"(\$\{sibling\.\w+)\.dir\}(?:/checkpoints\b|(?=/iter_|/latest_checkpointed_iteration))")
 _ZFILL = re.compile(r"str\((\$\{[^{}]*\})\)\.zfill\((\d+)\)")
 _WORDS = {"null": "None", "none": "None", "true": "True", "false": "False"}
 
@@ -66,7 +67,7 @@ class Values:
             self.tell(f"{path}: the time in {plain!r} is left out: jobs and their folders have names of their own")
         pieces = _pieces(timeless)
         written = "".join(self._interpolation(piece, path) if is_hole else piece for is_hole, piece in pieces)
-        return re.sub(r"(\$\{sibling\.\w+)\.dir\}/checkpoints\b", r"\1.checkpoints}", written)
+        return _SAVED.sub(r"\1.checkpoints}", written)
 
     def _interpolation(self, inside: str, path: str) -> str:
         if found := _RESOLVER.fullmatch(inside.strip()):

@@ -284,3 +284,49 @@ def test_an_import_converts_and_evaluates_each_checkpoint(imported: Import) -> N
     assert made.stages["evaluate"]["command"][-2:] == ["--task_groups", "a,b"]
     assert made.told.count("postprocess") >= 3
     assert "OtherStep is left out" in made.told
+
+
+CHAIN = """\
+# @package _global_
+defaults: [{/backend: megatron}, {/container: site}, _self_]
+sweep:
+  type: list
+  groups:
+    - configs:
+        - {stage: train, backend.megatron.train_iters: 10}
+        - stage: eval
+          backend: oellm_eval
+          container: none
+          backend.models: ["\\\\${sibling.train.job.base_output_dir}/\\\\${oc.pad_iter:10}"]
+          job.start_condition:
+            class_name: FileExistsCondition
+            path: "\\\\${sibling.train.job.base_output_dir}/latest_checkpointed_iteration.txt"
+"""
+
+
+def test_a_stage_may_have_another_backend_and_container(imported: Import) -> None:
+    made = imported(
+        CHAIN,
+        dialect="oellm",
+        name="config/experiments/one.yaml",
+        **{
+            "config/backend/megatron__yaml": "class_name: MegatronBackend\nlauncher: x\n",
+            "config/backend/oellm_eval__yaml": "class_name: OELLMEvalBackend\nenv: {LIMIT: 1}\noellm_cmd: x\n",
+            "config/container/site__yaml": "image: /site.sif\n",
+            "config/container/none__yaml": "runtime: none\n",
+        },
+    )
+    train, evaluation = made.stages["train"], made.stages["eval"]
+
+    assert (train["backend"], train["container"]) == ("megatron", {"image": "/site.sif"})
+    assert evaluation["command"][:2] == ["oellm-eval", "schedule"]
+    assert evaluation["command"][-1] == "${sibling.train.checkpoints}/iter_${calc:'pad(int(10))'}"
+    assert evaluation["env"] == {"LIMIT": 1}
+    assert evaluation["start"] == {"job_succeeded": {"stage": "train"}}
+    assert not {"container", "params", "args"} & evaluation.keys()
+
+
+def test_lists_that_groups_were_to_add_to_are_told(imported: Import) -> None:
+    text = "sweep: {list_composition: [backend/megatron, aux.x], groups: [{configs: [{aux.x: [1]}]}]}\n"
+
+    assert "aux.x: the lists of several groups are not put together" in imported(text, dialect="oellm").told

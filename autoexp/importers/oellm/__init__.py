@@ -33,6 +33,8 @@ _BARE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")
 _PART = re.compile(r"job\.\w+_events\.")
 """A part of an event's, by its place in the list."""
 _NAME = re.compile(r"\$\{(\w+)\}")
+_HOLES = re.compile(r"\\*\$\{.*\}")
+"""What a stage's name has from its values, which are part of the jobs' ids here."""
 _CALC = "${calc:'"
 _PLAIN = re.compile(r"\$\{[\w.]+\}|\d+|\$\{calc:'[^']*'\}")
 """A name, a number, or a formula: what a formula may be made of."""
@@ -76,7 +78,12 @@ class Writer:
         """Cut the sweep up by stage."""
         listed = dict.fromkeys((*self._root.stages(), self._current))
         made = {stage: left for stage in listed if (left := of_stage(self._root, stage, self._current)) is not None}
-        return {safe(stage).strip("._-+") or USUAL_STAGE: lifted(node, self._is_ours) for stage, node in made.items()}
+        found: dict[str, Node] = {}
+        for stage, node in made.items():
+            texts = (_HOLES.sub("", stage), stage or USUAL_STAGE, f"{stage}_{len(found)}")
+            names = (safe(text).strip("._-+") for text in texts)
+            found[next(name for name in names if name and name not in found)] = lifted(node, self._is_ours)
+        return found
 
     def recipe(self) -> dict[str, Any]:
         """Write all of it; what nothing reads is left out."""

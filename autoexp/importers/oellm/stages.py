@@ -81,7 +81,11 @@ class Config:
 
     def own(self, path: str) -> Any:
         """Write what hardly anybody varies: the value itself, if it can be."""
-        return self.value(path) if path in self.swept or path in self.values.read else self.values.value(self.raw(path))
+        return (
+            self.value(path)
+            if path in self.swept or path in self.values.read
+            else self.values.value(self.raw(path), path)
+        )
 
 
 def flags(config: Config, given: Collection[str]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class Reader:
         if grid and (kind == "list" or not children):
             children.append(Node(params=grid))
             grid = {}
-        made = Node(kind, fixed, grid, tuple(children), raw.get("filter"))
+        made = Node(kind, fixed, grid, tuple(children), None if raw.get("filter") is True else raw.get("filter"))
         return _alone(made)
 
     def _check(self, raw: Any, path: KeyPath) -> None:

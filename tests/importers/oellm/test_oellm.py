@@ -330,3 +330,20 @@ def test_lists_that_groups_were_to_add_to_are_told(imported: Import) -> None:
     text = "sweep: {list_composition: [backend/megatron, aux.x], groups: [{configs: [{aux.x: [1]}]}]}\n"
 
     assert "aux.x: the lists of several groups are not put together" in imported(text, dialect="oellm").told
+
+
+def test_values_in_a_stage_s_name_are_left_to_the_ids_of_its_jobs(imported: Import) -> None:
+    text = (
+        'sweep:\n  filter: true\n  groups:\n    - configs: [{stage: "a_\\\\${aux.n}"}, {stage: "a_\\\\${aux.m}"}]\n'
+        "    - params: {aux.n: [1, 2]}\n"
+    )
+    made = imported(text, dialect="oellm")
+
+    assert [job.id for job in made.plan.jobs] == ["a-n1", "a-n2", "a____aux.m-n1", "a____aux.m-n2"]
+    assert "filter" not in made.text
+
+
+def test_a_relative_name_in_a_variable_begins_where_it_stands(imported: Import) -> None:
+    text = "slurm: {sbatch: {nodes: 2}, env: {WORLD: '${oc.muli:${..sbatch.nodes},4}'}}\n"
+
+    assert imported(text, dialect="oellm").plan.jobs[0].env["WORLD"] == "8"

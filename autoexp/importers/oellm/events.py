@@ -150,7 +150,8 @@ class _Event:
             if not isinstance(each, Mapping):
                 continue
             inner = each.get("action") if _class(each) == "EventAction" else each
-            given = [self.raw.get("condition"), each.get("condition"), *(each.get("conditions") or ())]
+            several = each.get("conditions")
+            given = [self.raw.get("condition"), each.get("condition"), *(several if isinstance(several, list) else ())]
             yield _given(inner), [condition for condition in given if isinstance(condition, Mapping)]
 
     # What sets it off

@@ -184,7 +184,8 @@ def program(config: Config) -> dict[str, Any]:
     if known == "OELLMEvalBackend":
         said = {path.removeprefix("backend."): raw for path, raw in config.flat.items() if path.startswith("backend.")}
         models = config.values.value(said.get("models") or [])
-        return {"command": [*evaluation(said, config.values, [str(model) for model in models])]}
+        listed = models if isinstance(models, list) else [models]
+        return {"command": [*evaluation(said, config.values, [*map(str, listed)])]}
     if known == "MegatronBridgeBackend":
         given = {name: config.raw(f"backend.{path}") for name, path in BRIDGE.items()}
         return {

@@ -187,3 +187,11 @@ def test_states_that_slurm_does_not_have_are_told() -> None:
     assert found.events["running"] | {"do": 0} == {"state": "running", "from": "queued", "limit": 100, "do": 0}
     assert len(told) == 1
     assert "FINISHED after RUNNING is no state of Slurm's" in told[0]
+
+
+def test_what_has_not_the_shape_of_an_event_stands_for_nothing() -> None:
+    odd = [3, {"actions": 3}, {"pattern": "x", "action": {"class_name": "LogAction"}, "extract_groups": 1}]
+    bound = {"pattern": "x", "actions": [3, {**CANCEL, "conditions": 3}]}
+    found = monitoring([], log_events=[*odd, bound], state_events={}, chain_repeat="x", metadata=1)
+
+    assert [rule["do"] for rule in found.events.values()] == [{"log": "Event {event} triggered"}, "cancel"]

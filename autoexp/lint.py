@@ -108,7 +108,7 @@ def _spelled(jobs: Sequence[JSON]) -> str:
 
 def _unused(recipe: Recipe) -> Iterator[Finding]:
     """Find the axes that nothing reads, neither by their own name nor by a name that their entries bring."""
-    read = set(_names_read((recipe.params, recipe.sweep, *(stage.raw for stage in recipe.stages.values()))))
+    read = set(names_read((recipe.params, recipe.sweep, *(stage.raw for stage in recipe.stages.values()))))
     levels: list[tuple[KeyPath, Mapping[str, Any]]] = [(("sweep",), recipe.sweep)]
     levels += [((*stage.path, "sweep"), stage.raw.get("sweep") or {}) for stage in recipe.stages.values()]
     for start, sweep in levels:
@@ -118,15 +118,16 @@ def _unused(recipe: Recipe) -> Iterator[Finding]:
                 yield Finding("unused-axis", f"nothing reads the axis {name}", fix, path)
 
 
-def _names_read(raw: Any) -> Iterator[str]:
+def names_read(raw: Any) -> Iterator[str]:
+    """Yield the names that a value of any shape refers to, as far as its text shows; a resolver's is among them."""
     if isinstance(raw, str):
         yield from _NAME.findall(raw)
     elif isinstance(raw, Mapping):
         for value in raw.values():
-            yield from _names_read(value)
+            yield from names_read(value)
     elif isinstance(raw, list | tuple):
         for value in raw:
-            yield from _names_read(value)
+            yield from names_read(value)
 
 
 def _axes(sweep: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str, tuple[str, ...]]]:
@@ -247,10 +248,18 @@ def _unread(plan: Plan, world: World) -> Iterator[Finding]:
 def _of_jobs(jobs: Iterable[JobSpec], root: str) -> Iterator[Finding]:
     by_id = {job.id: job for job in jobs}
     for job in by_id.values():
+        yield from _no_iteration(job)
         yield from _flat_end(job)
         yield from _never_reached(job, job.start, by_id)
     for branch in branched(by_id.values(), root):
         yield from _branch(*branch)
+
+
+def _no_iteration(job: JobSpec) -> Iterator[Finding]:
+    last = number(plain(job.args).get("train_iters"))
+    if last is not None and last < 1 and branching.branch_point(job) is None:
+        what, path = f"it trains {last:g} iterations, and saves nothing", ("stages", job.stage, "args", "train-iters")
+        yield Finding("no-iteration", what, "give train-iters of at least 1", path, job.id)
 
 
 def _flat_end(job: JobSpec) -> Iterator[Finding]:

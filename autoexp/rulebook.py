@@ -158,6 +158,8 @@ class _Reader:
             return ""
         if key == "from" and raw.get("state") is None:
             raise self._error((key,), "from goes with state", "remove it")
+        if key == "from" and state == raw["state"]:
+            raise self._error((key,), f"{state} never comes out of itself", "name another state, or remove from")
         if state not in set(State):
             raise self._error((key,), f"{state!r} is no state", f"use one of {', '.join(State)}")
         return str(state)

@@ -43,10 +43,13 @@ class Selection:
         Raises:
             AutoexpError: none has.
         """
-        known = {name for job in jobs for name in names_of(job)}
+        named = [names_of(job) for job in jobs]
+        known = {name for values in named for name in values}
         for name in self.names if known else ():
             if name not in known:
-                raise _refused(self.text, f"no job has a {name!r}", f"use one of {', '.join(sorted(known))}")
+                is_text = any(name == value for values in named for value in values.values())
+                fix = f'write "{name}", if it is a text; else ' if is_text or len(self.names) > 1 else ""
+                raise _refused(self.text, f"no job has a {name!r}", f"{fix}use one of {', '.join(sorted(known))}")
 
     def restrict(self, plan: Plan) -> Plan:
         """Keep of a plan the chosen jobs, and those that they wait for or appear for.

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from autoexp.lint import names_read
 from autoexp.machine import Machine
 from autoexp.plan import Planner
 
@@ -113,6 +114,12 @@ def test_a_schedule_that_ends_before_the_training_is_told(warned: Warned, flags:
     assert ["its last 10 iterations train with a learning rate of 0" in each["message"] for each in found] == [
         True
     ] * told
+
+
+def test_a_training_without_an_iteration_is_told(warned: Warned) -> None:
+    found = warned("train: {backend: megatron, args: {train-iters: 0, lr: 1}}\n")
+
+    assert codes(found) == {"no-iteration": ["train"]}
 
 
 def test_what_waits_for_an_iteration_that_never_comes_is_told(warned: Warned) -> None:
@@ -240,3 +247,9 @@ def test_a_variable_that_the_command_itself_reads_is_read(warned: Warned) -> Non
     stages = "one: {command: '/code/train.sh --batch $BATCH', env: {BATCH: 8}}"
 
     assert warned(stages, source=lambda _: "train") == []
+
+
+def test_names_are_found_in_values_of_any_shape() -> None:
+    raw = {"a": ["${x}", ("${ y }/${z.w}", 3)], "b": "${calc:'${v} + 1'}"}
+
+    assert [*names_read(raw)] == ["x", "y", "z", "calc", "v"]

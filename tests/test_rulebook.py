@@ -62,6 +62,7 @@ def test_what_is_to_be_done_is_read(said: Any, deed: Deed) -> None:
         ({"log": "x", "state": "failed"}, "not by 2", "spike"),
         ({"state": "exploded"}, "no state", "state"),
         ({"log": "x", "from": "running"}, "from goes with state", "from"),
+        ({"state": "failed", "from": "failed"}, "failed never comes out of itself", "from"),
         ({"log": "x", "limit": 0}, "no limit", "limit"),
         ({"log": "x", "limit": MOST + 1}, "no limit", "limit"),
         ({"log": "x", "limit": True}, "no limit", "limit"),

@@ -1,3 +1,4 @@
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,15 @@ def chosen(text: str) -> list[str]:
 )
 def test_jobs_are_chosen_by_their_axes_params_and_states(text: str, names: list[str]) -> None:
     assert chosen(text) == names
+
+
+@pytest.mark.parametrize("text", ["stage == score", "failed == state", "model == unheard"])
+def test_a_text_without_quotes_is_told_to_have_them(text: str) -> None:
+    with pytest.raises(AutoexpError, match="no job has a") as refusal:
+        chosen(text)
+
+    said = r'write "(score|failed|unheard)", if it is a text; else use one of attempt,'
+    assert re.search(said, str(refusal.value.fix))
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ class Lengths:
             count = max(len(job.spec.iterations), 1)
             return told_s * count, f"{age(told_s)} for all iterations" if course else f"{age(told_s)} each"
         step_s = self.steps_s.get(stage, self.steps_s.get(""))
+        if course is not None and course.last <= course.origin:
+            return 0.0, f"nothing: it begins at iteration {course.origin}, and ends at {course.last}"
         if course is not None and step_s is not None:
             return step_s * (course.last - course.origin), f"{step_s:g}s an iteration"
         if limit_s is not None:

@@ -50,6 +50,12 @@ def test_nobody_s_word_is_an_hour(make_spec: Spec) -> None:
     assert (attempt.lasts_s, attempt.basis) == (3600, "1h, as nobody says: it has no walltime")
 
 
+def test_a_training_without_an_iteration_takes_no_time_and_says_why(train: Train) -> None:
+    attempt = Lengths().of(train({"train-iters": 0}))
+
+    assert (attempt.lasts_s, attempt.basis) == (0, "nothing: it begins at iteration 0, and ends at 0")
+
+
 def test_a_walltime_cuts_it_short(train: Train) -> None:
     attempt = Lengths(steps_s={"": 10.0}).of(train(walltime_s=900))
 

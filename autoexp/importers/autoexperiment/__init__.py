@@ -1,8 +1,7 @@
 """AutoExperiment's YAML with its templates, and megatron-autoexp's, which is made of it."""
 
 import os
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ from autoexp.importers.autoexperiment.tree import (
 )
 from autoexp.importers.notes import Notes
 from autoexp.importers.placeholders import calculated, holes, native, number
+from autoexp.lint import names_read
 from autoexp.naming import safe
 
 MANAGED = (*JOB_FIELDS, "cmd", "name", "check_interval_secs", "job_id_regexp")
 """What AutoExperiment itself reads."""
-_NAME = re.compile(r"\$\{\s*([A-Za-z_]\w*)\s*\}")
 
 
 def read(file: Path) -> Imported:
@@ -121,10 +120,10 @@ class Writer:
         params |= {one.name: self._value(one.value, one) for one in self._common if not one.is_axis}
         params |= {old: f"${{{new}}}" for old, new in self._called.items()}
         sweep = self._level([one for one in self._common if one.is_axis])
-        used = _used([sweep, *({k: v for k, v in one.items() if k != "params"} for one in made.values())])
+        used = set(names_read([sweep, *({k: v for k, v in one.items() if k != "params"} for one in made.values())]))
         levels = [params, *(one.get("params", {}) for one in made.values())]
         used.add("program")
-        while more := set().union(*(_used([level[n]]) for level in levels for n in level if n in used)) - used:
+        while more := set().union(*(names_read(level[n]) for level in levels for n in level if n in used)) - used:
             used |= more
         self._tell_unused(params, used)
         for one in made.values():
@@ -200,18 +199,3 @@ def _logged(definition: Definition, kind: Kind) -> Any:
     """Name the job's log in its conditions, where its path is spelled out."""
     is_text = isinstance(definition.value, str) and definition.name != "output_file"
     return with_log(definition.value, kind) if is_text else definition.value
-
-
-def _used(raw: Any) -> set[str]:
-    return set(_read(raw))
-
-
-def _read(raw: Any) -> Iterator[str]:
-    if isinstance(raw, str):
-        yield from _NAME.findall(raw)
-    elif isinstance(raw, Mapping):
-        for item in raw.values():
-            yield from _read(item)
-    elif isinstance(raw, list | tuple):
-        for item in raw:
-            yield from _read(item)

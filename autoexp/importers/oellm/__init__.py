@@ -2,19 +2,21 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autoexp import recipes
 from autoexp.importers import Imported
 from autoexp.importers.notes import Notes
-from autoexp.importers.oellm import stages
-from autoexp.importers.oellm.conditions import Conditions, monitoring
+from autoexp.importers.oellm import postprocess, stages
+from autoexp.importers.oellm.conditions import Conditions
+from autoexp.importers.oellm.events import Monitoring
 from autoexp.importers.oellm.hydra import Tree
 from autoexp.importers.oellm.names import BUILT_IN, Names
 from autoexp.importers.oellm.stages import MEGATRON, Config
-from autoexp.importers.oellm.sweep import Node, Reader, of_stage, shared
+from autoexp.importers.oellm.sweep import Node, Reader, lifted, of_stage, shared
 from autoexp.importers.oellm.values import Values
 from autoexp.importers.oellm.writing import Levels
 from autoexp.naming import safe
@@ -26,10 +28,17 @@ CONTROLS = {
     "cancel": ("job.cancel_condition", "job.cancel_conditions"),
     "finish": ("job.finish_condition", "job.finish_conditions"),
 }
-_BRANCH = re.compile(r"\$\{sibling\.(\w+)\.(?:checkpoints|dir)\}(?:/iter_(.+))?")
+_BRANCH = re.compile(r"\$\{sibling\.(\w+)\.(?:checkpoints|dir)\}(?:/iter_(.+?))?/?")
 _BARE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")
-_PLAIN = re.compile(r"\$\{\w+\}|\d+")
-"""A name, or a number: what a formula may be made of."""
+_PART = re.compile(r"job\.\w+_events\.")
+"""A part of an event's, by its place in the list."""
+_NAME = re.compile(r"\$\{(\w+)\}")
+_HOLES = re.compile(r"\\*\$\{.*\}")
+"""What a stage's name has from its values, which are part of the jobs' ids here."""
+_CALC = "${calc:'"
+_PLAIN = re.compile(r"\$\{[\w.]+\}|\d+|\$\{calc:'[^']*'\}")
+"""A name, a number, or a formula: what a formula may be made of."""
+_OF_SIBLING = re.compile(r"\$\{sibling\.(\w+)\.params\.(\w+)\}")
 
 
 def read(file: Path) -> Imported:
@@ -58,16 +67,23 @@ class Writer:
         self._usual = stages.aims(tree.usual)
         raw = tree.config.get("sweep")
         raw = {} if raw is None else raw
-        self._root = Reader(notes, tree.choose).node(raw, ("sweep",))
+        self._root = Reader(notes, tree.choose, tree.is_group).node(raw, ("sweep",))
         self._current = str(tree.config.get("stage") or "")
         self._made = self._split()
+        given = self._root.paths()
+        self._values.knows = lambda path: path in self._flat or path in self._usual or path in given
         self._tell_of_escapes()
 
     def _split(self) -> dict[str, Node]:
         """Cut the sweep up by stage."""
         listed = dict.fromkeys((*self._root.stages(), self._current))
         made = {stage: left for stage in listed if (left := of_stage(self._root, stage, self._current)) is not None}
-        return {safe(stage).strip("._-+") or USUAL_STAGE: node for stage, node in made.items()}
+        found: dict[str, Node] = {}
+        for stage, node in made.items():
+            texts = (_HOLES.sub("", stage), stage or USUAL_STAGE, f"{stage}_{len(found)}")
+            names = (safe(text).strip("._-+") for text in texts)
+            found[next(name for name in names if name and name not in found)] = lifted(node, self._is_ours)
+        return found
 
     def recipe(self) -> dict[str, Any]:
         """Write all of it; what nothing reads is left out."""
@@ -76,6 +92,7 @@ class Writer:
         common, own = shared([*self._made.values()])
         self._pass(common, own)  # which paths are read anywhere is known only at its end
         sweep, params, bodies = self._pass(common, own)
+        self._tell_of_differences()
         self._tell_of_the_machine()
         return {
             "study": self._study(),
@@ -93,10 +110,26 @@ class Writer:
                     said = f"{path}: ${{{name}}} is not escaped, and was the value outside the sweep"
                     self._notes.tell("mended", ("sweep",), f"{said}; here it is the job's own")
 
+    def _tell_of_differences(self) -> None:
+        """Say what a stage's jobs do not all have in common, and a recipe says of whole stages."""
+        for stage, node in self._made.items():
+            whole = {path for path in node.fixed if not _PART.match(path)} | BUILT_IN.keys() | self._values.read
+            if some := sorted(path for path in node.paths() - whole if path.startswith("job.")):
+                said = f"{', '.join(some)}: of some jobs, or a part; {stage} has none of it: give these jobs a stage"
+                self._notes.tell("left-out", ("sweep",), said)
+
     def _pass(self, common: Node, own: list[Node]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Write the sweep, the params and the stages, with the paths known to be read so far."""
         self._levels = Levels(self._names, self._values)
+        self._started: dict[str, Any] = {}
         bodies = {stage: self._stage(node, common) for stage, node in zip(self._made, own, strict=True)}
+        trainings = {stage: body for stage, body in bodies.items() if "backend" in body}
+        steps = self._tree.config.get("postprocess")
+        after = postprocess.stages(
+            steps, trainings, self._values, lambda code, said: self._notes.tell(code, ("postprocess",), said)
+        )
+        bodies |= {name: body for name, body in after.items() if name not in bodies}
+        bodies |= {name: body for name, body in self._started.items() if name not in bodies}
         sweep = self._levels.write(common)
         return sweep, self._params(), bodies
 
@@ -115,29 +148,30 @@ class Writer:
     def _stage(self, node: Node, common: Node) -> dict[str, Any]:
         """Write one stage: its own sweep and values, its program, and when it starts and ends."""
         given = node.paths() | common.paths()
-        hoisted = dict(node.fixed) if node.filter is None else {}
-        level = (
-            self._levels.write(Node(node.kind, {}, node.params, node.children))
-            if node.filter is None
-            else (self._levels.write(node))
-        )
+        apart = node.fixed.keys() if node.filter is None else {path for path in node.fixed if self._is_ours(path)}
+        hoisted = {path: value for path, value in node.fixed.items() if path in apart}
+        left = {path: value for path, value in node.fixed.items() if path not in apart}
+        level = self._levels.write(replace(node, fixed=left))
         controls = self._controls(hoisted)
-        program = stages.program(self._config())
+        program = stages.program(self._config(hoisted, given))
         branch = self._branch(hoisted) if "backend" in program else {}
         made: dict[str, Any] = {**controls, **branch}
-        config = self._config()
+        config = self._config(hoisted, given)
         if "backend" in program:
-            made["args"] = self._flags(config, given, branch)
-        made |= {"resources": stages.resources(config), "env": stages.environment(config)}
-        made["container"] = stages.container(config)
+            made["args"] = self._flags(config, given, branch, node)
+        env = stages.environment(config)
+        made["resources"] = stages.resources(config)
+        made["env"] = {name: value for name, value in env.items() if "hook" not in program or name.startswith("HF_")}
+        made["container"] = stages.container(config) if "hook" not in program else {}
+        unread = ("slurm.", "container.", "backend.env.", *(() if "backend" in program else ("backend.",)))
         fixed = {
             self._names.of(path): self._values.value(value, path)
             for path, value in hoisted.items()
-            if not self._is_ours(path)
+            if not self._is_ours(path) and (path in self._values.read or not path.startswith(unread))
         }
         if (script := config.raw("backend.launcher_script")) and "backend" in program:
             fixed["program"] = self._program(str(self._values.value(script, "backend.launcher_script")))
-        made |= monitoring(self._job(), lambda said: self._notes.tell("unsure", ("job",), said))
+        made |= self._monitored(node.fixed)
         made = {name: value for name, value in made.items() if value}
         return {**({"sweep": level} if level else {}), **({"params": fixed} if fixed else {}), **program, **made}
 
@@ -147,18 +181,35 @@ class Writer:
             return script
         return os.path.normpath(self._tree.root.parent / script)
 
-    def _flags(self, config: Config, given: set[str], branch: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the flags; a cooldown decays from where it branches off."""
+    def _flags(self, config: Config, given: set[str], branch: Mapping[str, Any], node: Node) -> dict[str, Any]:
+        """Write the flags; a cooldown's decay must not begin before it branches off."""
         args = stages.flags(config, given)
-        iteration = str(branch["prepare"]["cooldown_symlink"]["iteration"]) if branch else ""
+        if not branch:
+            return args
+        iteration = str(branch["prepare"]["cooldown_symlink"]["iteration"])
         end = str(args.get("lr-decay-iters", args.get("train-iters")))
-        if "lr-wsd-decay-iters" in args and all(_PLAIN.fullmatch(each) for each in (end, iteration)):
-            args["lr-wsd-decay-iters"] = f"${{calc:'{end} - {iteration}'}}"
-            said = "the decay begins at the branch point, which is a saved iteration; it takes what is left from there"
-            self._notes.tell("mended", ("sweep",), said)
-        if branch:
-            args |= {"override-opt_param-scheduler": True, "exit-on-missing-checkpoint": True}
-        return args
+        said, last, first = (self._number(str(each), node) for each in (args.get("lr-wsd-decay-iters"), end, iteration))
+        if said is not None and last is not None and first is not None:
+            if said > last - first > 0:
+                args["lr-wsd-decay-iters"] = f"${{calc:'{end} - {iteration}'}}"
+                what = f"a decay of {said:g} iterations would have begun before the branch point {first:g}"
+                self._notes.tell("mended", ("sweep",), f"{what}; it takes the {last - first:g} left from there")
+        elif said and all(_PLAIN.fullmatch(each) for each in (end, iteration)):
+            end = end[len(_CALC) : -2] if end.startswith(_CALC) else end
+            args["lr-wsd-decay-iters"] = f"${{calc:'min({args['lr-wsd-decay-iters']}, ({end}) - {iteration})'}}"
+            what = f"a decay of {said:g} iterations, whatever the length"
+            self._notes.tell("mended", ("sweep",), f"{what}: it takes no more than is left from the branch point")
+        return {**args, "override-opt_param-scheduler": True, "exit-on-missing-checkpoint": True}
+
+    def _number(self, written: str, node: Node) -> float | None:
+        """Return what a value comes to, where that is a number for the whole stage; planning judges the others."""
+        if found := _OF_SIBLING.fullmatch(written):
+            return self._number(f"${{{found[2]}}}", self._made.get(found[1], Node()))
+        if name := _NAME.fullmatch(written):
+            path = next((path for path, short in self._names.given.items() if short == name[1]), "")
+            raw = node.fixed.get(path, self._flat.get(path)) if path not in node.paths() - node.fixed.keys() else None
+            return float(raw) if isinstance(raw, int | float) else None
+        return float(written) if written.isdecimal() else None
 
     @staticmethod
     def _is_ours(path: str) -> bool:
@@ -166,17 +217,24 @@ class Writer:
         ours = path.startswith(MEGATRON) and path.removeprefix(MEGATRON) in stages.OURS
         return ours or path in BUILT_IN or path.startswith("job.") or path == "index"
 
-    def _config(self) -> Config:
+    def _config(self, own: Mapping[str, Any], given: Collection[str]) -> Config:
+        """Put together what is known by path, of a stage also what it has of its own."""
         varied = {path for node in self._made.values() for path in node.paths()}
-        return Config(self._flat, self._usual, varied, self._names, self._values, self._told)
+        swept = set(given) - own.keys()
+        return Config({**self._flat, **own}, self._usual, varied, swept, self._names, self._values, self._told)
 
     def _told(self, path: str, said: str) -> None:
         place: KeyPath = tuple(path.split("."))
         self._notes.tell("left-out", place, said)
 
-    def _job(self) -> Mapping[str, Any]:
+    def _monitored(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """Write what is done when something happens; what a stage's own sweep says of it counts."""
         job = self._tree.config.get("job")
-        return job if isinstance(job, Mapping) else {}
+        own = {path.removeprefix("job."): value for path, value in fixed.items() if path.startswith("job.")}
+        found = Monitoring(self._values, self._notes.tell)
+        found.read({**(job if isinstance(job, Mapping) else {}), **own})
+        self._started |= found.stages
+        return {"retry": found.retry, "stall": found.stall, "events": found.events}
 
     def _controls(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
         """Write the job's conditions, the stage's own before the configuration's."""
@@ -216,7 +274,7 @@ class Writer:
         at_times = set().union(*(node.paths() - node.always() for node in nodes))
         somewhere = set().union(*(node.paths() for node in nodes))
         made: dict[str, Any] = {}
-        config = self._config()
+        config = self._config({}, ())
         wanted = self._values.read | self._values.siblings
         while missing := sorted(path for path in wanted if self._names.of(path) not in made):
             for path in missing:

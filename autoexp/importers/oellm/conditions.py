@@ -1,6 +1,5 @@
-"""OELLM's conditions and monitoring, as conditions, retries and stalls of a stage. Pure."""
+"""OELLM's conditions as conditions of a stage. Pure."""
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,9 +12,9 @@ STATES = {
     **dict.fromkeys(("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL"), "failed"),
 }  # fmt: skip
 _ITERATION = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}/iter_(\$\{.+?\}'?\}?|\d+)(?:/.*)?")
+_PADDED = re.compile(r"\$\{calc:'pad\((?:int\()?(\$\{[\w.]+\})\)?(?:, 7)?\)'\}")
 _CHECKPOINTS = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}(?:/.*)?")
 _SIBLING = re.compile(r"\$\{sibling\.(\w+)\.\w+\}.*")
-LONGEST_SILENCE_S = 1800
 
 
 class Conditions:
@@ -62,7 +61,7 @@ def _is_nested(value: Any) -> bool:
 def _file(said: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     path = str(said.get("path"))
     if found := _ITERATION.fullmatch(path):
-        number = int(found[2]) if found[2].isdecimal() else found[2]
+        number = int(found[2]) if found[2].isdecimal() else _PADDED.sub(r"\1", found[2])
         return {"checkpoint_reached": {"stage": found[1], "iteration": number}}
     if found := _CHECKPOINTS.fullmatch(path):
         tell(f"{path} is left to nobody to write: it starts when the job of {found[1]} has succeeded")
@@ -112,41 +111,6 @@ _WRITERS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
     "ShellCommand": lambda said, _: {"command_succeeds": {"command": said.get("command")}},
     "Metadata": lambda said, _: {"metadata_equals": {"key": said.get("key"), "value": said.get("equals")}},
 }
-
-
-def monitoring(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Write events of logs and states as a policy of retries, and of stalls."""
-    made: dict[str, Any] = {"retry": {"max_attempts": 3}}
-    restarts: list[str] = []
-    for event in (*_listed(job.get("log_events")), *_listed(job.get("state_events"))):
-        asked = event.get("action")
-        action = str(asked.get("class_name", "") if isinstance(asked, Mapping) else "").removesuffix("Action")
-        name = event.get("name") or event.get("transition") or "an event"
-        if event.get("pattern_type") == "inactivity" or "inactivity_timeout_s" in event:
-            least_s = max(_seconds(event.get("inactivity_timeout_s"), tell), LONGEST_SILENCE_S)
-            made["stall"] = {"no_progress": f"{least_s // 60}m"}
-            remedy = "retry" if action == "Restart" else "fail"
-            made["retry"] = {"max_attempts": 3, "when": {"hung": remedy}}
-        elif action == "Finish":
-            continue  # a training is judged by its last checkpoint, any program by its exit code
-        elif action == "Restart":
-            restarts.append(str(name))
-        elif action:
-            tell(f"{name}: the action {action} has no words in a recipe, and is left out")
-    if restarts:
-        said = "what ends is judged by how it ended, and tried 3 times at most, with growing waits"
-        tell(f"{', '.join(restarts)}: {said}")
-    if silence_s := _seconds(job.get("inactivity_threshold_seconds"), tell):
-        made["stall"] = {"no_progress": f"{silence_s}s" if silence_s % 60 else f"{silence_s // 60}m"}
-    return made
-
-
-def _seconds(raw: Any, tell: Tell) -> int:
-    if isinstance(raw, int | float) and math.isfinite(raw):
-        return int(raw)
-    if raw is not None:
-        tell(f"{raw!r} is no number of seconds, and is left out")
-    return 0
 
 
 def _listed(raw: Any) -> list[Mapping[str, Any]]:

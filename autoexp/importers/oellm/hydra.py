@@ -47,6 +47,10 @@ class Tree:
         folder = "" if self.root is None else self.file.resolve().parent.relative_to(self.root).as_posix()
         self._add(self.file, "" if folder == "." else folder, top=True)
 
+    def is_group(self, name: str) -> bool:
+        """Say whether a name is that of a folder of choices."""
+        return self.root is not None and (self.root / name).is_dir()
+
     def choose(self, group: str, name: str) -> dict[str, Any]:
         """Return what one choice of a group comes to, below the group's package, schemas aside."""
         other = Tree(self.file, self.notes)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoexp.importers.oellm.names import Names
+from autoexp.importers.oellm.postprocess import evaluation
 from autoexp.importers.oellm.sweep import flat
 from autoexp.importers.oellm.values import Values
+from autoexp.saves import AUTO
 from autoexp.stages import VARIABLE
 
 Tell = Callable[[str, str], None]
@@ -34,6 +36,17 @@ SET = ("MASTER_ADDR", "MASTER_PORT", "NUM_NODES", "NUM_GPUS", "CUDA_VISIBLE_DEVI
 """Variables that autoexp or Slurm sets."""
 RESOURCES = ("nodes", "gpus_per_node", "partition", "account", "qos")
 NO_OPTIONS = ("output", "error", "job_name", "array", "gres", "ntasks", "ntasks_per_node", "cpus_per_task", "time")
+BRIDGE = {"checkpoint": "megatron_path", "output": "hf_path", "arch": "derive_hf_arch", "tokenizer": "tokenizer"}
+"""Of Megatron-Bridge's conversion, what ours is told, by its own flags."""
+NODES = "oc.exclude_nodes:"
+EXTRA = "save_extra_steps"
+MAPS = ("oc.mapeval:", "oc.maptmpl:", "oc.mapextractkey:")
+_PATH = re.compile(r"\\*\$\{([\w.]+)\}")
+KNOWN = (
+    *("job", "slurm", "backend", "container", "sweep", "aux", "metadata", "stage", "index", "defaults", "project"),
+    "postprocess",
+)
+"""Parts of a configuration."""
 _SHELL = re.compile(r"\$[^{]|`")
 
 
@@ -45,6 +58,8 @@ class Config:
     usual: Mapping[str, Any]
     varied: Collection[str]
     """Paths that a sweep, or some stage, gives a value to."""
+    swept: Collection[str]
+    """Paths that the jobs of this stage have several values for."""
     names: Names
     values: Values
     tell: Tell
@@ -64,6 +79,14 @@ class Config:
             return f"${{{self.names.of(path)}}}"
         return self.values.value(self.raw(path), path)
 
+    def own(self, path: str) -> Any:
+        """Write what hardly anybody varies: the value itself, if it can be."""
+        return (
+            self.value(path)
+            if path in self.swept or path in self.values.read
+            else self.values.value(self.raw(path), path)
+        )
+
 
 def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
     """Write Megatron-LM's flags: those of the configuration, and those that only a stage or its sweep gives."""
@@ -80,9 +103,20 @@ def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
         elif name in SWITCHED_OFF and (raw is not True or path in given):
             made[SWITCHED_OFF[name]] = f"${{calc:'not ${{{config.names.of(path)}}}'}}"
             config.values.read.add(path)
+        elif name == EXTRA and _is_calculated(config, str(raw)):
+            made[name.replace("_", "-")] = AUTO
+            config.tell(path, "its list is left out: auto, for it follows from the stages that branch off")
         elif name not in SWITCHED_OFF:
             made[SPELLED.get(name, name.replace("_", "-"))] = config.value(path)
     return made
+
+
+def _is_calculated(config: Config, raw: str) -> bool:
+    """Say whether a list is made of the sweep's own entries, be it by another path."""
+    named = _PATH.fullmatch(raw)
+    return any(name in raw for name in MAPS) or (
+        named is not None and _is_calculated(config, str(config.raw(named[1])))
+    )
 
 
 def resources(config: Config) -> dict[str, Any]:
@@ -97,6 +131,9 @@ def resources(config: Config) -> dict[str, Any]:
         found["cpus"] = cores if same else cores * tasks if isinstance(cores, int) and isinstance(tasks, int) else cores
     if "time" in said:
         found["walltime"] = config.value(said["time"])
+    if NODES in str(config.raw(said.get("exclude", ""))):
+        del said["exclude"]
+        config.tell("slurm.sbatch.exclude", "nodes are left out by the remedy exclude_node, and by the machine's file")
     rest = {name for name in said if name not in (*RESOURCES, *NO_OPTIONS) and config.raw(said[name]) is not None}
     if rest:
         found["options"] = {name.replace("_", "-"): config.value(said[name]) for name in sorted(rest)}
@@ -115,7 +152,7 @@ def environment(config: Config) -> dict[str, Any]:
         if isinstance(raw, str) and _SHELL.search(raw.replace("\\", "")):
             computed.append(name)
             continue
-        found[name] = config.value(path)
+        found[name] = config.own(path)
         relative += [name] if str(raw).startswith(".") else []
     if computed:
         said = f"{', '.join(computed)}: computed in the job, and left out: see to them in the machine's setup"
@@ -134,7 +171,7 @@ def container(config: Config) -> dict[str, Any]:
     known = {"runtime": runtime} if runtime in ("apptainer", "singularity") else {}
     binds = {"bind": config.values.value(bind)} if bind else {}
     path = "container.image" if config.raw("container.image") else "container.sif"
-    return {"image": config.value(path), **known, **binds}
+    return {"image": config.own(path), **known, **binds}
 
 
 def program(config: Config) -> dict[str, Any]:
@@ -144,6 +181,17 @@ def program(config: Config) -> dict[str, Any]:
         config.values.read.add("backend.command")
         return {"command": ["bash", "-c", f"${{{config.names.of('backend.command')}}}"]}
     known = str(config.raw("backend.class_name") or "MegatronBackend")
+    if known == "OELLMEvalBackend":
+        said = {path.removeprefix("backend."): raw for path, raw in config.flat.items() if path.startswith("backend.")}
+        models = config.values.value(said.get("models") or [])
+        listed = models if isinstance(models, list) else [models]
+        return {"command": [*evaluation(said, config.values, [*map(str, listed)])]}
+    if known == "MegatronBridgeBackend":
+        given = {name: config.raw(f"backend.{path}") for name, path in BRIDGE.items()}
+        return {
+            "hook": "megatron_to_hf",
+            "with": {name: config.values.value(raw) for name, raw in given.items() if raw is not None},
+        }
     if known != "MegatronBackend":
         config.tell("backend.class_name", f"{known} has no backend here: its stage says so, and fails")
         return {"command": ["bash", "-c", f"echo 'write a command: for {known} into the recipe' >&2; exit 1"]}
@@ -152,26 +200,8 @@ def program(config: Config) -> dict[str, Any]:
 
 def left_out(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the parts of a configuration that become nothing, each with why."""
-    known = (
-        "job",
-        "slurm",
-        "backend",
-        "container",
-        "sweep",
-        "aux",
-        "metadata",
-        "stage",
-        "index",
-        "defaults",
-        "project",
-    )
     for key, value in raw.items():
-        if key == "postprocess" and value:
-            yield (
-                key,
-                "postprocess is left out: give the recipe stages for each checkpoint, by megatron_to_hf and evaluate",
-            )
-        elif key not in known and value is not None:
+        if key not in KNOWN and value is not None:
             yield key, f"{key} is left out: nothing reads it, unless a value refers to it"
 
 

@@ -4,6 +4,7 @@ A level is a tree of nodes: what it fixes, the axes it has, and further levels. 
 tree with the branches of all others cut off; what is left without a choice is no sweep any more, but a value.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,10 @@ from autoexp.places import KeyPath
 LEVEL_KEYS = ("type", "groups", "params", "configs", "grids", "defaults", "base_values", "filter")
 OTHER_KEYS = ("store_sweep_json", "list_composition")
 STAGE = "stage"
+OF_GROUPS = re.compile(
+    r"backend\.(class_name|command|env\..*)|slurm\.(sbatch|env)\..*|container\.(image|sif|runtime|bind|env\..*)|job\..*"
+)
+"""What a stage takes of another choice of a whole group; launchers and the like are autoexp's own."""
 SCALARS = (str, int, float, bool, type(None))
 
 Choose = Callable[[str, str], Mapping[str, Any]]
@@ -73,6 +78,8 @@ class Reader:
 
     notes: Notes
     choose: Choose
+    is_group: Callable[[str], bool] = lambda _: False
+    """Says whether a key without a slash names a folder of choices."""
 
     def node(self, raw: Mapping[str, Any], path: KeyPath) -> Node:
         """Read a level of any form.
@@ -81,6 +88,10 @@ class Reader:
             RecipeError: it is no level.
         """
         self._check(raw, path)
+        for name in listed if isinstance(listed := raw.get("list_composition"), list) else ():
+            if "/" not in str(name):  # choices are put together anyway
+                said = f"{name}: the lists of several groups are not put together here"
+                self.notes.tell("left-out", (*path, "list_composition"), said)
         kind = str(raw.get("type") or "product")
         if kind not in ("product", "list"):
             what, why = f"{kind!r} is no type of sweep", "OELLM has product and list"
@@ -105,7 +116,7 @@ class Reader:
         if grid and (kind == "list" or not children):
             children.append(Node(params=grid))
             grid = {}
-        made = Node(kind, fixed, grid, tuple(children), raw.get("filter"))
+        made = Node(kind, fixed, grid, tuple(children), None if raw.get("filter") is True else raw.get("filter"))
         return _alone(made)
 
     def _check(self, raw: Any, path: KeyPath) -> None:
@@ -139,11 +150,15 @@ class Reader:
         """Read values by dotted path; a choice of a group stands for all that its file says."""
         found: dict[str, Any] = {}
         for key, value in (raw or {}).items():
-            if "/" not in key:
+            if self.is_group(key) and isinstance(value, str):
+                chosen = flat(self.choose(key, value), key)
+                found |= {"container.image": None, "container.sif": None} if key == "container" else {}
+                found |= {path: each for path, each in chosen.items() if OF_GROUPS.match(path)}
+            elif "/" not in key:
                 found |= flat(value, key) if isinstance(value, Mapping) and not is_control(key) else {key: value}
-                continue
-            for name in value if isinstance(value, list) else [value]:
-                found |= flat(self.choose(key, str(name)), key.replace("/", "."))
+            else:
+                for name in value if isinstance(value, list) else [value]:
+                    found |= flat(self.choose(key, str(name)), key.replace("/", "."))
         return found
 
 
@@ -220,6 +235,23 @@ def of_stage(node: Node, stage: str, current: str) -> Node | None:
         cut = [of_stage(child, stage, current) if child in bearing else child for child in node.children]
         kept = [] if None in cut else [child for child in cut if child is not None]
     return _alone(replace(node, fixed=fixed, params=params, children=tuple(kept))) if kept else None
+
+
+def lifted(node: Node, concerns: Callable[[str], bool]) -> Node:
+    """Let the top of a tree fix those of the paths concerned that all of its points have the same value for."""
+    children = [lifted(child, concerns) for child in node.children]
+    found: dict[str, Any] = {}
+    for child in children if node.kind == "product" else children[:1]:
+        found |= {
+            path: value
+            for path, value in child.fixed.items()
+            if concerns(path) and (node.kind == "product" or all(each.fixed.get(path) == value for each in children))
+        }
+    kept = tuple(
+        replace(child, fixed={path: value for path, value in child.fixed.items() if path not in found})
+        for child in children
+    )
+    return replace(node, fixed={**node.fixed, **found}, children=kept)
 
 
 def shared(nodes: list[Node]) -> tuple[Node, list[Node]]:

@@ -23,13 +23,17 @@ RESOLVERS: Mapping[str, str] = {
     "int": "int({0})", "len": "len({0})", "eq": "{0} == {1}", "neq": "{0} != {1}", "lt": "{0} < {1}",
     "gt": "{0} > {1}", "leq": "{0} <= {1}", "geq": "{0} >= {1}", "if": "{1} if {0} else {2}",
     "join": "join({0}, {1})", "split": "split({0}, {1})", "slurmtime": 'str(int({0})) + "s"',
-    "pad_iter": "pad(int({0}))",
+    "pad_iter": '"iter_" + pad(int({0}))', "tmpl": 'replace({0}, "%", str({1}))',
 }  # fmt: skip
 """What a resolver's arguments come to; signs stand between all of them."""
 TIME = "slurm.sbatch.time"
 _RESOLVER = re.compile(r"([a-zA-Z_][\w.]*):(.*)", re.DOTALL)
 _ESCAPED = re.compile(r"\\+\$\{")
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*)(\.[\d_]*)?([eE][+-]?\d+)?")
+_CLOCK = re.compile(r"[-_]\$\{oc\.timestring:\s*\}|\$\{oc\.timestring:\s*\}[-_]?")
+"""The time of a launch, in a name that had to differ from those of other launches."""
+_SAVED = re.compile(r"(\$\{sibling\.\w+)\.dir\}(?:/checkpoints\b|(?=/iter_|/latest_checkpointed_iteration))")
+_ZFILL = re.compile(r"str\((\$\{[^{}]*\})\)\.zfill\((\d+)\)")
 _WORDS = {"null": "None", "none": "None", "true": "True", "false": "False"}
 
 
@@ -39,6 +43,8 @@ class Values:
 
     names: Names
     tell: Tell
+    knows: Callable[[str], bool] = lambda _: True
+    """Says whether a path has a value, which `oc.select` asks for."""
     read: set[str] = field(default_factory=set)
     """Paths that some value needs."""
     siblings: set[str] = field(default_factory=set)
@@ -55,9 +61,13 @@ class Values:
 
     def text(self, raw: str, path: str) -> str:
         """Translate a text with interpolations in it."""
-        pieces = _pieces(_ESCAPED.sub("${", raw))
+        plain = _ESCAPED.sub("${", raw)
+        timeless = _CLOCK.sub("", plain)
+        if timeless != plain:
+            self.tell(f"{path}: the time in {plain!r} is left out: jobs and their folders have names of their own")
+        pieces = _pieces(timeless)
         written = "".join(self._interpolation(piece, path) if is_hole else piece for is_hole, piece in pieces)
-        return re.sub(r"(\$\{sibling\.\w+)\.dir\}/checkpoints\b", r"\1.checkpoints}", written)
+        return _SAVED.sub(r"\1.checkpoints}", written)
 
     def _interpolation(self, inside: str, path: str) -> str:
         if found := _RESOLVER.fullmatch(inside.strip()):
@@ -88,7 +98,10 @@ class Values:
             return f"${{oc.env:{','.join([variable, *(self.text(each, path) for each in default)])}}}"
         if short == "select":
             key, *default = _arguments(said)
-            return self._node(key, path) if "." in key else (default[0].strip("\"'") if default else "null")
+            instead = self.text(default[0], path).strip("\"'") if default else "null"
+            return self._node(key, path) if "." in key and self.knows(key) else instead
+        if short == "pad_iter":
+            return f"iter_${{calc:'pad(int({self._argument(said, path)}))'}}"
         written = f"${{calc:'{self._calculated(short, said, path)}'}}"
         try:
             compile_value(written)
@@ -115,6 +128,7 @@ class Values:
         if said[:1] in "\"'" and said[-1:] == said[:1]:
             said = said[1:-1]
         said = re.sub(r"([\"'])(\$\{[^{}]*\})\1", r"\2", re.sub(r"\\([()'])", r"\1", said))
+        said = _ZFILL.sub(r"pad(int(\1), \2)", said)
         parts = (self._inner(piece, path) if is_hole else piece.replace("'", '"') for is_hole, piece in _pieces(said))
         return "".join(parts)
 

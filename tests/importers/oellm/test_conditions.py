@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from autoexp.conditions import read_condition
-from autoexp.importers.oellm.conditions import Conditions, monitoring
+from autoexp.importers.oellm.conditions import Conditions
 from autoexp.importers.oellm.names import Names
 from autoexp.importers.oellm.values import Values
 
@@ -21,6 +21,10 @@ def conditions(told: list[str]) -> Conditions:
         (
             {"class_name": "FileExistsCondition", "path": f"{SIBLING}/iter_${{aux.at}}/latest.txt"},
             {"checkpoint_reached": {"stage": "stable", "iteration": "${at}"}},
+        ),
+        (
+            {"class_name": "FileExists", "path": "${sibling.s.job.base_output_dir}/${oc.pad_iter:${aux.at}}"},
+            {"checkpoint_reached": {"stage": "s", "iteration": "${at}"}},
         ),
         (
             {"class_name": "SlurmStateCondition", "job_name": "${sibling.stable.name}", "state": "FAILED"},
@@ -86,33 +90,9 @@ def test_what_means_something_else_here_is_told(raw: dict[str, Any]) -> None:
     assert len(told) == 1
 
 
-def test_events_become_retries_and_stalls() -> None:
-    told: list[str] = []
-    events = [
-        {
-            "name": "quiet",
-            "pattern_type": "inactivity",
-            "inactivity_timeout_s": 300,
-            "action": {"class_name": "RestartAction"},
-        },
-        {"name": "over", "action": {"class_name": "FinishAction"}},
-        {"name": "error", "action": {"class_name": "RestartAction"}},
-        {"name": "more", "action": {"class_name": "NewJobAction"}},
-    ]
-
-    assert monitoring({"log_events": events}, told.append) == {
-        "retry": {"max_attempts": 3, "when": {"hung": "retry"}},
-        "stall": {"no_progress": "30m"},
-    }
-    assert [said.partition(":")[0] for said in told] == ["more", "error"]
-    assert monitoring({"inactivity_threshold_seconds": 1800}, pytest.fail)["stall"] == {"no_progress": "30m"}
-
-
-def test_what_has_not_the_shape_of_a_condition_or_an_event_is_told_or_stands_for_nothing() -> None:
+def test_what_has_not_the_shape_of_a_condition_stands_for_nothing() -> None:
     told: list[str] = []
 
     assert conditions(told).one({"class_name": "NotCondition", "condition": 3}) == {}
     assert conditions(told).one({"class_name": "AndCondition", "conditions": [3, None]}) == {}
-    events = [{"name": "still", "inactivity_timeout_s": "long", "action": "Restart"}]
-    assert monitoring({"log_events": events}, told.append)["stall"] == {"no_progress": "30m"}
-    assert told == ["'long' is no number of seconds, and is left out"]
+    assert told == []

@@ -134,16 +134,60 @@ def test_a_decay_is_calculated_at_its_own_point(imported: Import) -> None:
 
     assert (job.params["train_iters"], job.params["lr_wsd_decay_iters"], job.params["at"]) == (3663, 732, 2900)
     assert (job.start.name, job.start.params["iteration"]) == ("checkpoint_reached", 2900)
-    assert (job.args["train-iters"], job.args["lr-wsd-decay-iters"]) == (3663, 763)
+    assert (job.args["train-iters"], job.args["lr-wsd-decay-iters"]) == (3663, 732)
     assert "ckpt_step would begin at the branch point on each restart" in made.told
     assert "sweep" not in made.stages["stable"]
+
+
+DECAY = """\
+backend: {megatron: {lr: 1, lr_decay_style: WSD, save_interval: 100}}
+sweep:
+  type: list
+  groups:
+    - configs: [{stage: stable, M.train_iters: 1000}]
+    - configs:
+        - stage: decay
+          M.train_iters: 1200
+          M.lr_wsd_decay_iters: DECAY
+          M.load: "\\\\${sibling.stable.output_dir}/checkpoints"
+          M.ckpt_step: STEP
+"""
+
+
+@pytest.mark.parametrize(
+    ("decay", "step", "kept", "mended"),
+    [
+        (200, 1000, 200, ""),
+        (150, 1000, 150, ""),
+        (300, 1000, 200, "of 300 iterations"),
+        (300, '"\\\\${sibling.stable.backend.megatron.train_iters}"', 200, "of 300 iterations"),
+    ],
+)
+def test_a_decay_is_shortened_only_where_it_would_begin_before_the_branch_point(
+    decay: int, step: int | str, kept: int, mended: str, imported: Import
+) -> None:
+    text = DECAY.replace("DECAY", str(decay)).replace("STEP", str(step)).replace("M.", MEGATRON)
+    made = imported(text, dialect="oellm")
+
+    assert [job.args.get("lr-wsd-decay-iters") for job in made.plan.jobs] == [None, kept]
+    assert mended in made.told
+    assert ("would have begun before the branch point" in made.told) is bool(mended)
+
+
+def test_a_decay_that_does_not_follow_the_length_takes_no_more_than_is_left(imported: Import) -> None:
+    text = DECAY.replace("DECAY", "300").replace("STEP", "1000").replace("train_iters: 1200", "train_iters: ITERS")
+    text = text.replace("ITERS", '"\\\\${oc.muli:\\\\${aux.n},100}"').replace("M.ckpt", "aux.n: 11\n          M.ckpt")
+    made = imported(text.replace("M.", MEGATRON), dialect="oellm")
+
+    assert [job.args.get("lr-wsd-decay-iters") for job in made.plan.jobs] == [None, 100]
+    assert "it takes no more than is left" in made.told
 
 
 def test_a_tree_of_configurations_is_composed(imported: Import) -> None:
     made = imported(
         "# @package _global_\ndefaults:\n  - /backend: megatron\n  - /slurm: site\n  - _self_\n"
         "job: {name: mine}\nsweep: {type: product, groups: [{configs: [{backend/megatron: [small], x: 1},"
-        " {backend/megatron: [large], x: 2}]}]}\npostprocess: {convert: 1}\n",
+        " {backend/megatron: [large], x: 2}]}]}\n",
         dialect="oellm",
         name="config/experiments/one.yaml",
         **{
@@ -161,7 +205,6 @@ def test_a_tree_of_configurations_is_composed(imported: Import) -> None:
     ]
     assert (made.plan.study, made.plan.jobs[0].resources.walltime_s) == ("mine", 3600)
     assert "/original/sub/pretrain_gpt.py" in made.text
-    assert "postprocess is left out" in made.told
 
 
 def test_a_value_that_nobody_gives_is_told(imported: Import) -> None:
@@ -176,3 +219,131 @@ def test_a_value_that_is_not_escaped_is_told(imported: Import) -> None:
 
     assert "backend.megatron.lr: ${aux.a} is not escaped" in made.told
     assert [job.args["lr"] for job in made.plan.jobs] == [1, 2]
+
+
+def test_a_condition_of_a_stage_with_a_filter_is_kept(imported: Import) -> None:
+    only = "      filter: \"\\\\${oc.eval:'\\\\${M.lr} < 1e-3'}\"\n"
+    text = TWO_STAGES.replace("      job.start_conditions:", f"{only}      job.start_conditions:")
+    made = imported(text.replace("M.", MEGATRON), dialect="oellm")
+
+    assert made.counts == {"stable": 9, "decay": 6}
+    assert made.stages["decay"]["start"] == {"job_succeeded": {"stage": "stable"}}
+    assert made.stages["decay"]["prepare"]["cooldown_symlink"]["iteration"] == "${sibling.stable.params.train_iters}"
+
+
+def test_events_of_a_configuration_and_of_a_stage_are_the_stage_s(imported: Import) -> None:
+    restart = "{name: bad, pattern: ECC error, action: {class_name: RestartAction}}"
+    text = (
+        f"job: {{log_events: [{restart}]}}\n"
+        "sweep:\n  type: list\n  groups:\n"
+        "    - configs: [{stage: a, M.lr: 1}]\n"
+        "    - configs: [{stage: b, M.lr: 1, job.log_events: []}]\n"
+        "    - configs: [{stage: c, M.lr: 1}, {stage: c, M.lr: 2, job.log_events.0.pattern: x}]\n"
+    )
+    made = imported(text.replace("M.", MEGATRON), dialect="oellm")
+
+    assert [made.stages[name].get("events") for name in "abc"] == [
+        rule := {"bad": {"contains": "ECC error", "limit": 3, "do": "restart"}},
+        None,
+        rule,
+    ]
+    assert "job.log_events.0.pattern: of some jobs, or a part" in made.told
+
+
+def test_a_run_saves_where_others_branch_off_instead_of_a_calculated_list(imported: Import) -> None:
+    listed = "${oc.mapeval:${oc.maptmpl:'int(%)',${oc.mapextractkey:aux.t,${sweep.groups.1.configs}}}}"
+    text = DECAY.replace("DECAY", "200").replace("STEP", "990").replace("lr: 1", "lr: 1, save_extra_steps: '${aux.s}'")
+    made = imported(f'aux: {{s: "{listed}"}}\n{text}'.replace("M.", MEGATRON), dialect="oellm")
+
+    assert [job.args["save-extra-steps"] for job in made.plan.jobs] == [(990,), None]
+    assert "stays text" not in made.told
+
+
+def test_nodes_that_a_file_excludes_are_no_option_of_sbatch(imported: Import) -> None:
+    text = "slurm: {sbatch: {exclude: '${oc.exclude_nodes:bad.txt}', exclusive: yes}}\n"
+    made = imported(text, dialect="oellm")
+
+    assert made.stages["train"]["resources"] == {"options": {"exclusive": True}}
+    assert "left out by the remedy exclude_node" in made.told
+
+
+def test_an_import_converts_and_evaluates_each_checkpoint(imported: Import) -> None:
+    text = (
+        "backend: {megatron: {train_iters: 10}}\nslurm: {sbatch: {account: me}}\npostprocess:\n"
+        "  dist: {class_name: MegatronDistToTorchStep}\n"
+        "  hf: {class_name: MegatronToHFStep, architecture: opensci, tokenizer_name: neox}\n"
+        "  eval: {class_name: OELLMEvalStep, task_groups: [a, b]}\n"
+        "  more: {class_name: OtherStep}\n"
+    )
+    made = imported(text, dialect="oellm")
+
+    assert made.counts == {"train": 1, "convert": 1, "evaluate": 1}
+    assert made.stages["convert"]["each"] == {"checkpoint": ["train"]}
+    assert made.stages["convert"]["with"] == {"arch": "opensci", "tokenizer": "neox"}
+    assert made.stages["convert"]["resources"]["account"] == "me"
+    assert made.stages["evaluate"]["command"][-2:] == ["--task_groups", "a,b"]
+    assert made.told.count("postprocess") >= 3
+    assert "OtherStep is left out" in made.told
+
+
+CHAIN = """\
+# @package _global_
+defaults: [{/backend: megatron}, {/container: site}, _self_]
+sweep:
+  type: list
+  groups:
+    - configs:
+        - {stage: train, backend.megatron.train_iters: 10}
+        - stage: eval
+          backend: oellm_eval
+          container: none
+          backend.models: ["\\\\${sibling.train.job.base_output_dir}/\\\\${oc.pad_iter:10}"]
+          job.start_condition:
+            class_name: FileExistsCondition
+            path: "\\\\${sibling.train.job.base_output_dir}/latest_checkpointed_iteration.txt"
+"""
+
+
+def test_a_stage_may_have_another_backend_and_container(imported: Import) -> None:
+    made = imported(
+        CHAIN,
+        dialect="oellm",
+        name="config/experiments/one.yaml",
+        **{
+            "config/backend/megatron__yaml": "class_name: MegatronBackend\nlauncher: x\n",
+            "config/backend/oellm_eval__yaml": "class_name: OELLMEvalBackend\nenv: {LIMIT: 1}\noellm_cmd: x\n",
+            "config/container/site__yaml": "image: /site.sif\n",
+            "config/container/none__yaml": "runtime: none\n",
+        },
+    )
+    train, evaluation = made.stages["train"], made.stages["eval"]
+
+    assert (train["backend"], train["container"]) == ("megatron", {"image": "/site.sif"})
+    assert evaluation["command"][:2] == ["oellm-eval", "schedule"]
+    assert evaluation["command"][-1] == "${sibling.train.checkpoints}/iter_${calc:'pad(int(10))'}"
+    assert evaluation["env"] == {"LIMIT": 1}
+    assert evaluation["start"] == {"job_succeeded": {"stage": "train"}}
+    assert not {"container", "params", "args"} & evaluation.keys()
+
+
+def test_lists_that_groups_were_to_add_to_are_told(imported: Import) -> None:
+    text = "sweep: {list_composition: [backend/megatron, aux.x], groups: [{configs: [{aux.x: [1]}]}]}\n"
+
+    assert "aux.x: the lists of several groups are not put together" in imported(text, dialect="oellm").told
+
+
+def test_values_in_a_stage_s_name_are_left_to_the_ids_of_its_jobs(imported: Import) -> None:
+    text = (
+        'sweep:\n  filter: true\n  groups:\n    - configs: [{stage: "a_\\\\${aux.n}"}, {stage: "a_\\\\${aux.m}"}]\n'
+        "    - params: {aux.n: [1, 2]}\n"
+    )
+    made = imported(text, dialect="oellm")
+
+    assert [job.id for job in made.plan.jobs] == ["a-n1", "a-n2", "a____aux.m-n1", "a____aux.m-n2"]
+    assert "filter" not in made.text
+
+
+def test_a_relative_name_in_a_variable_begins_where_it_stands(imported: Import) -> None:
+    text = "slurm: {sbatch: {nodes: 2}, env: {WORLD: '${oc.muli:${..sbatch.nodes},4}'}}\n"
+
+    assert imported(text, dialect="oellm").plan.jobs[0].env["WORLD"] == "8"

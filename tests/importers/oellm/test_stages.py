@@ -11,7 +11,7 @@ from autoexp.importers.oellm.values import Values
 def config(raw: dict[str, Any], *varied: str, told: list[str] | None = None) -> Config:
     names = Names()
     tell = (lambda _, said: told.append(said)) if told is not None else (lambda _, said: pytest.fail(said))
-    return Config(stages.aims(raw), {}, varied, names, Values(names, pytest.fail), tell)
+    return Config(stages.aims(raw), {}, varied, varied, names, Values(names, pytest.fail), tell)
 
 
 def test_flags_are_megatrons() -> None:
@@ -76,4 +76,15 @@ def test_a_program_is_a_backend_or_a_script() -> None:
 
 
 def test_parts_that_become_nothing_are_told() -> None:
-    assert [key for key, _ in stages.left_out({"postprocess": {"x": 1}, "job": {}, "odd": 1})] == ["postprocess", "odd"]
+    assert [key for key, _ in stages.left_out({"postprocess": {"x": 1}, "job": {}, "odd": 1})] == ["odd"]
+
+
+def test_an_evaluation_and_a_conversion_are_programs_too() -> None:
+    told = {"class_name": "OELLMEvalBackend", "models": ["/a", "/b"], "task_groups": ["t"]}
+    bridge = {"class_name": "MegatronBridgeBackend", "megatron_path": "/m", "hf_path": "/h", "derive_hf_arch": "qwen3"}
+
+    assert stages.program(config({"backend": told}))["command"][4:] == ["--models", "/a,/b", "--task_groups", "t"]
+    assert stages.program(config({"backend": bridge})) == {
+        "hook": "megatron_to_hf",
+        "with": {"checkpoint": "/m", "output": "/h", "arch": "qwen3"},
+    }

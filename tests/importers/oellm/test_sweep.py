@@ -4,7 +4,7 @@ import pytest
 
 from autoexp.errors import RecipeError
 from autoexp.importers.notes import Notes
-from autoexp.importers.oellm.sweep import Node, Reader, flat, of_stage, shared
+from autoexp.importers.oellm.sweep import Node, Reader, flat, lifted, of_stage, shared
 from autoexp.places import Places
 
 
@@ -102,3 +102,21 @@ def test_conditions_stay_whole_when_a_configuration_is_listed() -> None:
 def test_what_has_not_the_shape_of_a_sweep_is_refused(raw: Any, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         node(raw)
+
+
+def test_what_all_points_have_in_common_is_lifted_to_the_top() -> None:
+    root = node(
+        {
+            "groups": [
+                {"configs": [{"a": 1, "job.x": 0}, {"a": 2}]},
+                {"configs": [{"b": 1, "job.y": "s"}, {"b": 2, "job.y": "s"}]},
+            ]
+        }
+    )
+    found = lifted(root, lambda path: path.startswith("job."))
+
+    assert found.fixed == {"job.y": "s"}
+    assert [[each.fixed for each in child.children] for child in found.children] == [
+        [{"a": 1, "job.x": 0}, {"a": 2}],
+        [{"b": 1}, {"b": 2}],
+    ]

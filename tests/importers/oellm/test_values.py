@@ -19,6 +19,9 @@ from autoexp.importers.oellm.values import Values
         pytest.param("${oc.concat:'p_',\"${aux.a}/q\"}", '${calc:\'"p_" + join("", [${a}, "/q"])\'}', id="texts"),
         pytest.param('${oc.env:A,""}/${oc.env:B,${aux.a}}', '${oc.env:A,""}/${oc.env:B,${a}}', id="variables"),
         pytest.param("${sibling.s.job.base_output_dir}/checkpoints/c", "${sibling.s.checkpoints}/c", id="checkpoints"),
+        pytest.param("x/${oc.pad_iter:${aux.a}}/y", "x/iter_${calc:'pad(int(${a}))'}/y", id="a checkpoint's folder"),
+        pytest.param("${oc.eval:'str(${aux.a}).zfill(7)'}", "${calc:'pad(int(${a}), 7)'}", id="leading zeros"),
+        pytest.param("${oc.tmpl:'%/x',${aux.a}}", '${calc:\'replace("%/x", "%", str(${a}))\'}', id="a template"),
         pytest.param("${sibling.s.name}", "${sibling.s.job}", id="a sibling's name"),
         pytest.param("${sibling.s.log_path_current}", "${sibling.s.dir}/current.log", id="a sibling's log"),
         pytest.param("${sibling.s.backend.megatron.lr}", "${sibling.s.params.lr}", id="a sibling's value"),
@@ -31,10 +34,22 @@ def test_values_are_written_in_our_words(written: str, ours: str) -> None:
 def test_what_has_no_words_here_stays_text_and_is_told() -> None:
     told: list[str] = []
 
-    assert Values(Names(), told.append).value("${oc.timestring:}/${oc.mapeval:${aux.a}}") == (
-        r"\${oc.timestring:}/\${oc.mapeval:\${aux.a}}"
-    )
-    assert len(told) == 2
+    assert Values(Names(), told.append).value("x/${oc.mapeval:${aux.a}}") == r"x/\${oc.mapeval:\${aux.a}}"
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("written", ["job_${oc.timestring:}", r"\\${oc.timestring:}_job", "job${oc.timestring:}"])
+def test_the_time_of_a_launch_is_left_out_of_names_and_told(written: str) -> None:
+    told: list[str] = []
+
+    assert Values(Names(), told.append).value(written, "slurm.name") == "job"
+    assert len(told) == 1
+
+
+def test_a_choice_among_values_takes_what_there_is() -> None:
+    values = Values(Names(), pytest.fail, knows={"aux.a"}.__contains__)
+
+    assert values.value("${oc.select:aux.a,x}/${oc.select:aux.b,'y'}/${oc.select:aux.b,${aux.a}}") == "${a}/y/${a}"
 
 
 def test_times_become_durations_and_other_shapes_keep_theirs() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from autoexp.errors import AutoexpError
 from autoexp.scaling import Shape
 from autoexp.schedule import FALLS, STYLES, Schedule
+from autoexp.trainers.sharding import STRATEGIES
 from autoexp.trainers.text import VOCABULARY
 
 
@@ -64,6 +65,10 @@ VALUES: Sequence[tuple[str, Callable[[str], Any], object, str]] = (
     ("--save", Path, None, "folder to save checkpoints in"),
     ("--load", Path, None, "folder whose tracker names the checkpoint to continue from"),
     ("--save-interval", positive, None, "iterations between checkpoints"),
+    ("--shard-group-size", positive, None, "ranks that share a model under hybrid_shard (those of a node)"),
+    ("--metrics", Path, None, "file to append what each iteration came to, a JSON object a line"),
+    ("--tensorboard-dir", Path, None, "folder to write for TensorBoard"),
+    ("--peak-tflops", amount, None, "what a GPU can do at best, in 10^12 operations a second: MFU is a share of it"),
     ("--log-interval", positive, 100, "iterations between log lines"),
     ("--eval-interval", positive, 1000, "iterations between evaluations on held-out text"),
     ("--eval-iters", natural, 100, "global batches of an evaluation; 0 for none"),
@@ -75,6 +80,8 @@ _STORED = {"--norm-epsilon": "layernorm_epsilon"}  # the one flag that Megatron-
 SWITCHES = (
     ("--untie-embeddings-and-output-weights", "give the output layer a matrix of its own"),
     ("--bf16", "compute in bfloat16; the weights and their optimizer stay in float32"),
+    ("--cpu-offload", "keep the weights in the computer's memory, and on the GPU only while they are at work"),
+    ("--prefetch", "gather the next layer while one works, in the order of the layers"),
     ("--override-opt_param-scheduler", "on loading, let these flags rule over the checkpoint's schedule"),
     ("--exit-on-missing-checkpoint", "end with status 2 when --load holds nothing, rather than start anew"),
 )
@@ -156,6 +163,8 @@ def _parser() -> argparse.ArgumentParser:
         )
     parser.add_argument("--lr-decay-style", choices=STYLES, default="linear", help="course of the learning rate")
     parser.add_argument("--lr-wsd-decay-style", choices=tuple(FALLS), default="exponential", help="its end in WSD")
+    parser.add_argument("--sharding-strategy", choices=STRATEGIES, help="how ranks share the model (full_shard)")
+    parser.add_argument("--recompute-granularity", choices=("full",), help="what is computed again to save memory")
     parser.add_argument("--save-extra-steps", type=positive, nargs="+", default=[], help="save after these as well")
     for name, meaning in SWITCHES:
         parser.add_argument(name, action="store_true", help=meaning)

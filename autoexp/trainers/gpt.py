@@ -34,8 +34,10 @@ from autoexp.errors import AutoexpError
 from autoexp.trainers import checkpoints, flags, lines, ranks, state, text
 from autoexp.trainers.adam import AdamW
 from autoexp.trainers.loop import evaluate, step
+from autoexp.trainers.metrics import Metrics
 from autoexp.trainers.model import GPT
 from autoexp.trainers.report import Reporter, dated, now, say
+from autoexp.trainers.sharding import share
 from autoexp.trainers.state import Training
 
 
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signals = Signals()
     try:
         args = flags.parse(argv, ranks.processes())
-        world = ranks.join()
+        world = ranks.join(alone_too=args.sharding_strategy is not None)
         run(args, world, signals)
         ranks.leave(world)
     except AutoexpError as error:
@@ -78,9 +80,10 @@ def run(args: argparse.Namespace, world: ranks.World, signals: Signals) -> None:
     load(training)
     started = training.iteration
     dated(training, "before the start of training step")
-    if started < args.train_iters and not train(training, signals):
-        dated(training, "exiting program after receiving SIGTERM.")
-        return
+    with Metrics(training) as metrics:
+        if started < args.train_iters and not train(training, signals, metrics):
+            dated(training, "exiting program after receiving SIGTERM.")
+            return
     dated(training, "after training is done")
     if training.iteration > started:
         finish(training)
@@ -98,11 +101,11 @@ def build(args: argparse.Namespace, world: ranks.World) -> Training:
         epsilon=args.layernorm_epsilon,
     )
     model.initialise(args.seed, args.init_method_std)
-    model.to(world.device)
-    ranks.shard(model, world, bf16=args.bf16)
+    sharding = share(model, world, args)
     betas = (args.adam_beta1, args.adam_beta2)
     adam = AdamW(model, betas=betas, epsilon=args.adam_eps, weight_decay=args.weight_decay)
-    training = Training(args=args, world=world, model=model, adam=adam, schedule=flags.schedule(args))
+    course = flags.schedule(args)
+    training = Training(args=args, world=world, model=model, sharding=sharding, adam=adam, schedule=course)
     say(training, lines.parameters(scaling.parameters(shape)))
     return training
 
@@ -129,7 +132,7 @@ def load(training: Training) -> None:
     say(training, lines.loaded(iteration, root))
 
 
-def train(training: Training, signals: Signals) -> bool:
+def train(training: Training, signals: Signals, metrics: Metrics) -> bool:
     """Iterate; return whether the last iteration was reached, rather than a signal obeyed."""
     args = training.args
     cut = text.windows(text.training(args.data_path), args.seq_length)
@@ -138,7 +141,9 @@ def train(training: Training, signals: Signals) -> bool:
     while training.iteration < args.train_iters:
         began = time.perf_counter()
         made = step(training, cut, lambda: signals.received)
-        reporter.add(made, time.perf_counter() - began)
+        took_s = time.perf_counter() - began
+        metrics.add(training, made, took_s)
+        reporter.add(made, took_s)
         if training.iteration % args.log_interval == 0:
             reporter.report(training)
         if held is not None and evaluation_due(training):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from autoexp.trainers import ranks, text
+from autoexp.trainers import gauges, ranks, text
+from autoexp.trainers.gauges import Gauges
 from autoexp.trainers.state import Training
 
 
@@ -23,13 +24,16 @@ class Step:
     """Before clipping."""
     taken: bool
     """Whether the weights moved: not when the loss or the gradient is not finite."""
+    lr: float
+    """The rate it was taken with."""
+    gauges: Gauges
     stop: bool
     """Whether any rank was asked to stop."""
 
 
 def step(training: Training, cut: Tensor, stop: Callable[[], bool]) -> Step:
     """Learn from the next global batch of the windows `cut`; `stop` tells whether this rank should end."""
-    args, world, adam = training.args, training.world, training.adam
+    args, world, adam, replicas = training.args, training.world, training.adam, training.sharding.replicas
     share = args.global_batch_size // world.size
     first = training.consumed + world.rank * share
     starts = range(first, first + share, args.micro_batch_size)
@@ -38,16 +42,19 @@ def step(training: Training, cut: Tensor, stop: Callable[[], bool]) -> Step:
         batch = text.samples(cut, args.seed, start, args.micro_batch_size)
         own += _learn(training, batch, len(starts), last=start == starts[-1])
     # One reduction for all that ranks must agree on: a rank that ended alone would leave the others waiting.
-    loss, squares, stops = ranks.total(world, (own / world.size, adam.squared_norm(), float(stop())))
+    said = (own / world.size, adam.squared_norm() / replicas, float(stop()))
+    loss, squares, stops, *slots = ranks.total(world, (*said, *gauges.in_slots(gauges.read(world.device), world)))
     norm = math.sqrt(squares)
     taken = math.isfinite(loss) and math.isfinite(norm)
+    lr = training.lr
     if taken:
-        adam.step(training.lr, _clip(norm, args.clip_grad))
+        adam.step(lr, _clip(norm, args.clip_grad))
     else:
         adam.forget()
     training.iteration += 1
     training.consumed += args.global_batch_size
-    return Step(loss=loss, grad_norm=norm, taken=taken, stop=stops > 0)
+    seen = gauges.of_slots(slots)
+    return Step(loss=loss, grad_norm=norm, taken=taken, lr=lr, gauges=seen, stop=stops > 0)
 
 
 @torch.no_grad()
@@ -64,9 +71,9 @@ def evaluate(training: Training, cut: Tensor) -> float:
 
 def _learn(training: Training, batch: Tensor, parts: int, *, last: bool) -> float:
     """Add one micro batch's gradient and return its part of the loss; at the last one, ranks exchange."""
-    ranks.exchange(training.model, training.world, now=last)
-    loss = _loss(training, batch) / parts
-    torch.autograd.backward(loss)
+    with training.sharding.exchanging(now=last):
+        loss = _loss(training, batch) / parts
+        torch.autograd.backward(loss)
     return float(loss.detach())
 
 
@@ -75,13 +82,13 @@ def _loss(training: Training, batch: Tensor) -> Tensor:
     device = training.world.device
     tokens = batch.to(device)
     with _precision(training):
-        logits = training.model(tokens[:, :-1])
+        logits = training.sharding.compute(tokens[:, :-1])
     return functional.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
 
 
 def _precision(training: Training) -> AbstractContextManager[object]:
     """Choose the precision to compute in; under FSDP its own policy has chosen already."""
-    if training.args.bf16 and training.world.size == 1:
+    if training.args.bf16 and not training.sharding.casts:
         return torch.autocast(training.world.device.type, torch.bfloat16)
     return nullcontext()
 

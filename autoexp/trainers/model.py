@@ -9,6 +9,7 @@ each `kv_channels` rows), and `linear_fc1`, the gate above the up projection.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from autoexp.scaling import Shape
 
@@ -134,11 +135,13 @@ class Decoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(Layer(shape, epsilon) for _ in range(shape.num_layers))
         self.final_layernorm = RMSNorm(shape.hidden_size, epsilon)
+        self.recomputes = False
+        """Whether a layer forgets what it computed, and computes it again in the backward pass."""
 
     def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
         """Carry the residual stream `x` [batch, position, hidden] through all layers."""
         for layer in self.layers:
-            x = layer(x, rotary)
+            x = checkpoint(layer, x, rotary, use_reentrant=False) if self.recomputes else layer(x, rotary)
         out: Tensor = self.final_layernorm(x)
         return out
 

@@ -1,22 +1,16 @@
 """One training on one process or on many.
 
-Under `torchrun` with several processes the model is sharded with FSDP2, over NCCL on GPUs and Gloo on CPUs. A
-single process, with or without `torchrun`, never touches `torch.distributed`: importing its parts alone costs
-as much as importing torch.
+Several processes, under `torchrun`, meet over NCCL on GPUs and Gloo on CPUs. A single one, with or without `torchrun`,
+never touches `torch.distributed` unless it is to be sharded all the same: importing its parts alone costs as much as
+importing torch.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
-
-from autoexp.trainers.model import GPT
-
-if TYPE_CHECKING:
-    from torch.distributed.fsdp import FSDPModule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +20,8 @@ class World:
     rank: int
     size: int
     device: torch.device
+    grouped: bool = False
+    """Whether there is a process group, be it of one."""
 
 
 def processes() -> int:
@@ -38,23 +34,31 @@ def leads() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def join() -> World:
-    """Take the place that `torchrun` assigned, or the only one; call `leave` at the end."""
+def join(*, alone_too: bool = False) -> World:
+    """Take the place that `torchrun` assigned, or the only one, `alone_too` as a group; call `leave` at the end."""
     size, local = processes(), int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads.partition(",")[0]))  # OpenMP takes a list, one number a level
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if size > 1:
+    rank, grouped = int(os.environ.get("RANK", "0")), size > 1 or alone_too
+    if grouped:
         on_gpu = device.type == "cuda"
-        torch.distributed.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
-    return World(rank=int(os.environ.get("RANK", "0")), size=size, device=device)
+        store = None if size > 1 else torch.distributed.HashStore()  # type: ignore[attr-defined]
+        torch.distributed.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            device_id=device if on_gpu else None,
+            store=store,
+            rank=rank,
+            world_size=size,
+        )
+    return World(rank=rank, size=size, device=device, grouped=grouped)
 
 
 def leave(world: World) -> None:
     """Give the place back."""
-    if world.size > 1:
+    if world.grouped:
         torch.distributed.destroy_process_group()
 
 
@@ -71,31 +75,6 @@ def total(world: World, values: Sequence[float]) -> list[float]:
     sums = torch.tensor(values, dtype=torch.float64, device=world.device)
     torch.distributed.all_reduce(sums)
     return [float(value) for value in sums.tolist()]
-
-
-WORTH_A_GATHER = 500_000
-"""A layer of fewer parameters is not gathered by itself: the exchange costs more than the memory is worth."""
-
-
-def shard(model: GPT, world: World, *, bf16: bool) -> None:
-    """Spread the parameters over the ranks; layers of some size are only whole while they are at work."""
-    if world.size == 1:
-        return
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard  # noqa: PLC0415  # see the first lines
-
-    low = (
-        MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if bf16 else MixedPrecisionPolicy()
-    )
-    for layer in model.decoder.layers:
-        if sum(weight.numel() for weight in layer.parameters()) >= WORTH_A_GATHER:
-            fully_shard(layer, mp_policy=low)
-    fully_shard(model, mp_policy=low)
-
-
-def exchange(model: GPT, world: World, *, now: bool) -> None:
-    """Choose whether the next backward pass sums gradients over the ranks, or adds to this rank's own."""
-    if world.size > 1:
-        cast("FSDPModule", model).set_requires_gradient_sync(now)
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from autoexp.trainers.adam import AdamW
 from autoexp.trainers.checkpoints import unusable
 from autoexp.trainers.model import GPT
 from autoexp.trainers.ranks import World, fill, whole
+from autoexp.trainers.sharding import Sharding
 
 MODEL_ARGS = (
     "num_layers",
@@ -90,6 +91,7 @@ class Training:
     args: argparse.Namespace
     world: World
     model: GPT
+    sharding: Sharding
     adam: AdamW
     schedule: Schedule
     iteration: int = 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from autoexp.trainers import ranks
+from autoexp.trainers import sharding
 from autoexp.trainers.checkpoints import TRACKER, archive, read, write
 
 DONE = "[after training is done] datetime: "
@@ -265,7 +265,7 @@ def test_a_kill_costs_no_more_than_the_iterations_since_the_last_checkpoint(
 
 @pytest.mark.skipif(torch.cuda.device_count() == 1, reason="one GPU takes no two ranks")
 def test_two_sharded_processes_train_like_one(start: Start, ended: Ended, train: Train, tmp_path: Path) -> None:
-    layered = f"--hidden-size 256 --ffn-hidden-size {2 * ranks.WORTH_A_GATHER // 768}"
+    layered = f"--hidden-size 256 --ffn-hidden-size {2 * sharding.WORTH_A_GATHER // 768}"
     course = f"{layered} --lr 1e-3 --lr-decay-style constant --train-iters 6 --eval-iters 2"
     one = train(f"{course} --save {tmp_path}/one")
     two = ended(start(f"{course} --save {tmp_path}/two", ranks=2))

@@ -71,7 +71,6 @@ def test_ranks_take_neighbouring_shares_of_the_batch(make: Make, monkeypatch: py
 
     monkeypatch.setattr(text, "samples", spy)
     monkeypatch.setattr(ranks, "total", lambda _world, values: list(values))  # no process group here
-    monkeypatch.setattr(ranks, "exchange", lambda _model, _world, *, now: None)  # noqa: ARG005  # keyword
     for rank in (0, 1):
         training = make("--micro-batch-size 2")
         training.world = replace(training.world, rank=rank, size=2)

@@ -6,12 +6,14 @@ import pytest
 
 from autoexp.errors import AutoexpError
 from autoexp.trainers import flags, gpt, ranks
+from autoexp.trainers.gauges import Gauges
 from autoexp.trainers.loop import Step
 from autoexp.trainers.report import PATIENCE, Reporter
 from autoexp.trainers.state import Training
 
-GOOD = Step(loss=3.0, grad_norm=1.0, taken=True, stop=False)
-BAD = Step(loss=math.nan, grad_norm=math.nan, taken=False, stop=False)
+SEEN = Gauges(allocated=(1,), reserved=(1,), busy=())
+GOOD = Step(loss=3.0, grad_norm=1.0, taken=True, lr=0.1, gauges=SEEN, stop=False)
+BAD = Step(loss=math.nan, grad_norm=math.nan, taken=False, lr=0.1, gauges=SEEN, stop=False)
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
 def test_a_line_averages_the_iterations_since_the_last_one(training: Training, told: Callable[[], str]) -> None:
     reporter = Reporter()
     reporter.add(GOOD, 0.5)
-    reporter.add(Step(loss=5.0, grad_norm=2.0, taken=True, stop=False), 1.5)
+    reporter.add(Step(loss=5.0, grad_norm=2.0, taken=True, lr=0.1, gauges=SEEN, stop=False), 1.5)
     reporter.report(training)
     line = told()
     assert "elapsed time per iteration (ms): 1000.0 |" in line

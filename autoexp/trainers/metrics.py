@@ -1,0 +1,131 @@
+"""What each iteration came to, for programs: metrics.jsonl, and TensorBoard's files.
+
+The first line of a start says what runs, each other one what an iteration came to:
+
+    {"kind": "start", "iteration": 0, "world": 4, "strategy": "full_shard", "units": 5, "replicas": 1,
+     "parameters": 3412224, "parameter_bytes": [3412224, ...], "device": "cpu", "torch": "2.13.0"}
+    {"kind": "step", "step": 1, "tokens": 4096, "loss": 5.52, "grad_norm": 2.1, "lr": 0.001, "taken": true,
+     "step_s": 0.21, "tokens_per_s": 19504.8, "tflops_per_gpu": 0.12, "mfu": null,
+     "peak_allocated_bytes": [...], "peak_reserved_bytes": [...], "gpu_busy_percent": []}
+
+`tokens` are those of all iterations so far; lists have one value for each rank; what is not finite is null. A run that
+is continued appends, so that a step may stand there twice: the last one counts.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+import torch
+
+from autoexp import scaling
+from autoexp.errors import AutoexpError
+from autoexp.trainers import flags, gauges
+from autoexp.trainers.loop import Step
+from autoexp.trainers.state import Training
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+CURVES = ("loss", "grad_norm", "lr", "step_s", "tokens_per_s", "tflops_per_gpu", "mfu")
+"""What TensorBoard draws."""
+
+
+class Metrics:
+    """Writes metrics where the command line wants them; the first rank's words, the others write nothing."""
+
+    def __init__(self, training: Training) -> None:
+        """Begin, or go on behind what is there already; all ranks must call this."""
+        args, sharding, world = training.args, training.sharding, training.world
+        held = gauges.of_all(world, sharding.held_bytes())
+        self._lines: IO[str] | None = None
+        self._board: SummaryWriter | None = None
+        if world.rank:
+            return
+        if args.metrics is not None:
+            self._lines = _opened(args.metrics)
+        if args.tensorboard_dir is not None:
+            self._board = _board(args.tensorboard_dir)
+        self._write(
+            kind="start",
+            iteration=training.iteration,
+            world=world.size,
+            strategy=sharding.strategy,
+            units=sharding.units,
+            replicas=sharding.replicas,
+            parameters=scaling.parameters(flags.shape(args)),
+            parameter_bytes=held,
+            device=_named(world.device),
+            torch=torch.__version__,
+        )
+
+    def add(self, training: Training, made: Step, seconds: float) -> None:
+        """Write down an iteration that took so many seconds."""
+        if self._lines is None and self._board is None:
+            return
+        said = _values(training, made, seconds)
+        self._write(kind="step", **said)
+        if self._board is not None:
+            for name in CURVES:
+                if said[name] is not None:
+                    self._board.add_scalar(f"train/{name}", said[name], training.iteration)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lines is not None:
+            self._lines.close()
+        if self._board is not None:
+            self._board.close()
+
+    def _write(self, **said: Any) -> None:
+        if self._lines is not None:
+            self._lines.write(json.dumps(said) + "\n")
+            self._lines.flush()
+
+
+def _values(training: Training, made: Step, seconds: float) -> dict[str, Any]:
+    args = training.args
+    flops = training.flops_per_sample * args.global_batch_size / training.world.size / seconds / 1e12
+    return {
+        "step": training.iteration,
+        "tokens": training.consumed * args.seq_length,
+        "loss": _finite(made.loss),
+        "grad_norm": _finite(made.grad_norm),
+        "lr": made.lr,
+        "taken": made.taken,
+        "step_s": seconds,
+        "tokens_per_s": args.global_batch_size * args.seq_length / seconds,
+        "tflops_per_gpu": flops,
+        "mfu": flops / args.peak_tflops if args.peak_tflops else None,
+        "peak_allocated_bytes": made.gauges.allocated,
+        "peak_reserved_bytes": made.gauges.reserved,
+        "gpu_busy_percent": made.gauges.busy,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _named(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise AutoexpError(f"cannot write {path}", why=str(error), fix="give a file of yours with --metrics") from error
+
+
+def _board(folder: Path) -> "SummaryWriter":
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # seconds, and not everybody's
+    except ImportError as error:
+        fix = "pip install tensorboard, or leave --tensorboard-dir out"
+        raise AutoexpError("cannot write for TensorBoard", why="it is not installed", fix=fix) from error
+    return SummaryWriter(str(folder))

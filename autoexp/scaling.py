@@ -1,10 +1,24 @@
-"""The arithmetic of scaling studies: how large a model is, and what training on a token costs.
+"""The arithmetic of scaling studies: how large a model is, what a token costs it, and how well it scales. Pure.
 
-Everything counts one kind of model, the Llama-style decoder that `trainers.model` trains: RMSNorm, rotary
-positions, grouped-query attention, a gated (SwiGLU) MLP, no biases. Pure functions of sizes.
+Sizes are those of one kind of model, the Llama-style decoder that `trainers.model` trains: RMSNorm, rotary positions,
+grouped-query attention, a gated (SwiGLU) MLP, no biases.
+
+Let N devices take T(N) seconds for a step of F(N) floating point operations.
+
+    speed-up            S = T(N0) / T(N)                                where F(N) = F(N0): strong scaling
+    efficiency          E = [F(N) / (N T(N))] / [F(N0) / (N0 T(N0))]    always: the ratio of operations a device second
+      strong scaling    E = S N0 / N                                    what that comes to where F(N) = F(N0)
+      weak scaling      E = T(N0) / T(N)                                what that comes to where F(N) / N = F(N0) / N0
+    serial fraction     e = (1/S - 1/p) / (1 - 1/p), p = N / N0         Karp and Flatt, CACM 33(5), 1990
+
+A ratio of times says nothing where the work differs otherwise, so none is given there.
 """
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum, auto
+from statistics import median, quantiles
 
 _GATED = 3  # matrices of a SwiGLU MLP: gate, up, down
 
@@ -57,3 +71,99 @@ def _layer_weights(shape: Shape) -> int:
 
 def _query_width(shape: Shape) -> int:
     return shape.kv_channels * shape.num_attention_heads
+
+
+# How well it scales
+
+TOLERANCE = 0.05
+"""By how much work may differ and still count as the same."""
+
+
+class Kind(StrEnum):
+    """What stays the same while devices are added."""
+
+    STRONG = auto()
+    """The work of a step."""
+    WEAK = auto()
+    """The work of a step on each device."""
+    MIXED = auto()
+    """Neither: times cannot be compared, operations a second can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A training at a number of devices."""
+
+    devices: int
+    step_s: float
+    """A usual step's: a median, say, without those at the start."""
+    operations: float
+    """Floating point operations of a step, on all devices; samples or tokens a step do where the model is the same."""
+
+
+def kind(ladder: Sequence[Measured]) -> Kind:
+    """Say what stays the same on a ladder; one of a single size is strong scaling."""
+    if _is_flat(each.operations for each in ladder):
+        return Kind.STRONG
+    return Kind.WEAK if _is_flat(each.operations / each.devices for each in ladder) else Kind.MIXED
+
+
+def _is_flat(values: Iterable[float]) -> bool:
+    listed = list(values)
+    return max(listed) <= min(listed) * (1 + TOLERANCE)
+
+
+def efficiency(base: Measured, other: Measured) -> float:
+    """Compare operations a device second: 1 is perfect."""
+    return _rate(other) / _rate(base)
+
+
+def _rate(measured: Measured) -> float:
+    return measured.operations / (measured.devices * measured.step_s)
+
+
+def speedup(base: Measured, other: Measured) -> float:
+    """Compare the times of the same work.
+
+    Raises:
+        ValueError: it is not the same.
+    """
+    if kind((base, other)) is not Kind.STRONG:
+        raise ValueError(_differs("a step's work", base.operations, other.operations))
+    return base.step_s / other.step_s
+
+
+def time_ratio(base: Measured, other: Measured) -> float:
+    """Compare the times of the same work on each device: the efficiency of weak scaling.
+
+    Raises:
+        ValueError: it is not the same, so that the ratio would say how the work differs.
+    """
+    share, usual = other.operations / other.devices, base.operations / base.devices
+    if not _is_flat((share, usual)):
+        raise ValueError(_differs("a device's share of a step's work", usual, share))
+    return base.step_s / other.step_s
+
+
+def _differs(what: str, one: float, other: float) -> str:
+    return f"{what} is {other / one:.2f} times what it was, so a ratio of times does not tell how well it scales"
+
+
+def serial_fraction(base: Measured, other: Measured) -> float | None:
+    """Estimate which part of a step does not get faster by more devices; None for as many devices as before.
+
+    Raises:
+        ValueError: the work of a step is not the same.
+    """
+    more = other.devices / base.devices
+    if math.isclose(more, 1):
+        return None
+    return (1 / speedup(base, other) - 1 / more) / (1 - 1 / more)
+
+
+def middle(values: Sequence[float]) -> tuple[float, float]:
+    """Return the median, and the distance between the quartiles (0 for a single value)."""
+    if len(values) == 1:
+        return values[0], 0.0
+    lower, _, upper = quantiles(values, n=4, method="inclusive")
+    return median(values), upper - lower

@@ -14,6 +14,7 @@ from autoexp.logs import LogFacts, Seen
 from autoexp.model import Verdict
 
 USUAL_PROGRAM = "pretrain_gpt.py"
+USUAL_LOG_INTERVAL = 100
 
 
 def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
@@ -107,15 +108,21 @@ def finished(args: Mapping[str, Any], seen: Seen) -> Verdict:
     """Ask for everything a finished training leaves behind.
 
     The done marker alone proves nothing: it is printed before the final save, and at once when a finished run is
-    started again; nor does the tracker, which an older run may have written.
+    started again; nor does the tracker, which an older run may have written. One that is to save nothing (`save: null`)
+    has to report its last log interval instead.
     """
     wanted = _whole(str(args.get("train-iters"))) or seen.log.train_iters
     if wanted is None:
         return Verdict(holds=False, reason="exit code 0, but neither its flags nor its log say how far it had to train")
-    missing = [
-        ("its log has no '[after training is done]'", seen.log.done),
+    saved = [
         (f"the tracker says {seen.tracker}, not {wanted}", (seen.tracker or 0) >= wanted),
         (f"there is no whole checkpoint of iteration {wanted}", wanted in seen.checkpoints),
+    ]
+    last, interval = seen.log.iteration or 0, _whole(str(args.get("log-interval"))) or USUAL_LOG_INTERVAL
+    reported = [(f"its last report is of iteration {last} of {wanted}", last > wanted - interval)]
+    missing = [
+        ("its log has no '[after training is done]'", seen.log.done),
+        *(saved if args.get("save", True) else reported),
         ("the loss is not a number", not seen.log.diverged),
     ]
     lacking = [what for what, there in missing if not there]

@@ -2,7 +2,7 @@
 
 `save` leaves this in the study's report/ folder, each file whole or as it was:
 
-    {runs,checkpoints,cooldowns,scores}.{md,csv}   the tables
+    {runs,checkpoints,cooldowns,scores,scaling}.{md,csv}   the tables
     report.json                                    all of them, for programs
     {loss,throughput}.{png,svg}                    the plots, where matplotlib is
     report.html                                    everything on one page

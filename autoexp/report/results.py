@@ -16,6 +16,7 @@ from autoexp.model import JSON, JobSpec, State
 from autoexp.partitions import peak_tflops
 from autoexp.report.evaluations import Evaluation, is_training, read_evaluations
 from autoexp.report.numbers import whole
+from autoexp.report.peaks import read_peaks
 from autoexp.report.series import Attempt, Point, merged, read_attempts
 from autoexp.rows import rows
 from autoexp.status import Row
@@ -52,6 +53,11 @@ class Run:
     """The iteration it is to reach."""
     seq_length: int | None = None
     global_batch_size: int | None = None
+    devices: int = 0
+    """Its GPUs, or its processes where it has none."""
+    nodes: int = 1
+    peak_memory: tuple[int, ...] = ()
+    """Bytes, of each process, as its metrics.jsonl says."""
     peak_tflops: float | None = None
     """What one of its GPUs could do at most, as the machine file says."""
     evaluations: tuple[Evaluation, ...] = ()
@@ -82,6 +88,10 @@ class Run:
             return []
         pairs = ((p.global_batch_size or self.global_batch_size, p.seconds) for p in self._settled())
         return [batch * self.seq_length / seconds for batch, seconds in pairs if batch and seconds]
+
+    def step_times(self) -> list[float]:
+        """List what its iterations took, in seconds, in the same way."""
+        return [point.seconds for point in self._settled() if point.seconds]
 
     def tflops(self) -> list[float]:
         """List its TFLOP/s per GPU in the same way."""
@@ -189,6 +199,9 @@ def _read_run(study: Study, spec: JobSpec, row: Row | None) -> Run:
         asked=whole(spec.args.get("train-iters")) or (told[-1] if told else None),
         seq_length=whole(spec.args.get("seq-length")),
         global_batch_size=whole(spec.args.get("global-batch-size")) or (sizes[-1] if sizes else None),
+        devices=spec.resources.nodes * (spec.resources.gpus_per_node or spec.resources.processes_per_node),
+        nodes=spec.resources.nodes,
+        peak_memory=read_peaks(study.job_dir(spec.id)),
         peak_tflops=peak_tflops(study.machine, spec.resources),
         branch=_linked(study, spec) or _planned(spec),
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from statistics import mean, median
 
 from autoexp.model import JSON, State
+from autoexp.report import ladders
 from autoexp.report.evaluations import Evaluation, Score
 from autoexp.report.results import Results, Run
 from autoexp.report.series import ENOUGH, WARM_UP
@@ -19,8 +20,8 @@ QUIET = (State.SUCCEEDED, State.RUNNING)
 
 
 def make(results: Results) -> tuple[Table, ...]:
-    """Make the tables of runs, checkpoints, cooldowns and scores."""
-    return runs(results), checkpoints(results), cooldowns(results), scores(results)
+    """Make the tables of runs, checkpoints, cooldowns, scores and scaling."""
+    return runs(results), checkpoints(results), cooldowns(results), scores(results), ladders.table(results)
 
 
 # Training jobs.

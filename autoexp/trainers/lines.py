@@ -1,7 +1,7 @@
 """The lines of a training log, word for word Megatron-LM's, so that whatever reads its logs reads these.
 
-Every function returns one line without its end. Throughput keeps three decimals below ten TFLOP/s, because a
-CPU's would otherwise read 0.0.
+Every function returns one line without its end. Throughput keeps at least three decimals below ten TFLOP/s, and three
+digits, because a CPU's would otherwise read 0.0.
 """
 
 import math
@@ -36,7 +36,7 @@ class Progress:
 
 def progress(at: datetime, now: Progress) -> str:
     """Report the iterations of one log interval; what is not finite is left out, as Megatron does."""
-    decimals = 3 if now.tflops < 10 else 1  # noqa: PLR2004  # see the first lines
+    decimals = 1 if now.tflops >= 10 else max(3, 2 - math.floor(math.log10(now.tflops)))  # noqa: PLR2004  # see above
     fields = [
         f" [{stamp(at)}] iteration {now.iteration:8d}/{now.train_iters:8d}",
         f"consumed samples: {now.consumed:12d}",

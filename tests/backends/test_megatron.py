@@ -302,6 +302,16 @@ def test_a_marker_before_the_final_save_is_no_end() -> None:
     )
 
 
+def test_a_training_that_saves_nothing_has_to_report_its_last_interval() -> None:
+    args = {"train-iters": 95, "log-interval": 10, "save": None}
+
+    found = [megatron.finished(args, Seen(log=LogFacts(done=True, iteration=last))) for last in (95, 90, 85, None)]
+
+    assert [verdict.holds for verdict in found] == [True, True, False, False]
+    assert "its last report is of iteration 85 of 95" in found[2].reason
+    assert not megatron.finished(args, Seen(log=LogFacts(done=False, iteration=95))).holds
+
+
 def test_where_nothing_says_how_far_to_train_nothing_is_finished() -> None:
     verdict = megatron.finished({"train-samples": 1000}, Seen(log=LogFacts(done=True)))
 

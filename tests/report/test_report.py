@@ -13,7 +13,7 @@ from autoexp import report
 from autoexp.errors import AutoexpError
 from autoexp.studies import Study
 
-TABLES = ["runs", "checkpoints", "cooldowns", "scores"]
+TABLES = ["runs", "checkpoints", "cooldowns", "scores", "scaling"]
 PLOTS = {"loss.png", "loss.svg", "throughput.png", "throughput.svg"}
 TEXTS = {"report.html", "report.json", *(f"{table}.{kind}" for table in TABLES for kind in ("md", "csv"))}
 

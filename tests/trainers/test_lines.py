@@ -34,7 +34,9 @@ def test_progress_reads_as_megatron_lm_writes_it() -> None:
 
 
 def test_a_slow_machine_keeps_its_throughput() -> None:
-    assert "(TFLOP/s/GPU): 0.021 |" in lines.progress(AT, replace(PROGRESS, tflops=0.0208))
+    assert "(TFLOP/s/GPU): 0.0208 |" in lines.progress(AT, replace(PROGRESS, tflops=0.0208))
+    assert "(TFLOP/s/GPU): 0.000512 |" in lines.progress(AT, replace(PROGRESS, tflops=0.000512))
+    assert "(TFLOP/s/GPU): 9.125 |" in lines.progress(AT, replace(PROGRESS, tflops=9.125))
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

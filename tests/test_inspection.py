@@ -45,6 +45,7 @@ def test_a_finished_training_is_done_and_each_fact_has_its_line(tmp_path: Path) 
         "iteration": 20,
         "train_iters": 20,
         "loss": 2.5,
+        "figures": {"lr": 0.001, "seconds_per_iteration": 0.0095},
         "saves": [20],
         "done": True,
         "diverged": False,

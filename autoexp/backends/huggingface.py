@@ -20,6 +20,8 @@ from autoexp.model import Verdict
 def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
     """Write the command line: the recipe's program under torchrun where it takes several processes, then its flags.
 
+    Reports go to another stream than the bar: unbuffered, as they are under torchrun, they stand beside it in the log.
+
     Raises:
         AutoexpError: the recipe names no program.
     """
@@ -29,7 +31,9 @@ def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
             why="the recipe gives no param called program",
             fix="add params: {program: train.py}, a script's path or a module's name",
         )
-    return (*torchrun(launch), *program_words(launch.program), *flags({"output_dir": launch.checkpoints, **args}))
+    unbuffered = ("-u",) if launch.nodes * launch.processes == 1 else ()
+    words = program_words(launch.program)
+    return (*torchrun(launch), *unbuffered, *words, *flags({"output_dir": launch.checkpoints, **args}))
 
 
 _BAR = re.compile(r"\s*\d{1,3}%\s?(?:\|[^|]*\|)?\s+(\d{1,18})/(\d{1,18}) \[(?:[^\]]*?,\s*([\d.]+)(s/it|it/s))?")

@@ -16,6 +16,8 @@ from autoexp.logs import LogFacts, Seen
 from autoexp.model import Verdict
 
 COMMAND = "nemo"
+UNBUFFERED = ("env", "PYTHONUNBUFFERED=1")
+"""torchrun sees to that for scripts only, and a progress that comes in blocks looks like none."""
 USUAL_PROGRAM = "llm pretrain"
 _FLAGS = ("factory", "yaml", "yes", "verbose", "dryrun", "load", "repl", "detach", "tail-logs")
 """What the command line takes as flags; everything else is an override."""
@@ -31,7 +33,7 @@ def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
     usual: dict[str, object] = {"trainer.devices": launch.processes, "trainer.num_nodes": launch.nodes}
     if not is_script:
         usual["log.log_dir"] = launch.checkpoints
-        words = ["--no-python", COMMAND, *words]
+        words = ["--no-python", *UNBUFFERED, COMMAND, *words]
     given = {**usual, **args}
     named = {name: value for name, value in given.items() if name in _FLAGS}
     rest = (f"{name}={_spelled(value)}" for name, value in given.items() if name not in _FLAGS)

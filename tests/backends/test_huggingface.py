@@ -269,7 +269,7 @@ def test_the_recipe_s_program_starts_with_its_flags() -> None:
         *("--output_dir", "/ck", "--model_name_or_path", "m", "--fsdp", "full_shard auto_wrap", "--bf16"),
     )
     assert huggingface.argv({"output_dir": "/o"}, replace(launch, processes=1, program="trl.scripts.sft")) == (
-        *("py", "-m", "trl.scripts.sft", "--output_dir", "/o"),
+        *("py", "-u", "-m", "trl.scripts.sft", "--output_dir", "/o"),
     )
 
 

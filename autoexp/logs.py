@@ -45,7 +45,7 @@ class LogFacts:
     samples_per_second: float | None = None
     """Of all GPUs."""
     peak_memory_bytes: int | None = None
-    """On the GPU of the rank that reports."""
+    """On the GPU of the rank that reports, or the highest of all where each is told."""
     seconds_per_iteration: float | None = None
     global_batch_size: int | None = None
     loaded: int | None = None

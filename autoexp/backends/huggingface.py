@@ -94,6 +94,8 @@ def _dictionary(facts: LogFacts, line: str) -> LogFacts:
         return _summary(_saved(facts, None), said)
     if "loss" not in said or not said.keys() & {"epoch", "learning_rate", "step", "global_step"}:
         return facts
+    if facts.done:  # the program trains once more: the next bar is of that
+        facts = replace(facts, done=False, iteration=None, train_iters=None)
     loss, lr = number(said["loss"]), number(said.get("learning_rate"))
     iteration = whole(said.get("step") or said.get("global_step"))
     if iteration is None:

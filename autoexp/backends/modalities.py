@@ -55,7 +55,8 @@ def read(facts: LogFacts, line: str) -> LogFacts:
     if _SAVED in line and facts.saving is not None:
         reached = max(facts.saving, facts.iteration or 0)
         return replace(facts, saves=(*facts.saves, facts.saving), saving=None, iteration=reached)
-    return replace(facts, done=True) if _DONE in line else facts
+    is_known = facts.reports or facts.train_iters
+    return replace(facts, done=True) if _DONE in line and is_known else facts  # other programs say so too
 
 
 def _pairs(text: str) -> dict[str, str]:

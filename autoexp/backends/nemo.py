@@ -58,7 +58,9 @@ _SAVED = re.compile(r"Successfully saved checkpoint from iteration\s+(\d{1,18})\
 _LOADED = re.compile(r"Restored all states from the checkpoint at .*\bstep=(\d{1,18})\b")
 _JOB_FINISHED = re.compile(r"^\s*Job finished\s*$")
 """Job scripts print it whatever became of the training, so it counts behind the last iteration only."""
-_HINTS = ("iteration", "reduced_train_loss", "step", "Job finished", "Time limit")
+_PEAK = re.compile(r"\[gpu_memory_log - GPU \d+\] Peak = (\d{1,9}) MiB")
+_MIB = 1 << 20
+_HINTS = ("iteration", "reduced_train_loss", "step", "Job finished", "Time limit", "gpu_memory_log")
 
 
 def read(facts: LogFacts, line: str) -> LogFacts:
@@ -103,6 +105,8 @@ def _remark(facts: LogFacts, line: str) -> LogFacts:
     if _JOB_FINISHED.search(figures.bare(line)):
         is_last = facts.iteration is not None and facts.iteration == facts.train_iters
         return replace(facts, done=facts.done or is_last)
+    if found := _PEAK.search(line):
+        return replace(facts, peak_memory_bytes=max(int(found[1]) * _MIB, facts.peak_memory_bytes or 0))
     if found := _SHORT.search(line):
         return replace(facts, cut_short=found[0])
     if found := _SAVING.search(line):

@@ -54,7 +54,8 @@ def read(facts: LogFacts, line: str) -> LogFacts:
         return replace(facts, cut_short=_SHORT)
     if any(words in line for words in _SAVED) and facts.saving is not None:
         return replace(facts, saves=(*facts.saves, facts.saving), saving=None)
-    if _DONE in line and not facts.cut_short:
+    is_known = facts.reports or facts.train_iters
+    if _DONE in line and is_known and not facts.cut_short:  # other programs say so too
         return replace(facts, done=True, iteration=facts.train_iters or facts.iteration)
     return facts
 

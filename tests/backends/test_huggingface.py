@@ -110,6 +110,12 @@ def test_a_run_that_is_started_again_in_the_same_log_goes_on() -> None:
     assert (facts.iteration, facts.train_iters) == (41, 75)
 
 
+def test_a_program_that_trains_twice_is_followed_to_its_second_training() -> None:
+    facts = read(bar(75), SUMMARY, bar(0, 150), bar(3, 150), REPORT, bar(4, 150))
+
+    assert (facts.iteration, facts.train_iters, facts.done) == (4, 150, False)
+
+
 # Reports
 
 

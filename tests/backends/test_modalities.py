@@ -98,6 +98,7 @@ def test_a_record_of_the_results_file_says_the_same() -> None:
         "step: 5 | train loss avg: 3.2",
         "num_seen_steps: 0",
         SAVED,
+        DONE,
     ],
 )
 def test_evaluations_torn_records_and_other_lines_say_nothing(line: str) -> None:

@@ -126,6 +126,15 @@ def test_a_rate_of_work_is_read_where_it_is_measured() -> None:
     assert read(f"{report(3)} | TFLOPS_per_GPU: 412.5").tflops == 412.5
 
 
+def test_of_the_gpus_that_a_monitor_lists_the_fullest_counts() -> None:
+    peaks = (
+        f"[gpu_memory_log - GPU {gpu}] Peak = {peak} MiB, Avg = 1.5 MiB, Mode = 2145, 2177 MB"
+        for gpu, peak in enumerate((16273, 42273, 9))
+    )
+
+    assert read(*peaks).peak_memory_bytes == 42273 << 20
+
+
 # Finished
 
 

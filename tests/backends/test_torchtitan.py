@@ -80,6 +80,7 @@ def test_older_and_other_reports_are_read_too(line: str, field: str, value: floa
         "Finished staging the checkpoint in 1.20 seconds.",
         "Finished saving the checkpoint in 1.20 seconds.",
         "Step 10 loss 3",
+        "Training completed",
         "Profiling active. Traces will be saved at ./outputs/profile_trace",
     ],
 )

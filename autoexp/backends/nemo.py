@@ -50,7 +50,7 @@ def _spelled(value: object) -> str:
 
 
 _REPORT = re.compile(r"\bTraining epoch \d{1,9}, iteration (\d{1,18})/(\d{1,18}) \|(.*)")
-_BAR = re.compile(r"\bEpoch \d{1,9}:.*?\b(\d{1,18})/(\d{1,18}) \[(.*reduced_train_loss=.*)")
+_BAR = re.compile(r"\bEpoch \d{1,9}:[^\[]{0,400}?\b(\d{1,18})/(\d{1,18}) \[([^\[]*reduced_train_loss=[^\[]*)")
 _STOPPED = re.compile(r"`Trainer\.fit` stopped: `max_steps=(\d{1,18})` reached")
 _SHORT = re.compile(r"Time limit reached\. Elapsed time is .*Signaling Trainer to stop|`trainer\.should_stop` was set")
 _SAVING = re.compile(r"Scheduled async checkpoint save for .*\bstep=(\d{1,18})\b")

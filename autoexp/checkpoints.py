@@ -40,8 +40,8 @@ RELEASE = "release"
 """The folder, and what the tracker says, of weights without an iteration."""
 
 _ITERATION = re.compile(r"iter_([0-9]{1,250})")  # no name is longer
-_OF_OTHERS = re.compile(r"(?:step-|checkpoint-|global_step|.*seen_steps_)([0-9]+)(?:-.*)?")
-"""How torchtitan, the HuggingFace Trainer, DeepSpeed and Modalities number their folders."""
+_OF_OTHERS = re.compile(r"(?:step-|checkpoint-|global_step|.*seen_steps_|(?:.*-)?step=)([0-9]{1,250})(?:-.*)?")
+"""How torchtitan, the HuggingFace Trainer, DeepSpeed, Modalities and NeMo number their folders."""
 
 
 def iteration_of(name: str) -> int | None:

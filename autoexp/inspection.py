@@ -13,6 +13,11 @@ from autoexp.model import EndingClass
 from autoexp.tail import CHUNK_BYTES, LONGEST_LAST_LINE, take
 
 NO_GRAMMAR = "command"
+FIGURES = (
+    *("lr", "tflops", "mfu", "tokens_per_second", "samples_per_second", "peak_memory_bytes", "seconds_per_iteration"),
+    "global_batch_size",
+)
+"""What of the last report's facts stands in the answer, where the log tells it."""
 _ENDINGS = {
     EndingClass.CANCELLED: r"CANCELLED AT",
     EndingClass.CRASHED: r"\btasks? [\d,\- ]+: (?:Killed|Terminated|Aborted|Bus error|Segmentation fault|Exited with)"
@@ -55,8 +60,13 @@ def read(path: Path, name: str | None = None) -> dict[str, Any]:
         OSError: the file cannot be read.
     """
     found = {name: _read(path, backends.find(name)) for name in ([name] if name else backends.known())}
-    best = max(found, key=lambda name: (len(found[name].evidence), name == NO_GRAMMAR))
+    best = max(found, key=lambda name: (_tells(found[name]), name == NO_GRAMMAR))
     return _as_json(best, found[best])
+
+
+def _tells(reading: Reading) -> tuple[bool, int]:
+    """Say how much a grammar finds: a report is more than any bar, mark or error line."""
+    return reading.facts.reports > 0, len(reading.evidence)
 
 
 def _read(path: Path, backend: backends.Backend) -> Reading:
@@ -93,8 +103,9 @@ def _take(reading: Reading, number: int, line: str, backend: backends.Backend, *
         return
     for event in _events(old, new):
         reading.evidence.append(_said(number, event, line))
-    if new is not old and new.iteration is not None and _reports(old, new):
+    if new is not old and new.iteration is not None and _is_further(old, new):
         reading.latest = _said(number, "progress", line)
+    if new.reports != old.reports or (new.done and not old.done):  # a bar is drawn once more by a program that fails
         reading.ending = None
     if cut and new.symptom is None:
         reading.ending = EndingClass(str(cut.lastgroup))
@@ -106,13 +117,13 @@ def _said(number: int, event: str, line: str) -> dict[str, Any]:
     return {"line": number, "event": str(event), "text": line.strip()[:LONGEST_LAST_LINE]}
 
 
-def _reports(old: LogFacts, new: LogFacts) -> bool:
-    return (old.iteration, old.loss, old.seconds_per_iteration) != (new.iteration, new.loss, new.seconds_per_iteration)
+def _is_further(old: LogFacts, new: LogFacts) -> bool:
+    return (old.iteration, old.reports) != (new.iteration, new.reports)
 
 
 def _events(old: LogFacts, new: LogFacts) -> Iterator[str]:
     """Name what a line has told that is worth a line of evidence; of the reports only the first and the last are."""
-    if old.first_iteration is None and new.first_iteration is not None:
+    if old.iteration is None and new.iteration is not None:
         yield "progress"
     if new.loaded != old.loaded:
         yield "loaded"
@@ -124,6 +135,8 @@ def _events(old: LogFacts, new: LogFacts) -> Iterator[str]:
         yield "saved"
     if new.done and not old.done:
         yield "done"
+    if new.cut_short and new.cut_short != old.cut_short:
+        yield "cut_short"
     if new.diverged and not old.diverged:
         yield EndingClass.DIVERGED
     if new.symptom not in (None, old.symptom):
@@ -138,6 +151,7 @@ def _as_json(name: str, reading: Reading) -> dict[str, Any]:
         "iteration": facts.iteration,
         "train_iters": facts.train_iters,
         "loss": facts.loss,
+        "figures": {name: value for name in FIGURES if (value := getattr(facts, name)) is not None},
         "saves": sorted(set(facts.saves)),
         "done": reading.done,
         "diverged": facts.diverged,

@@ -30,10 +30,22 @@ class LogFacts:
     behind: bool = False
     """More stands there than one look reads."""
     iteration: int | None = None
+    """The last one it tells of, as it counts them."""
     train_iters: int | None = None
+    reports: int = 0
+    """How many reports it holds: lines that tell a loss, where a progress bar tells an iteration only."""
     loss: float | None = None
+    lr: float | None = None
     tflops: float | None = None
     """Model TFLOP/s per GPU."""
+    mfu: float | None = None
+    """Of the peak, as the program itself reckons it: 0.4 is 40 %."""
+    tokens_per_second: float | None = None
+    """Per GPU."""
+    samples_per_second: float | None = None
+    """Of all GPUs."""
+    peak_memory_bytes: int | None = None
+    """On the GPU of the rank that reports, or the highest of all where each is told."""
     seconds_per_iteration: float | None = None
     global_batch_size: int | None = None
     loaded: int | None = None
@@ -50,6 +62,8 @@ class LogFacts:
     """Iterations whose save the log calls successful."""
     done: bool = False
     """The program's own mark of a finished training."""
+    cut_short: str = ""
+    """The line that says that the training ends before its last iteration, though nothing failed."""
     diverged: bool = False
     """The last report has no finite loss."""
     symptom: EndingClass | None = None
@@ -88,11 +102,12 @@ def numbered_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
 _SYMPTOMS: Mapping[EndingClass, str] = {
     EndingClass.TIME_LIMIT: r"DUE TO TIME LIMIT",
     EndingClass.PREEMPTED: r"DUE TO PREEMPTION|DUE TO JOB REQUEUE",
-    EndingClass.NODE_FAIL: r"DUE TO NODE FAILURE|Node failure on",
+    EndingClass.NODE_FAIL: r"DUE TO NODE FAILURE|Node failure on|UNCORRECTABLE MEMORY ERROR AT",
     EndingClass.HOST_OOM: r"oom[-_ ]?kill|Out Of Memory|Cannot allocate memory|DefaultCPUAllocator: can't allocate"
-    r"|[Ee]xceeded (?:job )?memory limit",
+    r"|[Ee]xceeded (?:job )?memory limit|(?<![\w'])MemoryError\b",
     EndingClass.CANCELLED: r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*",
-    EndingClass.GPU_OOM: r"(?:CUDA|HIP)(?: error:)? out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
+    EndingClass.GPU_OOM: r"(?:CUDA|HIP)(?: error:)? out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|RESOURCE_EXHAUSTED: Out of memory",
     EndingClass.CONFIG: r"error: (?:unrecognized arguments|argument |the following arguments are required)"
     r"|(?:ModuleNotFoundError|python[\d.]*): No module named",
     EndingClass.LAUNCH: r"(?<!Call to bind failed: )Address already in use|Unable to create step for job"
@@ -110,7 +125,7 @@ _SYMPTOM = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _SY
 
 
 _HINTS = (
-    *(b"emory", b"oom", b"CUBLAS", b"DUE TO", b"CANCELLED AT", b"Node fail", b"NCCL", b"nccl", b"Watchdog"),
+    *(b"emory", b"MEMORY", b"oom", b"CUBLAS", b"DUE TO", b"CANCELLED AT", b"Node fail", b"NCCL", b"nccl", b"Watchdog"),
     *(b"Connection", b"error: ", b"No mod", b"Address", b"Unable", b"FATAL: "),
 )
 """Every symptom has one of these; searching for them is a hundred times faster."""

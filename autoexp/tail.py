@@ -96,8 +96,8 @@ def _last_before(lines: list[bytes], end: int) -> int | None:
 
 def take(facts: LogFacts, line: str, backend: Backend, *, telling: bool = True) -> LogFacts:
     """Take one complete line into account; `telling` says whether it can hold a symptom at all."""
-    before, facts = facts.iteration, backend.read(facts, line)
-    if facts.symptom is not None and facts.iteration != before and facts.symptom not in OF_THE_SCHEDULER:
+    before, facts = facts.reports, backend.read(facts, line)
+    if facts.symptom is not None and facts.reports != before and facts.symptom not in OF_THE_SCHEDULER:
         facts = replace(facts, symptom=None, symptom_line="")  # the training went on after it
     if telling and (found := symptom(line)) and is_stronger(found, facts.symptom):
         return replace(facts, symptom=found, symptom_line=line.strip()[:LONGEST_LAST_LINE])

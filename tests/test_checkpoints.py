@@ -87,6 +87,7 @@ def test_iterations_are_numbers_in_order_and_megatrons_spelling_wins(tmp_path: P
             ["eid_1-seen_steps_20-seen_tokens_1", "eid_1-seen_steps_9-seen_tokens_1"],
             "eid_1-seen_steps_20-seen_tokens_1",
         ),
+        (["m--val_loss=0.19-step=9-consumed_samples=80.0", "step=249-last"], "step=249-last"),
         ([], None),
     ],
 )

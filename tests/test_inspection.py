@@ -45,6 +45,7 @@ def test_a_finished_training_is_done_and_each_fact_has_its_line(tmp_path: Path) 
         "iteration": 20,
         "train_iters": 20,
         "loss": 2.5,
+        "figures": {"lr": 0.001, "seconds_per_iteration": 0.0095},
         "saves": [20],
         "done": True,
         "diverged": False,
@@ -133,3 +134,46 @@ def test_an_answer_about_nothing_has_every_field(tmp_path: Path) -> None:
     empty = inspected(tmp_path, "")
 
     assert inspection.nothing(None, "gone") == {**empty, "why": "gone"}
+
+
+BAR = "\r 44%|####      | {}/75 [00:10<00:20,  1.50s/it]"
+LOSS = "{'loss': 2.5, 'learning_rate': 1e-05, 'epoch': 0.4}"
+SUMMARY = "{'train_runtime': 125.2, 'train_samples_per_second': 11.9, 'train_loss': 0.7, 'epoch': 2.93}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "done", "ending"),
+    [
+        pytest.param([BAR.format(75), SUMMARY], True, "success", id="finished"),
+        pytest.param(
+            [BAR.format(33), "Traceback (most recent call last):", BAR.format(34)], False, "crashed", id="failed"
+        ),
+        pytest.param([BAR.format(33), "CUDA out of memory.", BAR.format(34)], False, "gpu_oom", id="out of memory"),
+        pytest.param([BAR.format(75), SUMMARY, "Traceback (most recent call last):"], False, "crashed", id="not saved"),
+        pytest.param([BAR.format(33), KILLED, BAR.format(75), SUMMARY], True, "success", id="another attempt went on"),
+        pytest.param([BAR.format(33), KILLED, BAR.format(40), LOSS], False, None, id="another attempt is on its way"),
+        pytest.param([BAR.format(60), SUMMARY], False, None, id="stopped early"),
+    ],
+)
+def test_a_bar_that_is_drawn_once_more_hides_no_ending(
+    tmp_path: Path, lines: list[str], *, done: bool, ending: str | None
+) -> None:
+    found = inspected(tmp_path, BAR.format(1), *lines)
+
+    assert (found["backend"], found["done"], found["ending"]) == ("huggingface", done, ending)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (report(10), "megatron"),
+        ("Training epoch 0, iteration 3/249 | lr: 1e-06 | global_step: 3 | reduced_train_loss: 1.6", "nemo"),
+        ("[titan] - INFO - step: 10  loss:  7.1  tps: 7,300", "torchtitan"),
+        ("2026-03-01T10:00:00 | step: 5 | train samples/s: 4.3 | train loss avg: 2.5 | ", "modalities"),
+        (BAR.format(3) + "\r" + LOSS, "huggingface"),
+    ],
+)
+def test_each_framework_s_report_is_known_also_behind_a_bar_of_something_else(
+    tmp_path: Path, line: str, name: str
+) -> None:
+    assert inspected(tmp_path, BAR.format(3), line)["backend"] == name

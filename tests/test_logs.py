@@ -61,6 +61,15 @@ def test_however_a_log_grows_its_lines_are_the_same(log: bytes, steps: list[int]
         ("RuntimeError: CUDA error: out of memory", EndingClass.GPU_OOM),
         ("/usr/bin/python3.11: No module named megatron", EndingClass.CONFIG),
         ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate", EndingClass.GPU_OOM),
+        (
+            "jax.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.",
+            EndingClass.GPU_OOM,
+        ),
+        ("MemoryError: host allocation failed", EndingClass.HOST_OOM),
+        (
+            "slurmstepd: error: *** JOB 7 ON n1 UNCORRECTABLE MEMORY ERROR AT 2026-03-01T10:00:00 ***",
+            EndingClass.NODE_FAIL,
+        ),
         ("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0", EndingClass.HOST_OOM),
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=7.0.", EndingClass.HOST_OOM),
         ("srun: error: n1: task 0: Out Of Memory", EndingClass.HOST_OOM),

@@ -44,10 +44,11 @@ class Backend(Protocol):
         """Say whether an attempt that ended with exit code 0 did all its work."""
 
 
-def torchrun(launch: Launch) -> tuple[str, ...]:
+def torchrun(launch: Launch, *, always: bool = False) -> tuple[str, ...]:
     """Write what starts a Python program: torchrun where it takes several processes, once on each node by srun.
 
-    Where the nodes meet is in the job's environment (PET_RDZV_ENDPOINT).
+    Where the nodes meet is in the job's environment (PET_RDZV_ENDPOINT). A program that cannot do without torchrun's
+    variables has it `always`.
     """
     python = (*launch.inside, launch.python)
     run = (*python, "-m", "torch.distributed.run")
@@ -55,7 +56,13 @@ def torchrun(launch: Launch) -> tuple[str, ...]:
     if launch.nodes > 1:
         srun = ("srun", f"--nodes={launch.nodes}", f"--ntasks={launch.nodes}", "--kill-on-bad-exit=1")
         return (*srun, *run, f"--nnodes={launch.nodes}", "--rdzv-backend=c10d", count)
-    return (*run, "--standalone", count) if launch.processes > 1 else python
+    return (*run, "--standalone", count) if launch.processes > 1 or always else python
+
+
+def program_words(program: str) -> tuple[str, ...]:
+    """Write what Python is to run: a script by its path, a module by its name."""
+    is_file = "/" in program or program.endswith(".py")
+    return (program,) if is_file else ("-m", program)
 
 
 def flags(args: Mapping[str, Any]) -> Iterator[str]:
@@ -66,6 +73,25 @@ def flags(args: Mapping[str, Any]) -> Iterator[str]:
         yield f"--{name}"
         if value is not True:
             yield from (str(item) for item in (value if isinstance(value, list | tuple) else [value]))
+
+
+def judged(wanted: int | None, seen: Seen, lacks: Mapping[str, bool]) -> Verdict:
+    """Say whether a training came to the iteration it was to come to, and lacks nothing else; `lacks` says what."""
+    log = seen.log
+    if wanted is None:
+        return Verdict(holds=False, reason="exit code 0, but neither its flags nor its log say how far it had to train")
+    reached = max((number for number in (log.iteration, log.loaded) if number is not None), default=None)
+    checks = {
+        f"its log says: {log.cut_short}": bool(log.cut_short),
+        f"its log ends at iteration {reached} of {wanted}": (reached or 0) < wanted,
+        f"the save at iteration {log.saving} is not finished": log.saving is not None,
+        "the loss is not a number": log.diverged,
+        **lacks,
+    }
+    lacking = [what for what, holds in checks.items() if holds]
+    if lacking:
+        return Verdict(holds=False, reason=f"exit code 0, but {' and '.join(lacking)}")
+    return Verdict(holds=True, reason=f"trained to iteration {wanted}")
 
 
 def known() -> list[str]:

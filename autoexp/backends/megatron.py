@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from autoexp.backends import Launch, flags, torchrun
+from autoexp import figures
+from autoexp.backends import Launch, flags, program_words, torchrun
+from autoexp.figures import whole
 from autoexp.logs import LogFacts, Seen
 from autoexp.model import Verdict
 
@@ -19,14 +21,12 @@ USUAL_LOG_INTERVAL = 100
 
 def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
     """Write the command line: the program under torchrun where it takes several processes, then its flags."""
-    program = launch.program or USUAL_PROGRAM
-    launcher = torchrun(launch)
     where = {"load": launch.checkpoints, "save": launch.checkpoints}
-    is_file = "/" in program or program.endswith(".py")
-    return (*launcher, *((program,) if is_file else ("-m", program)), *flags({**where, **args}))
+    return (*torchrun(launch), *program_words(launch.program or USUAL_PROGRAM), *flags({**where, **args}))
 
 
-_REPORT = re.compile(r"\biteration\s+(\d{1,18})\s*/\s*(\d{1,18})\s*\|(.*)")
+_REPORT = re.compile(r"(?<!, )\biteration\s+(\d{1,18})\s*/\s*(\d{1,18})\s*\|(.*)")
+"""NeMo's own `Training epoch 0, iteration 3/9 |` is another grammar."""
 _SAVED = re.compile(r"successfully saved checkpoint (?:from|at) iteration\s+(\d{1,18})\b")
 _LOADED = re.compile(r"\bload(?:ing|ed) (?:distributed )?checkpoint from .* at iteration (\d{1,18})\b")
 _SAVING = re.compile(r"(?:saving checkpoint|scheduled an async checkpoint save) at iteration\s+(\d{1,18})\b")
@@ -58,29 +58,27 @@ def read(facts: LogFacts, line: str) -> LogFacts:
 def _report(facts: LogFacts, iteration: int, train_iters: int, rest: str) -> LogFacts:
     pairs = (part.partition(":") for part in rest.split("|"))
     fields = {name.strip(): value.strip() for name, _, value in pairs}
-    loss = _number(fields.get("lm loss"))
-    is_first = facts.first_iteration is None
+    lr = _number(fields.get("learning rate"))
     return replace(
-        facts,
-        first_iteration=iteration if is_first else facts.first_iteration,
-        first_lr=_number(fields.get("learning rate")) if is_first else facts.first_lr,
-        iteration=iteration,
+        figures.report(facts, iteration, lr=lr, loss=_number(fields.get("lm loss"))),
+        lr=lr,
         train_iters=train_iters,
-        loss=facts.loss if loss is None else loss,
         tflops=_number(fields.get("throughput per GPU (TFLOP/s/GPU)") or fields.get("TFLOPs")),
+        tokens_per_second=_number(fields.get("tokens per GPU (tokens/s/GPU)")),
+        samples_per_second=_number(fields.get("samples per second")),
         seconds_per_iteration=_seconds(fields),
-        global_batch_size=_whole(fields.get("global batch size")),
+        global_batch_size=whole(fields.get("global batch size")),
         diverged=_has_diverged(fields),
     )
 
 
 def _has_diverged(fields: Mapping[str, str]) -> bool:
     """Megatron leaves the loss out of the line where it is not a number; skipped fp16 steps leave it out too."""
-    if _whole(fields.get("number of nan iterations")):
+    if whole(fields.get("number of nan iterations")):
         return True
     if "lm loss" in fields:
         return _number(fields["lm loss"]) is None
-    return _whole(fields.get("number of skipped iterations")) == 0
+    return whole(fields.get("number of skipped iterations")) == 0
 
 
 def _seconds(fields: Mapping[str, str]) -> float | None:
@@ -92,16 +90,7 @@ def _seconds(fields: Mapping[str, str]) -> float | None:
 
 def _number(text: str | None) -> float | None:
     """Read a finite number; of a pair `now/average`, the first."""
-    try:
-        value = float((text or "").split("/", maxsplit=1)[0])
-    except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None
-
-
-def _whole(text: str | None) -> int | None:
-    number = _number(text)
-    return None if number is None else int(number)
+    return figures.number((text or "").split("/", maxsplit=1)[0])
 
 
 def finished(args: Mapping[str, Any], seen: Seen) -> Verdict:
@@ -111,7 +100,7 @@ def finished(args: Mapping[str, Any], seen: Seen) -> Verdict:
     started again; nor does the tracker, which an older run may have written. One that is to save nothing (`save: null`)
     has to report its last log interval instead.
     """
-    wanted = _whole(str(args.get("train-iters"))) or seen.log.train_iters
+    wanted = whole(str(args.get("train-iters"))) or seen.log.train_iters
     if wanted is None:
         return Verdict(holds=False, reason="exit code 0, but neither its flags nor its log say how far it had to train")
     saved = [

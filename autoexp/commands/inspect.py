@@ -91,6 +91,8 @@ def _text(found: dict[str, Any]) -> list[str]:
 def _spelled(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "  ".join(f"{name}={number:g}" for name, number in value.items()) or "-"
     if isinstance(value, list):
         return " ".join(map(str, value)) or "-"
     return "-" if value is None else str(value)

@@ -94,11 +94,13 @@ class _Reader:
             self._note(self._backend.read(self.facts, line))
 
     def _note(self, facts: LogFacts) -> None:
-        if facts.iteration is None or facts.iteration == self.facts.iteration:
+        if facts.iteration is None or facts.reports == self.facts.reports:
             self.facts = facts
         elif facts.iteration > LARGEST_WHOLE:
             self._senseless += 1
         else:
+            if self.points and self.points[-1].iteration == facts.iteration:  # several ranks report
+                self.points.pop()
             self.points.append(_point(facts, facts.iteration))
             self.facts = replace(facts, loss=None)
 

@@ -57,7 +57,9 @@ def test_a_report_is_read_behind_any_prefix(prefix: str) -> None:
     assert read([prefix + REPORT]) == LogFacts(
         iteration=100,
         train_iters=3052,
+        reports=1,
         loss=6.54321,
+        lr=1e-3,
         tflops=201.5,
         seconds_per_iteration=0.5125,
         global_batch_size=16,
@@ -89,6 +91,15 @@ def test_a_report_is_read_behind_any_prefix(prefix: str) -> None:
             id="now/average in throughput",
         ),
         pytest.param(" iteration 7/50 | lm loss: 2.5E+00/2.6E+00 |", "loss", 2.5, id="now/average in the loss"),
+        pytest.param(
+            " iteration 7/50 | tokens per GPU (tokens/s/GPU): 12130.4/12525.5 | lm loss: 1.0 |",
+            "tokens_per_second",
+            12130.4,
+            id="tokens per GPU",
+        ),
+        pytest.param(
+            " iteration 7/50 | lm loss: 1.0 | samples per second: 29.4 |", "samples_per_second", 29.4, id="all"
+        ),
         pytest.param(" iteration        1/       1 | lm loss: 1E+01 |", "train_iters", 1, id="the only iteration"),
         pytest.param(" iteration 12345678/99999999 | lm loss: 1E+01 |", "iteration", 12345678, id="eight digits"),
         pytest.param(
@@ -133,6 +144,7 @@ def test_the_newest_report_counts_even_if_a_resumed_run_counts_back() -> None:
         " validation loss at iteration 100 | lm loss value: 6.5E+00 | lm loss PPL: 6.6E+02 | ",
         "number of parameters on (tensor, pipeline) model parallel rank (0, 0): 10000000",
         "setting training iterations to 3052",
+        "Training epoch 0, iteration 3/249 | lr: 1e-06 | reduced_train_loss: 1.5",
         "WARNING: could not find the metadata file /ck/latest_checkpointed_iteration.txt",
         pytest.param(f" iteration {'9' * 5000}/ 100 | lm loss: 2.0 |", id="a number that no training comes to"),
         pytest.param(f"successfully saved checkpoint at iteration {'9' * 5000}", id="a save of none"),

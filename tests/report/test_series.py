@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.backends import megatron
+from autoexp.backends import huggingface, megatron
 from autoexp.report.series import Attempt, Point, merged, read_attempt, read_attempts
 
 LINE = " iteration {}/ 100 | elapsed time per iteration (ms): 500.0 | lm loss: {} | number of nan iterations: 0 |\n"
@@ -33,6 +33,17 @@ def test_a_report_without_a_loss_does_not_keep_the_one_before_it(tmp_path: Path)
     nan = " iteration 20/ 100 | number of skipped iterations: 0 | number of nan iterations: 10 |\n"
     folder = attempt(tmp_path, 1, LINE.format(10, "3.5") + nan)
     assert [point.loss for point in read_attempt(folder, 1, megatron).points] == [3.5, None]
+
+
+def test_a_bar_that_tells_no_loss_is_no_point_and_several_ranks_that_report_are_one(tmp_path: Path) -> None:
+    bars = "".join(f"\r {number}%|#| {number}/100 [00:10<00:90,  0.50it/s]" for number in (1, 2, 3))
+    said = "\r        \r{'loss': %s, 'learning_rate': 1e-05, 'epoch': 0.1}\n"
+    text = (
+        bars + said % "3.5" + said % "3.4" + bars.replace("/100", "/100 ") + "\r 9%|#| 9/100 [00:10<00:90,  2.00s/it]"
+    )
+    read = read_attempt(attempt(tmp_path, 1, text + said % "nan" + "\n"), 1, huggingface)
+
+    assert [(point.iteration, point.loss, point.seconds) for point in read.points] == [(3, 3.4, 2.0), (9, None, 2.0)]
 
 
 def test_a_torn_last_line_waits_for_its_end(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def finished(args: Mapping[str, Any], seen: Seen) -> Verdict:
         (f"the tracker says {seen.tracker}, not {wanted}", (seen.tracker or 0) >= wanted),
         (f"there is no whole checkpoint of iteration {wanted}", wanted in seen.checkpoints),
     ]
-    last, interval = seen.log.iteration or 0, _whole(str(args.get("log-interval"))) or USUAL_LOG_INTERVAL
+    last, interval = seen.log.iteration or 0, whole(str(args.get("log-interval"))) or USUAL_LOG_INTERVAL
     reported = [(f"its last report is of iteration {last} of {wanted}", last > wanted - interval)]
     missing = [
         ("its log has no '[after training is done]'", seen.log.done),

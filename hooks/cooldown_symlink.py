@@ -165,7 +165,8 @@ def _check_target(source: Path, iteration: int, target: Path) -> int | None:
         _check_origin(source, target, tracker, iteration)
         return tracker
     if isinstance(tracker, str) or (tracker is not None and tracker < iteration):
-        raise _tracker_refused(target, f"says {tracker!r}", iteration)
+        says = "is empty, or no number" if tracker == "garbled" else f"says {tracker}"
+        raise _tracker_refused(target, says, iteration)
     if tracker is None and (target / TRACKER).is_symlink():
         raise _tracker_refused(target, "is a link that leads nowhere", iteration)
     link = target / folder_name(iteration)

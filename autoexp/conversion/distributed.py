@@ -1,6 +1,7 @@
 """Megatron-LM's `torch_dist` format: an index, and files of pieces, each of which is a torch.save zip of its own.
 
-Layers alike lie in one tensor, along a leading axis, and so do experts; a model whose layers differ numbers them.
+Layers alike lie in one tensor, along a leading axis, and so do experts; a model whose layers differ numbers them, and
+with singleton_local_shards everything is numbered and a gate lies apart from what it gates.
 What the training was told is in common.pt, and since core 0.19 in an item of the index, common_state.
 
 Source: torch/distributed/checkpoint/metadata.py, megatron/core/dist_checkpointing/strategies/torch.py.
@@ -12,7 +13,7 @@ from pathlib import Path
 from autoexp import inert, torchfile
 from autoexp.conversion.names import canonical, is_weight
 from autoexp.conversion.source import Source, Zip, check_version, checked, refused
-from autoexp.conversion.weights import Piece, Weight
+from autoexp.conversion.weights import Piece, Weight, join
 from autoexp.formats import distributed
 from autoexp.formats.index import Chunk, Index
 from autoexp.formats.index import read as read_index
@@ -45,9 +46,22 @@ def read(folder: Path) -> Source:
         format="torch_dist",
         iteration=iteration if isinstance(iteration, int) else None,
         args=inert.state_of(state.get("args")),
-        weights=weights,
+        weights=_with_gates(weights),
         zips=tuple(zips),
     )
+
+
+def _with_gates(weights: dict[str, Weight]) -> dict[str, Weight]:
+    """Put a gate before what it gates, where each is a tensor of its own (singleton_local_shards)."""
+    for gate in [name for name in weights if name.endswith("_w") and f"{name[:-1]}v" in weights]:
+        whole, parts = gate.removesuffix("_w"), (weights.pop(gate), weights.pop(f"{gate[:-1]}v"))
+        if whole in weights:
+            raise refused(f"{whole} is there twice", "whole, and with its gate apart")
+        try:
+            weights[whole] = join(parts)
+        except ValueError as error:
+            raise refused(f"{whole} cannot be put together", str(error)) from error
+    return weights
 
 
 def _weight(folder: Path, key: str, index: Index, chunks: Sequence[Chunk]) -> Weight:

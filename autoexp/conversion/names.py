@@ -4,7 +4,8 @@
     layers.N.attention_norm.*  layers.N.attention.{qkv,out}.*  layers.N.attention.{q_norm,k_norm}.*
     layers.N.mlp_norm.*  layers.N.mlp.{fc1,fc2}.*  layers.N.router.*  layers.N.experts.E.{fc1,fc2}.*
 
-`*` stands for N or E where all layers or experts lie in one tensor, along an axis of their own.
+`*` stands for N or E where all layers or experts lie in one tensor, along an axis of their own; `fc1.weight_w` and
+`fc1.weight_v` for a gate and what it gates, where each has a tensor of its own.
 
 Sources: Megatron-LM megatron/core/models/gpt, megatron/core/transformer/moe/experts.py, megatron/legacy/model.
 """
@@ -31,10 +32,13 @@ _IN_LAYER = (
     (r"(?:self_)?attention\.(?:linear_qkv|query_key_value)\.(weight|bias)", r"attention.qkv.\1"),
     (r"(?:self_)?attention\.(?:linear_proj|dense)\.(weight|bias)", r"attention.out.\1"),
     (r"(?:self_)?attention\.([qk])_(?:layernorm|norm)\.(weight|bias)", r"attention.\1_norm.\2"),
-    (r"mlp\.(?:linear_fc1|dense_h_to_4h)\.(weight|bias)", r"mlp.fc1.\1"),
+    (r"mlp\.(?:linear_fc1|dense_h_to_4h)\.(weight|bias)(_[wv])?", r"mlp.fc1.\1\2"),
     (r"mlp\.(?:linear_fc2|dense_4h_to_h)\.(weight|bias)", r"mlp.fc2.\1"),
     (r"mlp\.router\.(weight)", r"router.\1"),
-    (r"mlp\.experts\.(?:local_experts|experts)\.([0-9]+)\.linear_(fc[12])\.(weight|bias)", r"experts.\1.\2.\3"),
+    (
+        r"mlp\.experts\.(?:local_experts|experts)\.([0-9]+)\.linear_(fc[12])\.(weight|bias)(_[wv])?",
+        r"experts.\1.\2.\3\4",
+    ),
     (r"mlp\.experts\.experts\.linear_(fc[12])\.(weight|bias)", r"experts.*.\1.\2"),
     (r"mlp\.experts\.linear_(fc[12])\.(weight|bias)([0-9]+)", r"experts.\3.\1.\2"),
 )  # fmt: skip

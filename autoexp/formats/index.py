@@ -90,7 +90,8 @@ def read(folder: Path) -> Index:
         OSError: it cannot be read.
     """
     metadata = _metadata(torchfile.read_index(folder / INDEX))
-    items, storage = getattr(metadata, "state_dict_metadata", None), getattr(metadata, "storage_data", None)
+    said: Mapping[str, object] = inert.state_of(metadata) or getattr(metadata, "__dict__", {})  # core 0.15 has its own
+    items, storage = said.get("state_dict_metadata"), said.get("storage_data")
     if not isinstance(items, dict) or not isinstance(storage, dict) or not storage:
         raise NotWholeError(f"{INDEX} holds no index of items and pieces")
     found = _gathered(items, storage)

@@ -285,10 +285,12 @@ def save_dist(
     folder: Path,
     *,
     numbered: bool = False,
+    apart: bool = False,
     common: Literal["file", "item"] = "file",
     beside: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Write an iter_ folder with torch's own writer: layers in one tensor, or numbered."""
+    """Write an iter_ folder with torch's own writer: layers in one tensor, or numbered; or all of them numbered and
+    apart, gates too, as with singleton_local_shards."""
     state: dict[str, Any] = {"optimizer.state.exp_avg.x": torch.zeros(3), **(beside or {})}
     stacked: dict[str, dict[int, Tensor]] = {}
     for name, whole in model.weights().items():
@@ -297,7 +299,12 @@ def save_dist(
             continue
         layer = int(name.split(".")[1])
         key = _dist_name(name)
-        if numbered and ".experts." not in name:
+        if apart:
+            place = megatron_name(name, "local" if ".experts." in name else "te", layer).replace(".local_", ".")
+            halves = whole.chunk(2) if ".fc1." in name and model.args["swiglu"] else (whole,)
+            suffixes = ("_w", "_v") if len(halves) == 2 else ("",)
+            state |= {f"{place}{suffix}": half.clone() for suffix, half in zip(suffixes, halves, strict=True)}
+        elif numbered and ".experts." not in name:
             state[key.replace("layers.", f"layers.{layer}.", 1)] = whole
         else:
             number = int(name.split(".")[3]) if ".experts." in name else 0

@@ -1,3 +1,4 @@
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import torch
 from torch.distributed.checkpoint.metadata import Metadata
 
 from autoexp.conversion import distributed
+from autoexp.conversion.weights import Piece
 from autoexp.errors import AutoexpError
 from autoexp.inert import NotWholeError
 from tests.conversion.megatron import Model, save_dist
@@ -28,6 +30,33 @@ def test_layers_and_experts_become_weights_of_their_own(tmp_path: Path, *, numbe
     assert source.weights["layers.2.attention_norm.weight"].shape == (32,)
     assert all(weight.is_whole() for weight in source.weights.values())
     assert (source.format, source.iteration) == ("torch_dist", 6)
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "llama biased"])
+def test_gates_of_their_own_are_put_before_what_they_gate(tmp_path: Path, kind: str) -> None:
+    model = Model(kind=kind)
+
+    apart = distributed.read(save_dist(model, tmp_path / "apart" / "iter_0000006", apart=True))
+
+    gated = {name: weight for name, weight in model.weights().items() if ".fc1." in name}
+    assert {name: apart.weights[name].shape for name in gated} == {name: gated[name].shape for name in gated}
+    first = next(iter(gated))
+    assert [data(piece) for piece in apart.weights[first].pieces] == [
+        h.numpy().tobytes() for h in gated[first].chunk(2)
+    ]
+
+
+def data(piece: Piece) -> bytes:
+    with piece.file.open("rb") as file:
+        file.seek(piece.start_bytes)
+        return file.read(4 * math.prod(piece.shape))
+
+
+def test_a_gate_apart_from_what_is_there_whole_is_refused(tmp_path: Path) -> None:
+    beside = {f"decoder.layers.mlp.linear_fc1.weight_{half}": torch.zeros(3, 40, 32) for half in "wv"}
+
+    with pytest.raises(AutoexpError, match="is there twice"):
+        distributed.read(save_dist(Model(), tmp_path / "iter_0000006", beside=beside))
 
 
 def test_an_index_that_points_outside_is_refused(tmp_path: Path) -> None:

@@ -75,6 +75,25 @@ def test_the_plans_of_the_ranks_are_not_read(folder: Path, count: int) -> None:
     assert found.chunks("w") == before.chunks("w")
 
 
+class OwnMetadata(Metadata):
+    """As core 0.15 has one of its own, MCoreMetadata, with a field more."""
+
+
+@pytest.mark.parametrize("plans", [(), ([],)])
+def test_an_index_of_a_class_of_megatrons_own_is_read(folder: Path, plans: tuple[list[SavePlan], ...]) -> None:
+    before = index.read(folder)
+    metadata: Metadata = pickle.loads((folder / ".metadata").read_bytes())  # noqa: S301 - written just now
+    own = OwnMetadata(**vars(metadata))
+    own.mcore_data = {"w": {"nd_reformulated_orig_global_shape": (2, 3)}}  # type: ignore[attr-defined]
+    (folder / ".metadata").write_bytes(pickle.dumps(own))
+    for each in plans:
+        with_plans(folder, each)
+
+    found = index.read(folder)
+
+    assert (found.pieces, found.chunks("w")) == (before.pieces, before.chunks("w"))
+
+
 @pytest.mark.parametrize("name", ["all_local_plans", "x"])
 def test_an_item_that_is_called_as_the_plans_are_is_read(tmp_path: Path, name: str) -> None:
     make.write_pieces({name: torch.zeros(3), "z": torch.zeros(2)}, folder=tmp_path)

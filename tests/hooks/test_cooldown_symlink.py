@@ -133,14 +133,17 @@ def test_progress_of_the_cooldown_itself_is_never_reset_even_when_the_source_is_
     assert (job / "checkpoints" / TRACKER).read_text() == "1800"
 
 
-@pytest.mark.parametrize("content", ["1400", "", "release", "12x"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("1400", "says 1400"), ("", "is empty, or no number"), ("release", "says release"), ("12x", "or no number")],
+)
 def test_a_tracker_that_is_no_progress_of_this_cooldown_is_refused_and_left_alone(
-    hook: ModuleType, source: Path, job: Path, content: str
+    hook: ModuleType, source: Path, job: Path, content: str, says: str
 ) -> None:
     hook.prepare(job, **{"from": source, "iteration": AT})
     (job / "checkpoints" / TRACKER).write_text(content)
 
-    with pytest.raises(HookRefused) as refusal:
+    with pytest.raises(HookRefused, match=says) as refusal:
         hook.prepare(job, **{"from": source, "iteration": AT})
 
     assert not refusal.value.temporary

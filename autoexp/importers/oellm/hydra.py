@@ -1,23 +1,21 @@
-"""Hydra's composition, as far as OELLM's trees of configurations use it: what `defaults` come to.
+"""A tree of configurations, as far as an experiment is made of it. What `defaults` come to is Hydra's to say."""
 
-A file stands at the package of its group, or where its `# @package` says; later ones are merged over earlier ones,
-and `override` says what another file's choice of a group is to be.
-"""
-
-import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoexp import recipes
+from autoexp.errors import AutoexpError
 from autoexp.importers.notes import Notes
 
-_PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
+if TYPE_CHECKING:
+    from autoexp.importers.oellm.composition import Repository
+
 _DEPTH = 6
 """How many folders up the root of the configurations may be."""
-SCHEMA = "defaults"
-"""Files named after it hold what a program takes anyway: known, but nothing to ask for."""
+_HEADER = "# @package _global_\n"
 
 
 @dataclass(slots=True)
@@ -26,26 +24,33 @@ class Tree:
 
     file: Path
     notes: Notes
-    root: Path | None = field(init=False)
-    choices: dict[str, str] = field(default_factory=dict)
-    """What was chosen of each group, the first of several: what that one is made of comes after it."""
-    config: dict[str, Any] = field(default_factory=dict)
-    usual: dict[str, Any] = field(default_factory=dict)
-    """What files of `SCHEMA` say."""
-    _overrides: dict[str, Any] = field(default_factory=dict)
-    _within: list[Path] = field(default_factory=list)
-    """The files that are being added, the outermost first."""
-
-    def __post_init__(self) -> None:
-        self.root = None
+    root: Path | None = field(init=False, default=None)
+    choices: dict[str, str] = field(init=False, default_factory=dict)
+    """What was chosen of each group."""
+    config: dict[str, Any] = field(init=False, default_factory=dict)
+    usual: dict[str, Any] = field(init=False, default_factory=dict)
+    """What files say that only list what a program takes anyway."""
+    _repository: "Repository | None" = field(init=False, default=None)
 
     def compose(self) -> None:
         """Compose the file, with all that it names."""
-        entries = self._defaults(_load(self.file), self.file)
-        groups = [key.rpartition(" ")[2] for entry in entries if isinstance(entry, Mapping) for key in entry]
-        self.root = _root(self.file, [name.partition("@")[0] for name in groups if name.lstrip("/")])
-        folder = "" if self.root is None else self.file.resolve().parent.relative_to(self.root).as_posix()
-        self._add(self.file, "" if folder == "." else folder, top=True)
+        raw = _load(self.file)
+        entries = raw.pop("defaults", None)
+        if not entries:
+            self.config = raw
+            return
+        self.root = _root(self.file, entries)
+        with self._composing():
+            from autoexp.importers.oellm import composition  # noqa: PLC0415 - only trees need hydra-core
+
+            self._repository = composition.Repository(self._read)
+            found = composition.listed(self._repository, self._main)
+            self.usual, self.config = composition.merged(self._repository, found)
+            chosen = found.overrides.known_choices
+        self.choices = {group: name for group, name in chosen.items() if name}
+        for group in (group for group, name in self.choices.items() if name == composition.UNCHOSEN):
+            said = f"{group}: nothing is chosen of it, and what it would say is missing"
+            self.notes.tell("left-out", ("defaults",), said)
 
     def is_group(self, name: str) -> bool:
         """Say whether a name is that of a folder of choices."""
@@ -53,72 +58,61 @@ class Tree:
 
     def choose(self, group: str, name: str) -> dict[str, Any]:
         """Return what one choice of a group comes to, below the group's package, schemas aside."""
-        other = Tree(self.file, self.notes)
-        other.root = self.root
-        other._take(group, name)
-        found: Any = other.config
+        found: Any = {}
+        with self._composing():
+            from autoexp.importers.oellm import composition  # noqa: PLC0415 - see above
+
+            if self._repository is not None and self._repository.config_exists(f"{group}/{name}"):
+                listed = composition.listed(self._repository, f"{group}/{name}")
+                _, found = composition.merged(self._repository, listed)
         for part in group.split("/"):
             found = found.get(part, {}) if isinstance(found, Mapping) else {}
         return dict(found) if isinstance(found, Mapping) else {}
 
-    def _defaults(self, raw: dict[str, Any], path: Path) -> list[Any]:
-        """Take what a file is made of out of it."""
-        entries = raw.pop("defaults", None) or []
-        if not isinstance(entries, list) or not all(isinstance(entry, str | Mapping) for entry in entries):
-            why = "it is a list of names, and of GROUP: NAME"
-            raise self.notes.error(("defaults",), f"{path.name}: these are no defaults", why=why, fix="correct it")
-        return entries
+    @property
+    def _folder(self) -> Path:
+        return self.root or self.file.resolve().parent
 
-    def _add(self, path: Path, group: str, *, top: bool = False) -> None:
-        raw = _load(path)
-        entries = self._defaults(raw, path)
-        if "_self_" not in entries:
-            entries.append("_self_")
-        if top:
-            self._overrides = dict(_overriding(entries, group))
-        package = _package(path, group, is_top=top)
-        for entry in entries:
-            if entry == "_self_":
-                self._merge(raw, package, path)
-            elif isinstance(entry, str):
-                self._take(*_place(entry, group))
-            else:
-                self._take_all(entry, group)
+    @property
+    def _main(self) -> str:
+        return self.file.resolve().relative_to(self._folder).with_suffix("").as_posix()
 
-    def _take_all(self, entry: Mapping[str, Any], group: str) -> None:
-        """Add the choices of groups that one entry makes."""
-        for key, chosen in entry.items():
-            if key.startswith("override "):
-                continue
-            there = _group(key, group)
-            wanted = self._overrides.get(there, chosen)
-            for name in wanted if isinstance(wanted, list) else [wanted]:
-                if name is not None:
-                    self._take(there, str(name))
+    def _read(self, name: str) -> tuple[str, dict[str, Any]] | None:
+        """Read a file of the tree; what is none, or lies elsewhere, is told."""
+        if name == self._main:  # all that it says stands where it says it
+            return _HEADER, _load(self.file)
+        path = (self._folder / f"{name.removesuffix('.yaml')}.yaml").resolve()
+        if path.is_relative_to(self._folder) and path.is_file():
+            return recipes.read_text(path), _load(path)
+        said = f"{name.removesuffix('.yaml')}.yaml is not here, and what it says is missing"
+        self.notes.tell("left-out", ("defaults",), said)
+        return None
 
-    def _take(self, group: str, name: str) -> None:
-        path = None if self.root is None else (self.root / group / f"{name}.yaml").resolve()
-        if path is None or self.root is None or not path.is_file() or not path.is_relative_to(self.root):
-            said = f"{group}/{name}.yaml is not here, and what it says is missing"
-            self.notes.tell("left-out", ("defaults",), said)
-            return
-        if path in self._within:
-            circle = " -> ".join(each.name for each in (*self._within, path))
-            fix = "let one of them name no other"
-            raise self.notes.error(("defaults",), f"{path.name} is made of itself", why=circle, fix=fix)
-        self.choices.setdefault(group, name)
-        self._within.append(path)
-        self._add(path, path.parent.relative_to(self.root).as_posix())
-        self._within.pop()
+    @contextmanager
+    def _composing(self) -> Iterator[None]:
+        """Say what Hydra does not compose, in its words."""
+        try:
+            yield
+        except AutoexpError:
+            raise
+        except ImportError as error:
+            fix = "pip install 'autoexp[import]'"
+            raise self.notes.error(("defaults",), "composing them needs hydra-core", why=str(error), fix=fix) from error
+        except RecursionError as error:
+            why = " -> ".join(_circle([] if self._repository is None else self._repository.asked))
+            what, fix = f"{why.rpartition(' ')[2]}.yaml is made of itself", "let one of them name no other"
+            raise self.notes.error(("defaults",), what, why=why, fix=fix) from error
+        except Exception as error:  # Hydra also asserts, and takes what is not there
+            why = " ".join(str(error).split()) or type(error).__name__
+            fix = f"correct the defaults of that file, below {self._folder}"
+            raise self.notes.error(("defaults",), "Hydra cannot compose this", why=why, fix=fix) from error
 
-    def _merge(self, raw: Mapping[str, Any], package: str, path: Path) -> None:
-        nested: Any = dict(raw)
-        for part in reversed([part for part in package.split(".") if part]):
-            nested = {part: nested}
-        if SCHEMA in path.stem:
-            self.usual = _merged(self.usual, nested)
-        else:
-            self.config = _merged(self.config, nested)
+
+def _circle(asked: list[str]) -> list[str]:
+    """Return the names from the last one back to where it was asked for before."""
+    steps = [name for name, before in zip(asked, [None, *asked], strict=False) if name != before][::-1]
+    last = steps[0] if steps else ""
+    return [last, *steps[1 : steps[1:].index(last) + 1 if last in steps[1:] else 1][::-1], last]
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -127,45 +121,13 @@ def _load(path: Path) -> dict[str, Any]:
     return {} if words in ([], ["null"]) else recipes.load_yaml(path)[0]
 
 
-def _root(file: Path, groups: list[str]) -> Path | None:
+def _root(file: Path, entries: Any) -> Path | None:
     """Find the folder that the groups are below: the nearest one up that has the first of them."""
-    first = next((name.strip("/") for name in groups if name.startswith("/")), groups[0] if groups else "")
+    listed = entries if isinstance(entries, list) else []
+    keys = [str(key).rpartition(" ")[2] for entry in listed if isinstance(entry, Mapping) for key in entry]
+    names = [key.partition("@")[0] for key in keys if key.strip("/")]
+    first = next((name.strip("/") for name in names if name.startswith("/")), names[0] if names else "")
     for folder in list(file.resolve().parents)[:_DEPTH] if first else ():
         if (folder / first).is_dir():
             return folder
     return file.resolve().parent if first else None
-
-
-def _package(path: Path, group: str, *, is_top: bool) -> str:
-    found = _PACKAGE.search(recipes.read_text(path))
-    if is_top or (found and found[1] == "_global_"):
-        return ""
-    return found[1].removeprefix("_global_.") if found and found[1] != "_group_" else group.replace("/", ".")
-
-
-def _place(entry: str, group: str) -> tuple[str, str]:
-    """Split a file that is named without its group."""
-    whole = entry.lstrip("/") if entry.startswith("/") else f"{group}/{entry}".lstrip("/")
-    folder, _, name = whole.rpartition("/")
-    return folder, name.removesuffix(".yaml")
-
-
-def _group(key: str, group: str) -> str:
-    name = key.removeprefix("optional ").partition("@")[0]
-    return name.lstrip("/") if name.startswith("/") or not group else f"{group}/{name}"
-
-
-def _overriding(entries: list[Any], group: str) -> Iterator[tuple[str, Any]]:
-    for entry in entries:
-        for key, chosen in entry.items() if isinstance(entry, Mapping) else ():
-            if key.startswith("override "):
-                yield _group(key.removeprefix("override ").strip(), group), chosen
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a configuration over another one; null is a value here."""
-    both = {**base, **over}
-    for key in base.keys() & over.keys():
-        if isinstance(base[key], Mapping) and isinstance(over[key], Mapping):
-            both[key] = _merged(base[key], over[key])
-    return both

@@ -1,8 +1,14 @@
+import logging
+import os
+import sys
 from pathlib import Path
 
 import pytest
+from hydra import version
+from hydra.core.global_hydra import GlobalHydra
 
 from autoexp.errors import RecipeError
+from autoexp.importers import oellm
 from autoexp.importers.notes import Notes
 from autoexp.importers.oellm.hydra import Tree
 from autoexp.places import Places
@@ -66,36 +72,107 @@ def test_without_defaults_a_file_is_what_it_says(tmp_path: Path) -> None:
     assert (tree.config, tree.root) == ({"a": 1}, None)
 
 
-def tree_of(folder: Path, defaults: str) -> tuple[Tree, Notes]:
+def tree_of(folder: Path, defaults: str, more: str = "") -> tuple[Tree, Notes]:
     (folder / "configs/group").mkdir(parents=True)
-    (folder / "configs/group/circle.yaml").write_text("defaults: [circle]\n")
+    (folder / "configs/group/circle.yaml").write_text("defaults: [other]\n")
+    (folder / "configs/group/other.yaml").write_text("defaults: [circle]\n")
     (folder / "configs/group/binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (folder / "configs/group/odd.yaml").write_text("# @package\na: 1\n")
+    (folder / "configs/group/fine.yaml").write_text("a: 1\n")
+    (folder / "configs/group/linked.yaml").symlink_to(folder / "secret.yaml")
     (folder / "secret.yaml").write_text("password: x\n")
     file, notes = folder / "configs/one.yaml", Notes(Places("one.yaml"))
-    file.write_text(f"defaults: {defaults}\n")
+    file.write_text(f"defaults: {defaults}\n{more}")
     return Tree(file, notes), notes
 
 
 @pytest.mark.parametrize(
     ("defaults", "said"),
     [
-        ("3", "these are no defaults"),
-        ("[null]", "these are no defaults"),
-        ("[{group: circle}]", "circle.yaml is made of itself"),
+        ("3", "defaults must be a list"),
+        ("[null]", "Unsupported type in defaults"),
+        ("[{'': ''}]", "Hydra cannot compose this"),
+        ("[{group: circle}]", "group/circle -> group/other -> group/circle"),
         ("[{group: binary}]", "binary.yaml cannot be read"),
+        ("[{group: odd}]", "Expected header format"),
+        ("[{group: fine}, {override gone: fine}]", "gone"),
+        ("[{group: fine}, {group: odd}]", "one.yaml: defaults: Hydra cannot compose this"),
+        ('[{group: "a\\0b"}]', "null byte"),
+        (f"[{{group: {'x' * 300}}}]", "name too long"),
     ],
 )
-def test_defaults_that_cannot_be_composed_are_refused(tmp_path: Path, defaults: str, said: str) -> None:
+def test_defaults_that_hydra_does_not_compose_are_refused(tmp_path: Path, defaults: str, said: str) -> None:
     tree, _ = tree_of(tmp_path, defaults)
 
     with pytest.raises(RecipeError, match=said):
         tree.compose()
 
 
-def test_what_lies_outside_the_configurations_is_not_read(tmp_path: Path) -> None:
-    tree, notes = tree_of(tmp_path, "[{group: ../../secret}, {'': ''}]")
+def test_defaults_that_multiply_have_an_end(tmp_path: Path) -> None:
+    tree, _ = tree_of(tmp_path, "[{group: a0}]")
+    for number in range(20):
+        text = f"defaults: [a{number + 1}@x, a{number + 1}@y]\n"
+        (tmp_path / f"configs/group/a{number}.yaml").write_text(text)
+
+    with pytest.raises(RecipeError, match="the defaults have no end"):
+        tree.compose()
+
+
+@pytest.mark.parametrize("name", ["../../secret", "linked", "fifo", "/etc/passwd"])
+def test_what_lies_outside_the_configurations_is_not_read(tmp_path: Path, name: str) -> None:
+    tree, notes = tree_of(tmp_path, f"[{{group: {name}}}]")
+    os.mkfifo(tmp_path / "configs/group/fifo.yaml")
 
     tree.compose()
 
     assert tree.config == {}
-    assert "secret.yaml is not here" in notes.warnings[0]["message"]
+    assert "is not here, and what it says is missing" in notes.warnings[0]["message"]
+
+
+def test_a_group_that_nothing_is_chosen_of_is_told(tmp_path: Path) -> None:
+    tree, notes = tree_of(tmp_path, "[{group: '???'}]", "b: 2\n")
+
+    tree.compose()
+
+    assert tree.config == {"b": 2}
+    assert notes.warnings[0]["message"].startswith("group: nothing is chosen of it")
+
+
+def test_a_choice_that_is_not_there_comes_to_nothing(tmp_path: Path) -> None:
+    tree, notes = composed(tmp_path)
+
+    assert tree.choose("slurm", "gone") == {}
+    assert "slurm/gone.yaml is not here, and what it says is missing" in {each["message"] for each in notes.warnings}
+
+
+def test_nothing_that_a_tree_says_is_run_or_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = (
+        "hydra: {searchpath: ['pkg://antigravity'], run: {dir: out}}\n_target_: os.mkdir\npath: made\nx: ${now:%Y}\n"
+    )
+    tree, _ = tree_of(tmp_path, "[{group: fine}]", asked)
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins/evil.py").write_text("raise SystemExit('loaded')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = (sorted(tmp_path.rglob("*")), logging.root.handlers[:], Path.cwd(), version.getbase())
+
+    tree.compose()
+
+    assert (sorted(tmp_path.rglob("*")), logging.root.handlers[:], Path.cwd(), version.getbase()) == before
+    assert (tree.config["_target_"], tree.config["x"], tree.config["group"]) == ("os.mkdir", "${now:%Y}", {"a": 1})
+    assert not {"antigravity", "hydra_plugins", "hydra_plugins.evil"} & set(sys.modules)
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_only_trees_need_hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hydra", None)
+    monkeypatch.delitem(sys.modules, "autoexp.importers.oellm.composition", raising=False)
+    monkeypatch.delattr(oellm, "composition", raising=False)
+    (tmp_path / "plain.yaml").write_text("a: 1\n")
+    plain, (tree, _) = Tree(tmp_path / "plain.yaml", Notes(Places("plain.yaml"))), tree_of(tmp_path, "[{group: fine}]")
+
+    plain.compose()
+
+    assert plain.config == {"a": 1}
+    with pytest.raises(RecipeError, match=r"pip install 'autoexp\[import\]'"):
+        tree.compose()

@@ -58,7 +58,7 @@ def size_bytes(value: object) -> int:
     """
     match = _PART.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or match[2] not in BYTES:
-        raise ValueError(f"{value!r} is no size; write it with its unit: 500MB, 4GiB")
+        raise ValueError(f"{value!r} is no size; write it with its unit: 500MB, 4GiB ({', '.join(BYTES)})")
     size = parse(match[0])
     if not isinstance(size, int) or size <= 0:
         raise ValueError(f"{value!r} is no whole number of bytes above zero")

@@ -127,6 +127,7 @@ def test_the_base_install_has_all_that_the_watcher_imports() -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     base = {name.partition(">")[0].replace("pyyaml", "yaml") for name in project["dependencies"]}
     extras = {"trainers": {"torch", "numpy"}, "report": {"matplotlib"}, "conversion": {"numpy", "huggingface_hub"}}
+    extras["importers"] = {"hydra"}
     elsewhere = {TOP / "autoexp" / folder: names for folder, names in extras.items()}
     found: dict[str, set[str]] = {}
     for path in TOP.glob("autoexp/**/*.py"):

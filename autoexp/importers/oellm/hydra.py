@@ -109,10 +109,14 @@ class Tree:
 
 
 def _circle(asked: list[str]) -> list[str]:
-    """Return the names from the last one back to where it was asked for before."""
-    steps = [name for name, before in zip(asked, [None, *asked], strict=False) if name != before][::-1]
-    last = steps[0] if steps else ""
-    return [last, *steps[1 : steps[1:].index(last) + 1 if last in steps[1:] else 1][::-1], last]
+    """Return the names that were asked for in a circle, from the one asked for first back to it."""
+    steps = [name for name, before in zip(asked, [None, *asked], strict=False) if name != before]
+    before = steps[:-1]
+    if not steps or steps[-1] not in before:
+        return steps[-1:]
+    ring = before[len(before) - 1 - before[::-1].index(steps[-1]) :]
+    first = min(range(len(ring)), key=lambda number: steps.index(ring[number]))
+    return [*ring[first:], *ring[:first], ring[first]]
 
 
 def _load(path: Path) -> dict[str, Any]:

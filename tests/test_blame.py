@@ -538,7 +538,7 @@ ERRORS = {
             backend: megatorn  # HERE
         """,
         "stages.train.backend: unknown backend 'megatorn'",
-        "autoexp/backends/ holds command, megatron",
+        "autoexp/backends/ holds command, huggingface, megatron",
         "correct the name, or add autoexp/backends/megatorn.py",
     ),
     "a backend without a program": (

@@ -63,7 +63,7 @@ BROKEN = {
         "stages.one: two jobs have the id one-lr1",
         "remove the duplicate",
     ),
-    "an unknown backend": ("one: {backend: nemo, args: {}}", "unknown backend 'nemo'", "autoexp/backends/nemo.py"),
+    "an unknown backend": ("one: {backend: nemmo, args: {}}", "unknown backend 'nemmo'", "autoexp/backends/nemmo.py"),
     "an unknown hook": ("one: {hook: megatron_to_hff}", "unknown hook 'megatron_to_hff'", "hooks/megatron_to_hff.py"),
     "an unknown gate": ("one: {gate: nccl, command: 'true'}", "stages.one.gate: unknown hook 'nccl'", "hooks/nccl.py"),
     "an unknown hook to prepare with": (

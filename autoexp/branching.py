@@ -25,7 +25,7 @@ _SPOILERS = {
 _AS_BEFORE = ("lr", "min_lr", "global_batch_size")
 _USUAL_STYLE = "linear"
 """What --lr-decay-style is where it is left out, whatever the checkpoint has."""
-_USUAL_INTERVAL = 100
+USUAL_LOG_INTERVAL = 100
 """Megatron-LM's --log-interval where it is left out."""
 _DELETING = ("save_total_limit", "keep_last", "keep_latest_k")
 """Options of forks and of other trainers that keep a number of the newest checkpoints."""
@@ -121,7 +121,7 @@ def unconfirmed(spec: JobSpec, log: LogFacts) -> str:
     iteration, said = branch_point(spec), plain(spec.args)
     if iteration is None:
         return ""
-    interval = number(said.get("log_interval")) or _USUAL_INTERVAL
+    interval = number(said.get("log_interval")) or USUAL_LOG_INTERVAL
     told = log.loaded is not None or (log.first_iteration is not None and interval <= iteration)
     where = "" if told else f"that it went on from iteration {iteration}"
     unseen = log.first_lr is None and _expected_rate(said, iteration + 1) is not None

@@ -43,10 +43,10 @@ def read_resources(raw: Mapping[str, Any]) -> Resources:
     """
     _check_keys(raw, RESOURCE_KEYS)
     options = read_options(raw)
-    for name in options.keys() & OF_RESOURCES.keys():
-        key = OF_RESOURCES[name]
-        fix = f"write {key}: in resources instead"
-        raise PolicyError(name, f"the option {name} would go past {key}, which autoexp counts with", fix, ("options",))
+    for name, key in OF_RESOURCES.items():
+        if name in options:
+            said = f"the option {name} would go past {key}, which autoexp counts with"
+            raise PolicyError(name, said, f"write {key}: in resources instead", ("options",))
     raw = _shared_out(raw)
     gpus = _count(raw, "gpus_per_node", 0, least=0)
     processes = _count(raw, "processes_per_node", max(gpus, 1))

@@ -188,7 +188,7 @@ def measure(home: Path, moves: int, jobs: int) -> None:
     _tell("json.loads of every line", plain, plain)
     snapshot = home / "var" / "experiments" / SNAPSHOT
     aside = snapshot.with_suffix(".aside")
-    _tell("the first one, which submits what is owed", child(home, "restart"), plain)
+    _tell("the first one, submits 1 in 9 (limit 2 s)", child(home, "restart"), plain)
     _tell(f"restart with {SNAPSHOT} (limit 2 s)", child(home, "restart"), plain)
     _tell(f"status with {SNAPSHOT}", child(home, "status"), plain)
     snapshot.rename(aside)

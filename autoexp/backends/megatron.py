@@ -11,12 +11,12 @@ from typing import Any
 
 from autoexp import figures
 from autoexp.backends import Launch, flags, program_words, torchrun
+from autoexp.branching import USUAL_LOG_INTERVAL
 from autoexp.figures import whole
 from autoexp.logs import LogFacts, Seen
 from autoexp.model import Verdict
 
 USUAL_PROGRAM = "pretrain_gpt.py"
-USUAL_LOG_INTERVAL = 100
 
 
 def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:

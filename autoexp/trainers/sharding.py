@@ -4,7 +4,7 @@
     full_shard      its share of everything             the layer whole, before each use
     shard_grad_op   its share of everything             the model whole, from its forward to its backward pass
     hybrid_shard    its group's share of everything     as full_shard; groups hold the same, and add up gradients
-    ddp             everything                          gradients are added up behind the backward pass's back
+    ddp             everything                          gradients are added up while the backward pass goes on
     none            everything                          gradients are added up after the backward pass
 
 The first three are FSDP2 (`fully_shard`), ZeRO's stages 3 and 2 and MiCS; `ddp` is DistributedDataParallel. All of

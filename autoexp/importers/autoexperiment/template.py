@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from autoexp.expressions import literal
 from autoexp.importers.placeholders import Tell, pasted
 from autoexp.importers.times import walltime
+from autoexp.policies import REQUEUES
 
 _DIRECTIVE = re.compile(r"#SBATCH\s+(.*)")
 _OPTION = re.compile(r"--?(?P<name>[\w-]+)(?:[= ]\s*(?P<value>.*?))?\s*$")
@@ -77,6 +78,9 @@ def resources(options: Mapping[str, str], known: Collection[str], tell: Tell) ->
         found["memory"] = _memory(memory)
     if (time := said.pop("time", None)) is not None:
         found["walltime"] = walltime(time)
+    for name in REQUEUES:
+        if said.pop(name, None) is not None:
+            found["requeue"] = name == "requeue"
     found |= {name: said.pop(name) for name in ("partition", "account", "qos") if name in said}
     rest: dict[str, object] = {name: value or True for name, value in said.items()}
     return {**found, **({"options": rest} if rest else {})}

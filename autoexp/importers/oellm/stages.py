@@ -9,6 +9,7 @@ from autoexp.importers.oellm.names import Names
 from autoexp.importers.oellm.postprocess import evaluation
 from autoexp.importers.oellm.sweep import flat
 from autoexp.importers.oellm.values import Values
+from autoexp.policies import REQUEUES
 from autoexp.saves import AUTO
 from autoexp.stages import VARIABLE
 
@@ -131,6 +132,9 @@ def resources(config: Config) -> dict[str, Any]:
         found["cpus"] = cores if same else cores * tasks if isinstance(cores, int) and isinstance(tasks, int) else cores
     if "time" in said:
         found["walltime"] = config.value(said["time"])
+    for name in REQUEUES:
+        if config.raw(said.pop(name.replace("-", "_"), "")) not in ("", None, False):
+            found["requeue"] = name == "requeue"
     if NODES in str(config.raw(said.get("exclude", ""))):
         del said["exclude"]
         config.tell("slurm.sbatch.exclude", "nodes are left out by the remedy exclude_node, and by the machine's file")

@@ -22,6 +22,11 @@ EOF
 KNOWN = {"nodes", "name", "lr", "HOME"}
 
 
+@pytest.mark.parametrize(("flag", "requeue"), [("--requeue", True), ("--no-requeue", False)])
+def test_whether_it_is_queued_again_is_no_option(*, flag: str, requeue: bool) -> None:
+    assert resources(parse(f"#!/bin/bash\n#SBATCH {flag}\ntrue\n").options, KNOWN, pytest.fail) == {"requeue": requeue}
+
+
 def test_directives_become_resources() -> None:
     assert resources(parse(TEXT).options, KNOWN, pytest.fail) == {
         "nodes": "${nodes}",

@@ -39,6 +39,18 @@ def test_a_swept_switch_becomes_the_flag_that_turns_it_off() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("sbatch", "found"),
+    [
+        ({"requeue": True}, {"requeue": True}),
+        ({"no_requeue": True}, {"requeue": False}),
+        ({"requeue": False}, {}),
+    ],
+)
+def test_whether_it_is_queued_again_is_no_option(sbatch: dict[str, Any], found: dict[str, Any]) -> None:
+    assert stages.resources(config({"slurm": {"sbatch": sbatch}})) == found
+
+
 def test_sbatch_options_become_resources() -> None:
     sbatch = {
         "nodes": 2, "gres": "gpu:4", "ntasks_per_node": 2, "cpus_per_task": 8, "time": "24:00:00", "partition": "p",

@@ -7,7 +7,7 @@ actions be carried out; what comes of those are events again, until nothing is l
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 from autoexp import clock, probe, rulebook, studies, study_files
@@ -33,6 +33,8 @@ from autoexp.watch import EVERYTHING, Hint, Observer
 ROOT: Hint = "root"
 TRYING = (State.BACKOFF, State.SUBMITTING)
 """States in which a job may have a time to try again."""
+AT_A_TIME = 100
+"""For how many jobs is done what they still ask for before the next look: a restart may find thousands of them."""
 Listener = Callable[[list[Transition]], None]
 """Told of every batch of moves, and of no moves after every wake."""
 
@@ -67,6 +69,8 @@ class Engine:
     _orders: dict[Key, Order] = field(default_factory=dict)
     """The open attempts."""
     _alarms: Alarms[Key] = field(default_factory=Alarms)
+    _owing: dict[Key, None] = field(default_factory=dict)
+    """Jobs whose states may ask for something that was not done yet, as far as anybody knows."""
     _unmet: dict[str, Key] = field(default_factory=dict)
     """Actions that could not be carried out, and whose they are."""
     _met: set[str] = field(default_factory=set)
@@ -85,12 +89,12 @@ class Engine:
 
     def unfinished(self, study: str | None = None) -> bool:
         """Say whether a job, of one study or of any, is neither over nor held."""
-        return any(study in (None, key.study) for key in self._unfinished)
+        return any(study in (None, key.study) for key in chain(self._unfinished, self._owing))
 
     def settling(self) -> bool:
         """Say whether something is under way that soon comes to something: a client at work, a file not seen yet."""
         late = any(seen.gone_since or seen.exit_since for seen in self._snapshots.values())
-        return late or any(executor.settling() for executor in self.executors.opened.values())
+        return late or bool(self._owing) or any(executor.settling() for executor in self.executors.opened.values())
 
     def wake(self, hints: Iterable[Hint]) -> None:
         """Look at what the hints and the clock ask for, and do what follows from it."""
@@ -104,6 +108,7 @@ class Engine:
         alarms = list(self._alarms_due(now, hints))
         self._settle([*self._look(hints, now), *alarms])
         self._answer_markers()
+        self._settle(self._done_now(list(islice(self._owing, AT_A_TIME))))
         while facts := self._tend():
             self._settle(facts)
         for name, problem in self.mailroom.problems.items():
@@ -126,6 +131,8 @@ class Engine:
                 self.progress.write(clock.now(), at_once=True)
 
     def _patience_s(self) -> float:
+        if self._owing:
+            return 0.0
         now = clock.now()
         due = [self._next_sweep - now, self.lease.due_in_s(now), self.upkeep.due_in_s(now)]
         if (ringing := self._alarms.next_at()) is not None:
@@ -147,26 +154,29 @@ class Engine:
             if isinstance(key, Key) and key.study in self._met:
                 yield from self._look_at(key, now)
         if everything:
-            yield from self._try_again()
+            self._try_again()
         yield from (Fact(*event) for event in self.asker.again(now, everything=everything))
 
     def _keys(self) -> list[Key]:
         return [key for key, _ in self.registry.all_jobs()]
 
-    def _try_again(self) -> Iterator[Fact]:
-        """Do what could not be done, as far as it is still asked for."""
+    def _try_again(self) -> None:
+        """Let what could not be done be done, as far as it is still asked for."""
         unmet, self._unmet = self._unmet, {}
         for name in unmet:
             self.progress.problem(name, None)
-        yield from self._carry_out(self._owed(dict.fromkeys(unmet.values())))
+        self._owing.update(dict.fromkeys(unmet.values()))
 
-    def _owed(self, keys: Iterable[Key]) -> list[tuple[Key, Action]]:
-        """List what these jobs' states still ask for."""
-        found = []
+    def _done_now(self, keys: Iterable[Key]) -> Iterator[Fact]:
+        """Do what these jobs' states still ask for."""
         for key in keys:
-            jobs = self.registry.ledgers[key.study].jobs
-            found += [(key, action) for action in owed(jobs[key.job], jobs)] if key.job in jobs else []
-        return found
+            self._owing.pop(key, None)
+            yield from self._carry_out(self._owed(key))
+
+    def _owed(self, key: Key) -> list[tuple[Key, Action]]:
+        """List what a job's state still asks for."""
+        jobs = self.registry.ledgers[key.study].jobs
+        return [(key, action) for action in owed(jobs[key.job], jobs)] if key.job in jobs else []
 
     def _look_at_studies(self, now: float) -> Iterator[Fact]:
         """Find studies that were planned, or planned anew, or are gone."""
@@ -226,7 +236,7 @@ class Engine:
                 self._leave_attempt(key, order)
 
     def _take_over(self, ledger: Ledger) -> Iterator[Fact]:
-        """Adopt what runs, and do again what each state still asks for: nobody knows how far it was done."""
+        """Adopt what runs; what each state still asks for is done again soon: nobody knows how far it was done."""
         keys = []
         for job in sorted(ledger.jobs.values(), key=lambda job: job.since):
             keys.append(key := Key(ledger.study.name, job.id))
@@ -237,7 +247,7 @@ class Engine:
                 self.asker.soon(key)
         yield from self._lost_wishes([key for key in keys if key in self._unfinished])
         yield from self._gathered(keys)
-        yield from self._carry_out(self._owed(keys))
+        self._owing.update((key, None) for key in keys if self._owed(key))
 
     def _gathered(self, keys: Iterable[Key]) -> Iterator[Fact]:
         """Say which checkpoints of these jobs belong together and have no job yet."""
@@ -324,7 +334,7 @@ class Engine:
             elif job.state is State.BACKOFF:
                 self._alarms.set(key, now + self.sweep_s)
             else:  # nobody knows what became of its submission: submit it again
-                yield from self._carry_out(self._owed([key]))
+                yield from self._carry_out(self._owed(key))
 
     # Stepping and acting
 

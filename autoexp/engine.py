@@ -106,9 +106,9 @@ class Engine:
         if EVERYTHING in hints:
             self._next_sweep = now + self.sweep_s
         alarms = list(self._alarms_due(now, hints))
-        self._settle([*self._look(hints, now), *alarms])
+        owing = list(islice(self._owing, AT_A_TIME))
+        self._settle([*self._done_now(owing), *self._look(hints, now), *alarms])
         self._answer_markers()
-        self._settle(self._done_now(list(islice(self._owing, AT_A_TIME))))
         while facts := self._tend():
             self._settle(facts)
         for name, problem in self.mailroom.problems.items():

@@ -55,6 +55,7 @@ def on_slurm() -> Iterator[Script]:
             endless=("serve",),
             blocked=("publish",),
             queue=partial(_queue, running),
+            tell=partial(_tell, running),
             clear=running.clear,
             begin=_begin,
         )
@@ -62,6 +63,10 @@ def on_slurm() -> Iterator[Script]:
 
 def _queue(running: Cluster) -> list[str]:
     return running.run("squeue", "--noheader", "--format=%j").split()
+
+
+def _tell(running: Cluster) -> str:
+    return running.run("squeue", "--format=%i %j %T %r") + running.run("sinfo", "--Node", "--format=%N %T %E")
 
 
 def _begin(effects: Effects) -> None:

@@ -5,6 +5,8 @@ and the person do follows from that, at the end of a wake, one thing at a time: 
 """
 
 import ctypes
+import faulthandler
+import json
 import os
 import signal
 import sys
@@ -103,7 +105,7 @@ class Play:
             for word, *rest in _messages(read):
                 self._hear(word, " ".join(rest), watched)
         except Stuck:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGABRT)  # faulthandler tells where it stands
             raise
         finally:
             os.close(read)
@@ -140,6 +142,14 @@ class Play:
             _give_up_after(until, f"{step.job} does not begin")
             time.sleep(0.002)
         self.stage.drop(step.job, step.verb)
+
+    def standing(self) -> Iterator[str]:
+        """Tell how far it came, and what is left to do."""
+        yield from (json.dumps(record) for record in view(self.stage.root).records())
+        yield f"gates: {sorted(path.name for path in (self.stage.home / 'gates').iterdir())}"
+        yield f"left to do: {len(self._due)}, moved: {self._moved}, free: {self._free}"
+        yield f"running: {list(running(self.stage))}"
+        yield self.stage.script.tell()
 
     def _let_go(self) -> None:
         """Let jobs go on without a watcher, and the person see what the last one had written."""
@@ -186,6 +196,7 @@ def become_a_watcher(stage: Stage, pipe: int, kill: Kill | None) -> None:
     try:
         os.chdir(stage.home)
         _speak_into(stage)
+        faulthandler.enable()
         progress.SHORTEST_INTERVAL_S = NEVER_S  # what the clock writes, it writes once
         upkeep.SNAPSHOT_MOVES = 20
         setattr(lease.Lease, "due_in_s", lambda held, _: NEVER_S if held.beaten_at else 0.0)  # noqa: B010 - for mypy

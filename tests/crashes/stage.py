@@ -121,6 +121,8 @@ class Script:
     """Jobs that are queued behind those."""
     queue: Callable[[], list[str]] = list
     """Names the jobs that a scheduler has."""
+    tell: Callable[[], str] = str
+    """Says how a scheduler's jobs and nodes stand."""
     clear: Callable[[], None] = lambda: None
     """Takes from the scheduler what it has."""
     begin: Callable[[Effects], None] = lambda _: None

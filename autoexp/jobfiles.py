@@ -76,8 +76,14 @@ finish() {
 }
 pass_on() {
   asked=$$1
+  [[ -n $${child:-} ]] || return 0
   [[ $$1 != USR2 ]] || set -- TERM  # the scheduler's sign that the time limit is near
-  [[ -z $${child:-} ]] || $kill
+  told=$$child
+  $kill
+}
+begun() {  # what came before there was a child is passed on to it now
+  child=$$!
+  [[ -z $$asked || $${told:-} == "$$child" ]] || pass_on "$$asked"
 }
 asked=
 trap 'pass_on TERM' TERM; trap 'pass_on INT' INT; trap 'pass_on HUP' HUP; trap 'pass_on USR1' USR1
@@ -99,7 +105,7 @@ _ONE = Template("""\
 run() {
   exec $command
 }""")
-_RUN_ONE = "run & child=$!; await; exit"
+_RUN_ONE = "run & begun; await; exit"
 
 DONE = "done"
 """The folder in a job's directory with a mark for each iteration that is done: the attempt that did it."""
@@ -139,14 +145,12 @@ run_all() {  # whatever becomes of one does not keep the others from being run; 
 _BATCH_BY_HAND = """run_one() { (run "$@"); }; trap 'exit 130' INT; run_all; exit"""
 _RUN_BATCH = """\
 run_one() {
-  run "$@" & child=$!
-  [[ -z $asked ]] || pass_on "$asked"  # it came before there was a child to pass it on to
-  await
+  run "$@" & begun; await
 }
 run_all; exit"""
 
 _GATE = Template("""\
-$command --output "$$attempt/gate.json" & child=$$!
+$command --output "$$attempt/gate.json" & begun
 wait "$$child"; code=$$?
 if ((code)); then exit "$$code"; fi
 """)

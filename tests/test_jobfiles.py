@@ -304,6 +304,25 @@ def test_a_signal_is_passed_on_and_the_program_s_own_end_awaited(tmp_path: Path,
     assert (exited["code"], exited["signal"], exited["asked"]) == (7, 0, name)
 
 
+@pytest.mark.parametrize("name", ["TERM", "USR2"])
+@pytest.mark.parametrize("kind", ["one", "batch", "gate"])
+def test_a_signal_that_comes_before_run_sh_knows_its_program_is_passed_on(tmp_path: Path, kind: str, name: str) -> None:
+    script = f"kill -{name} $PPID; exec sleep 30"
+    at_once = ("bash", "-c", script)
+    kinds = {"one": replace(SPEC, argv=at_once), "gate": replace(SPEC, gate=at_once), "batch": batch(script)}
+    folder = prepare(tmp_path, kinds[kind])
+    written = (folder / "run.sh").read_text()
+    assert written.count("& begun") == (2 if kind == "gate" else 1)
+    (folder / "run.sh").write_text(written.replace("& begun", "& sleep 0.5; begun"))
+
+    began = time.monotonic()
+    code, *_ = run(folder, token="t")
+
+    assert code
+    assert time.monotonic() - began < 20
+    assert said(folder, "exit.json")["asked"] == name
+
+
 def test_a_program_that_dies_of_the_signal_is_told_apart(tmp_path: Path) -> None:
     folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "touch ready; exec sleep 30")))
 

@@ -11,7 +11,7 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 
 from autoexp import clock, probe, rulebook, studies, study_files
-from autoexp.actions import Action, AnswerEvent, SubmitJob
+from autoexp.actions import Action, AnswerEvent, AppearJob, SubmitJob
 from autoexp.alarms import Alarms
 from autoexp.asking import Asker
 from autoexp.errors import AlreadyWatched, AutoexpError
@@ -33,8 +33,10 @@ from autoexp.watch import EVERYTHING, Hint, Observer
 ROOT: Hint = "root"
 TRYING = (State.BACKOFF, State.SUBMITTING)
 """States in which a job may have a time to try again."""
+PATIENT = (SubmitJob, AppearJob, AnswerEvent)
+"""What may wait a little when a restart finds thousands of them."""
 AT_A_TIME = 100
-"""For how many jobs is done what they still ask for before the next look: a restart may find thousands of them."""
+"""For how many jobs it is done before the next look."""
 Listener = Callable[[list[Transition]], None]
 """Told of every batch of moves, and of no moves after every wake."""
 
@@ -152,6 +154,7 @@ class Engine:
             names = [*(Key(name, "") for name in self.registry.ledgers), *self._keys()]
         for key in names:
             if isinstance(key, Key) and key.study in self._met:
+                self.lease.beat(clock.now())  # there may be thousands of them, each with megabytes of log
                 yield from self._look_at(key, now)
         if everything:
             self._try_again()
@@ -236,7 +239,10 @@ class Engine:
                 self._leave_attempt(key, order)
 
     def _take_over(self, ledger: Ledger) -> Iterator[Fact]:
-        """Adopt what runs; what each state still asks for is done again soon: nobody knows how far it was done."""
+        """Adopt what runs, and do again what each state still asks for: nobody knows how far it was done.
+
+        What takes back or ends is done before anything can begin; the rest soon.
+        """
         keys = []
         for job in sorted(ledger.jobs.values(), key=lambda job: job.since):
             keys.append(key := Key(ledger.study.name, job.id))
@@ -247,7 +253,9 @@ class Engine:
                 self.asker.soon(key)
         yield from self._lost_wishes([key for key in keys if key in self._unfinished])
         yield from self._gathered(keys)
-        self._owing.update((key, None) for key in keys if self._owed(key))
+        asked = [action for key in keys for action in self._owed(key)]
+        self._owing.update((key, None) for key, action in asked if isinstance(action, PATIENT))
+        yield from self._carry_out((key, action) for key, action in asked if not isinstance(action, PATIENT))
 
     def _gathered(self, keys: Iterable[Key]) -> Iterator[Fact]:
         """Say which checkpoints of these jobs belong together and have no job yet."""
@@ -423,8 +431,8 @@ class Engine:
 
     def _tend(self) -> list[Fact]:
         """Let executors do what is due, and hear of what they could not, and of what is worth a look."""
-        self.lease.check()
-        outcomes = [outcome for executor in self.executors.opened.values() for outcome in executor.tend()]
+        opened = self.executors.opened.values()
+        outcomes = [outcome for executor in opened for outcome in executor.tend(self.lease.check)]
         keys = {order.token: key for key, order in self._orders.items()} if outcomes else {}
         now, facts = clock.now(), list[Fact]()
         for token, event in outcomes:

@@ -1,5 +1,6 @@
 """Markers on their way: collected from disk, turned into requests, and answered once it is known what came of them."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ class Mailroom:
     problems: dict[str, str | None] = field(default_factory=dict)
     """Folders whose markers could not be answered, and why; None once they could be."""
     _open: dict[Path, Letter] = field(default_factory=dict)
+    _asking: defaultdict[tuple[int | None, int | None], list[Letter]] = field(default_factory=lambda: defaultdict(list))
+    """The open ones by their identity, which hard links of a marker share."""
 
     def collect(self, ledger: Ledger, key: Key, now: float, new: Iterable[str] = ()) -> Iterator[tuple[Key, Event]]:
         """Read the markers of a job, or (without a job's name) of a study for each of its jobs.
@@ -43,6 +46,7 @@ class Mailroom:
             if marker.path in self._open or markers.finish(marker):
                 continue
             self._open[marker.path] = letter = Letter(marker, for_study=not key.job)
+            self._asking[marker.identity].append(letter)
             names = [key.job] if key.job else [*_jobs_of(ledger), *new]
             for name in names if marker.verb is not None else ():
                 who = Key(key.study, name)
@@ -57,9 +61,7 @@ class Mailroom:
             return
         if decision.transition is not None:
             self.obeyed.add((key, event.inode, event.ctime_ns))
-        for letter in self._open.values():
-            if letter.marker.identity != (event.inode, event.ctime_ns):
-                continue
+        for letter in self._asking.get((event.inode, event.ctime_ns), ()):
             if decision.transition is None:
                 letter.refused[key.job] = decision.refusal or "it changes nothing"
             else:
@@ -69,6 +71,7 @@ class Mailroom:
     def answer(self, at: float) -> Iterator[Path]:
         """Answer every marker that was collected, one at a time: its requests have been journaled, or refused."""
         letters, self._open = list(self._open.values()), {}
+        self._asking.clear()
         for letter in letters:
             yield letter.marker.path
             folder = str(letter.marker.path.parent)

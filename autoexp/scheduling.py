@@ -15,7 +15,7 @@ Rule 4: ids are used again by schedulers; a job is only ever ended by its id and
 Rule 5: clients take their time, and nobody waits for them: what comes of one is heard in `tend`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +27,7 @@ from autoexp.endings import Said
 from autoexp.events import Event, SubmitDeferred, SubmitLost, SubmitRefused, Submitted
 from autoexp.files import write_json
 from autoexp.journal import stamp
-from autoexp.orders import Order, take_back
+from autoexp.orders import Order, take_back, unchecked
 from autoexp.pace import Pace
 from autoexp.submissions import Attempt, Entry, Question
 from autoexp.throttle import Throttle, places_of
@@ -100,6 +100,7 @@ class Scheduled:
     """Attempts that the last answers say something new about, or that waited for one."""
     _silent_since: float | None = None
     """Since when the scheduler does not answer."""
+    _check: Callable[[], None] = unchecked
     _called_at: float = 0.0
     _sent_at: float = float("-inf")
 
@@ -270,8 +271,9 @@ class Scheduled:
             return None
         return f"the scheduler has not answered since {stamp(self._silent_since)}; nothing is concluded from that"
 
-    def tend(self) -> list[tuple[str, Event | None]]:
+    def tend(self, check: Callable[[], None] = unchecked) -> list[tuple[str, Event | None]]:
         """Hear what clients say, ask if it is time to, and name the attempts that are worth a look."""
+        self._check = check
         now = clock.now()
         heard = [(token, self._heard(token, now)) for token in list(self._sending)]
         found = [(token, event) for token, event in heard if event is not None]
@@ -321,6 +323,7 @@ class Scheduled:
         return max(min(due), 0.0)
 
     def _call(self, work: "partial[Any]") -> "Future[Any]":
+        self._check()
         self._called_at = clock.now()
         return self.call(work)
 

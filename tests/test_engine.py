@@ -10,24 +10,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 
-from autoexp import lease
+from autoexp import lease, probe
 from autoexp.engine import Engine
 from autoexp.errors import AlreadyWatched
 from autoexp.events import Event, SubmitLost
 from autoexp.executor import Executors
 from autoexp.executors.local import Local, open_executor
 from autoexp.files import read_json
+from autoexp.hosts import carriers
 from autoexp.machine import Machine
 from autoexp.model import Transition
 from autoexp.orders import Order
 from autoexp.registry import Key
 from autoexp.view import view
-from autoexp.watch import Folder, Hint
+from autoexp.watch import EVERYTHING, Folder, Hint
 from autoexp.watching import until_done, watching
 
 if TYPE_CHECKING:
@@ -177,6 +178,100 @@ def test_the_heart_beats_while_a_hook_takes_its_time(room: "Room") -> None:
     room.run("watch", room.root, "--until-done")
 
     assert (room.job_dir("one") / "beats").read_text() == "2"
+
+
+def test_the_heart_beats_from_one_look_to_the_next(room: "Room", monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look may read megabytes of log, and there may be thousands of them."""
+    room.plan("a: {sweep: {params: {i: [1, 2, 3, 4]}}, command: sleep 60}\n")
+    done: list[str] = []
+
+    def beat(held: lease.Lease, _: float) -> None:
+        done.append("beat")
+        held.check()
+
+    look_itself = probe.look
+
+    def look(*asked: Any, **known: Any) -> Any:
+        done.append("look")
+        return look_itself(*asked, **known)
+
+    with engine_of(room) as engine:
+        engine.wake({EVERYTHING})
+        monkeypatch.setattr(lease.Lease, "beat", beat)
+        monkeypatch.setattr(probe, "look", look)
+        engine.wake({EVERYTHING})
+    for pid in carriers("AUTOEXP_ROOT", str(room.root)):
+        os.kill(pid, signal.SIGKILL)
+
+    looks = [place for place, what in enumerate(done) if what == "look"]
+    assert len(looks) == 4
+    assert all(done[place - 1] == "beat" for place in looks)
+
+
+class Killed(BaseException):
+    """The watcher ends here."""
+
+
+def test_a_restart_takes_back_what_was_taken_back_before_anything_else_begins(
+    room: "Room", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.machine(cpus=1)
+    room.plan(
+        "a: {sweep: {params: {i: [1, 2, 3, 4]}}, command: 'echo ran; until test -e ../go; do sleep 0.01; done'}\n"
+    )
+
+    def withdraw(_: Local, order: Order) -> bool:
+        raise Killed(order.token)
+
+    with engine_of(room) as engine:
+        engine.run(lambda engine: _is(engine, "a-i1", "running"))
+        (room.root / "demo" / "markers" / "cancel").touch()
+        monkeypatch.setattr(Local, "withdraw", withdraw)
+        with pytest.raises(Killed):
+            engine.run(until_done())
+    monkeypatch.undo()
+    assert [line["to"] for line in room.journal()].count("stopping")
+    (room.root / "demo" / "jobs" / "go").touch()
+    room.wait_until((room.attempt_dir("a-i1") / "exit.json").exists)
+    monkeypatch.setattr("autoexp.engine.AT_A_TIME", 1)
+    with engine_of(room) as engine:
+        engine.run(until_done())
+
+    begun = [record["job"] for record in room.journal() if record["trigger"] == "started"]
+    assert begun == ["a-i1"]
+    assert set(room.states().values()) <= {"cancelled", "succeeded"}
+
+
+def test_a_restart_does_what_is_owed_for_some_jobs_and_looks_in_between(
+    room: "Room", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.plan("a: {sweep: {params: {i: [1, 2, 3]}}, command: 'true'}\n")
+
+    def submit(_: Local, order: Order, at: float) -> Event:
+        raise Killed(order.token, at)
+
+    monkeypatch.setattr(Local, "submit", submit)
+    with pytest.raises(Killed), engine_of(room):
+        pass
+    monkeypatch.undo()
+    assert set(room.states().values()) == {"submitting"}
+    monkeypatch.setattr("autoexp.engine.AT_A_TIME", 1)
+    still: list[int] = []
+
+    def done(engine: Engine) -> bool:
+        still.append(_count(engine, "submitting"))
+        return not engine.unfinished()
+
+    with engine_of(room) as engine:
+        engine.run(done)
+
+    assert still[:3] == [2, 1, 0]
+    assert set(room.states().values()) == {"succeeded"}
+    assert [record["trigger"] for record in room.journal()].count("started") == 3
+
+
+def _count(engine: Engine, state: str) -> int:
+    return sum(job.state == state for _, job in engine.registry.all_jobs())
 
 
 class Deaf:

@@ -48,8 +48,11 @@ class Executor(Protocol):
     def forget(self, order: Order) -> None:
         """An attempt is over: free what it occupied."""
 
-    def tend(self) -> list[tuple[str, Event | None]]:
-        """Do what is due, such as starting queued attempts; return outcomes by token, None for "look at it now"."""
+    def tend(self, check: Callable[[], None] = ...) -> list[tuple[str, Event | None]]:
+        """Do what is due, such as starting queued attempts; return outcomes by token, None for "look at it now".
+
+        `check` is called before each effect; it raises if somebody else watches by now.
+        """
 
     def settling(self) -> bool:
         """Say whether something is under way that `tend` will soon tell the outcome of: a client, a second answer."""

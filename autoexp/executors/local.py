@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from autoexp import clock, hosts, machines
@@ -19,7 +19,7 @@ from autoexp.files import read_json
 from autoexp.hosts import Process
 from autoexp.machine import Machine
 from autoexp.model import Resources
-from autoexp.orders import Order, environment_of, take_back
+from autoexp.orders import Order, environment_of, take_back, unchecked
 
 POLL_S = 0.2
 """How often a stopping attempt is looked at."""
@@ -137,15 +137,16 @@ class Local:
         if running is not None and running.child is not None:
             self._leaving.append(running.child)
 
-    def tend(self) -> list[tuple[str, Event | None]]:
+    def tend(self, check: Callable[[], None] = unchecked) -> list[tuple[str, Event | None]]:
         """End what was asked to stop and did not, and start what fits."""
         self._leaving = [child for child in self._leaving if os.waitpid(child, os.WNOHANG) == (0, 0)]
         for running in self.running.values():
             if running.kill_at is not None:
+                check()
                 _ask_to_stop(running)
                 if time.monotonic() >= running.kill_at:
                     _end_remains(running.order)
-        return list(self._start_what_fits())
+        return list(self._start_what_fits(check))
 
     def settling(self) -> bool:
         """Nothing here takes time but the attempts themselves."""
@@ -155,7 +156,7 @@ class Local:
         """Say when a stopping attempt is next worth a look."""
         return POLL_S if any(running.kill_at is not None for running in self.running.values()) else None
 
-    def _start_what_fits(self) -> Iterator[tuple[str, Event | None]]:
+    def _start_what_fits(self, check: Callable[[], None]) -> Iterator[tuple[str, Event | None]]:
         cpus = self.cpus - sum(self._cpus(running.order) for running in self.running.values())
         gpus = self._free_gpus()
         short_of: set[str] = set()
@@ -167,6 +168,7 @@ class Local:
                 continue
             taken, gpus = gpus[: needs["gpus"]], gpus[needs["gpus"] :]
             cpus -= needs["cpus"]
+            check()
             del self.queue[token]
             yield from self._start(order, tuple(taken))
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from autoexp import hosts
+from autoexp.errors import TakenOver
 from autoexp.events import SubmitRefused, Submitted
 from autoexp.executors import open_executor
 from autoexp.executors.local import Local
@@ -116,6 +117,23 @@ def test_no_more_run_at_once_than_there_are_cores(bench: Bench) -> None:
 
     assert bench.running() == ["job0", "job1"]
     assert list(bench.executor.queue) == [f"job{number}.1.{KEY}" for number in (2, 3, 4)]
+
+
+def test_before_each_start_it_is_asked_whether_somebody_else_watches_by_now(bench: Bench) -> None:
+    answers = iter([None, TakenOver("taken over", why="by another", fix="leave it")])
+
+    def check() -> None:
+        if (answer := next(answers)) is not None:
+            raise answer
+
+    for number in range(2):
+        bench.executor.submit(bench.order(f"job{number}"), 1.0)
+
+    with pytest.raises(TakenOver):
+        bench.executor.tend(check)
+
+    assert bench.running() == ["job0"]
+    assert list(bench.executor.queue) == [f"job1.1.{KEY}"]
 
 
 def test_a_free_core_goes_to_who_came_first(bench: Bench, wait: Wait) -> None:

@@ -1,8 +1,9 @@
 """How long a watcher takes to restart, and how much memory: with snapshot.json and without.
 
 The study is planned by `autoexp plan`, its journal written by the journal's own writer from moves that the table
-decided, and each restart is a new process that does what `autoexp watch` does until it is ready to look. What
-jobs still ask for, one in nine is about to be submitted, is done after that, between one look and the next.
+decided, and each restart is a new process that does what `autoexp watch` does until it is ready to look. After that
+comes the first look at every job, told apart; what jobs still ask for (one in nine is about to be submitted) is done
+for a hundred of them before each look.
 
   python benchmarks/restart.py [--moves 1000000] [--jobs 10000] [--keep FOLDER]
 """
@@ -12,11 +13,12 @@ import gzip
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from itertools import count, cycle, islice
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import Any
 
 from autoexp import cli, clock, events
 from autoexp.diagnostics import set_up
+from autoexp.hosts import carriers
 from autoexp.journal import open_journal
 from autoexp.lease import take, var_of
 from autoexp.lifecycle import step
@@ -33,6 +36,7 @@ from autoexp.recall import SNAPSHOT, folder_of
 from autoexp.registry import Registry
 from autoexp.standings import Standings
 from autoexp.upkeep import Upkeep
+from autoexp.watch import EVERYTHING, Hint
 from autoexp.watching import watching
 
 RECIPE = """
@@ -114,13 +118,22 @@ def _events(number: int) -> Iterator[Callable[[int, float], Any]]:
         yield lambda _, at: events.BackoffElapsed(at=at)
 
 
-def restart(home: Path) -> None:
-    """Do what `autoexp watch` does until it is ready, and die."""
+def restart(home: Path, hints: Iterable[Hint] = ()) -> None:
+    """Do what `autoexp watch` does until it is ready, or has looked, and die."""
     root = home / "experiments"
     var = var_of(root)
     with watching(root, var, None, set_up(var, debug=False), lambda _: None) as engine:
+        if hints:
+            engine.wake(hints)
         _say(line=engine.journal.seq)
+        for pid in carriers("AUTOEXP_ROOT", str(root)):
+            os.kill(pid, signal.SIGKILL)
         os._exit(0)
+
+
+def look(home: Path) -> None:
+    """Restart, and look at every job once."""
+    restart(home, [EVERYTHING])
 
 
 def read_all(home: Path) -> None:
@@ -147,7 +160,7 @@ def _say(**figures: float) -> None:
     print(json.dumps({**spent, **figures}), flush=True)
 
 
-DEEDS = {"restart": restart, "read_all": read_all, "status": status}
+DEEDS = {"restart": restart, "look": look, "read_all": read_all, "status": status}
 
 
 def child(home: Path, deed: str) -> dict[str, float]:
@@ -193,6 +206,7 @@ def measure(home: Path, moves: int, jobs: int) -> None:
     snapshot.rename(aside)
     _tell("restart without (limit 8 s)", child(home, "restart"), plain)
     aside.rename(snapshot)
+    _tell("restart, and the first look at all", child(home, "look"), plain)
 
 
 def _tell(what: str, found: dict[str, float], plain: dict[str, float]) -> None:

@@ -67,6 +67,8 @@ class Plan:
     tokenizer: Tokenizer | None
     padded_vocab: int
     wishes: Wishes
+    inputs: Mapping[str, Any]
+    """How the checkpoint's files stood before anything of them was read."""
 
     @property
     def parameters(self) -> int:
@@ -88,14 +90,20 @@ class Plan:
         scheme = self.wishes.names or self.choice.architecture.NAMES[0]
         return f"{' and '.join(found)}, as published with tensors named {scheme}"
 
-    def inputs(self) -> dict[str, dict[str, int]]:
-        """Tell one state of the checkpoint's files from another."""
-        return {str(path.relative_to(self.checkpoint)): _state(path) for path in self.source.files}
+    def check_inputs(self) -> None:
+        """Make sure that the checkpoint's files are the ones that were planned with.
+
+        Raises:
+            AutoexpError: they are not: where its tensors lie is not known any more.
+        """
+        if {name: _state(self.checkpoint / name) for name in self.inputs} != self.inputs:
+            what = f"{self.checkpoint} changed while it was read"
+            raise refused(what, "a save goes over it", "run it again when it is done")
 
     def fingerprint(self) -> str:
         """Tell this plan from another one: from other files, or to another end."""
         tensors = [(output.name, output.shape, output.transposed, output.plus_one) for output in self.outputs]
-        text = json.dumps([self.inputs(), self.config, tensors, [shard.name for shard in self.shards], self.dtype])
+        text = json.dumps([self.inputs, self.config, tensors, [shard.name for shard in self.shards], self.dtype])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -116,13 +124,16 @@ def plan(checkpoint: Path, wishes: Wishes) -> Plan:
         )
         raise refused(f"{checkpoint} cannot be converted", f"format {judgement.format}: {judgement.why}", fix)
     try:
+        before = {path: _state(path) for depth in ("*", "*/*") for path in checkpoint.glob(depth) if path.is_file()}
         source = READERS[judgement.format](checkpoint)
     except (inert.NotWholeError, OSError) as error:
         raise refused(f"{checkpoint} cannot be read", str(error), _STAYS) from error
-    return _planned(checkpoint, replace(source, iteration=judgement.iteration or source.iteration), wishes)
+    inputs = {str(path.relative_to(checkpoint)): before.get(path) for path in source.files}
+    source = replace(source, iteration=judgement.iteration or source.iteration)
+    return _planned(checkpoint, source, inputs, wishes)
 
 
-def _planned(checkpoint: Path, source: Source, wishes: Wishes) -> Plan:
+def _planned(checkpoint: Path, source: Source, inputs: Mapping[str, Any], wishes: Wishes) -> Plan:
     words = tokenizer.read(wishes.tokenizer) if wishes.tokenizer else None
     padded = source.weights["embedding.weight"].shape[0] if "embedding.weight" in source.weights else 0
     told = source.args.get("padded_vocab_size")
@@ -163,6 +174,7 @@ def _planned(checkpoint: Path, source: Source, wishes: Wishes) -> Plan:
         tokenizer=words,
         padded_vocab=padded,
         wishes=wishes,
+        inputs=inputs,
     )
 
 
@@ -272,7 +284,8 @@ def _make_once(planned: Plan, output: Path, told: Told) -> None:
 
 
 def _make(planned: Plan, draft: Path, output: Path, told: Told) -> None:
-    started, before = time.monotonic(), planned.inputs()
+    started = time.monotonic()
+    planned.check_inputs()  # another one may have been waited for
     writing.clear(draft, planned.shards)
     sizes = writing.write_shards(draft, planned.shards, planned.dtype, planned.fingerprint(), told)
     for name, data in _texts(planned).items():
@@ -281,12 +294,10 @@ def _make(planned: Plan, draft: Path, output: Path, told: Told) -> None:
     for name in planned.tokenizer.copy(draft) if planned.tokenizer else ():
         files.sync_file(draft / name)
         sizes[name] = (draft / name).stat().st_size
-    if planned.inputs() != before:
-        what = f"{planned.checkpoint} changed while it was read"
-        raise refused(what, "a save goes over it", "run it again when it is done")
+    planned.check_inputs()
     manifest = {
         **_about(planned, output),
-        "inputs": before,
+        "inputs": planned.inputs,
         "outputs": {name: {"bytes": size, "sha256": None} for name, size in sizes.items()},
         "seconds": round(time.monotonic() - started, 3),
         "peak_rss_bytes": _peak_bytes(),

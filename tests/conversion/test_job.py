@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from autoexp.conversion import writing
+from autoexp.conversion import drafts, writing
 from autoexp.conversion.job import Wishes, convert, plan
 from autoexp.conversion.traits import traits_of
 from autoexp.errors import AutoexpError
@@ -400,6 +400,26 @@ def test_what_happens_to_the_checkpoint_meanwhile_is_noticed(
     monkeypatch.setattr(writing, "write_shards", write_late)
 
     with pytest.raises(AutoexpError, match=what):
+        convert(source, tmp_path / "hf", Wishes())
+    assert [path.name for path in tmp_path.iterdir()] == ["iter_0000006"]
+
+
+@pytest.mark.parametrize("save", [save_torch, save_dist], ids=["torch", "torch_dist"])
+def test_a_save_over_the_checkpoint_after_it_was_planned_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: Saver
+) -> None:
+    """Another conversion may be waited for in between, for minutes."""
+    source = save(Model(), tmp_path / "iter_0000006")
+    draft = drafts.draft
+
+    def draft_late(*args: Any) -> Any:
+        for path in source.rglob("*"):
+            os.utime(path)
+        return draft(*args)
+
+    monkeypatch.setattr(drafts, "draft", draft_late)
+
+    with pytest.raises(AutoexpError, match="changed while it was read"):
         convert(source, tmp_path / "hf", Wishes())
     assert [path.name for path in tmp_path.iterdir()] == ["iter_0000006"]
 

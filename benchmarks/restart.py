@@ -84,7 +84,9 @@ def _begin_attempt(folder: Path, job: Job) -> None:
     attempt = attempt_dir(folder, job.attempt)
     attempt.mkdir(parents=True)
     (attempt / f"run.{job.token}").touch()
-    (attempt / "started.json").write_text('{"v":1,"pid":999999999,"host":"elsewhere","gpus":""}')
+    where = {"host": "elsewhere", "boot_id": "another", "pid_namespace": "pid:[1]", "nodes": "", "gpus": ""}
+    begun = {"v": 1, "token": job.token, "id": "1", "pid": 1, "start_time": 1, **where, "at": 1_700_000_000.0}
+    (attempt / "started.json").write_text(json.dumps(begun))
 
 
 def _moves(jobs: list[Job]) -> Iterator[Transition]:

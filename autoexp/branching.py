@@ -74,7 +74,7 @@ def _schedule_troubles(said: Mapping[str, Any], iteration: int, parent: Mapping[
     last = number(said.get("train_iters"))
     if said["lr_decay_style"] != "WSD" or end is None:
         return
-    if decay is None or decay > end - iteration:
+    if decay is None or not 0 < decay <= end - iteration:
         yield (
             f"the decay would take {decay} iterations, and there are {end - iteration:g} from {iteration} to {end:g}",
             f"give --lr-wsd-decay-iters {end - iteration:g}",

@@ -3,7 +3,7 @@
 `Builder.build` goes through the stage's keys; every problem is reported at the key that caused it, with the job.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -28,6 +28,8 @@ STRICT_BASH = ("bash", "-eo", "pipefail", "-c")
 """How a command written as a script runs: the first command that fails ends it."""
 
 
+OF_A_HOOK = ("checkpoint", "output")
+"""What a hook that is run as a job is told by itself."""
 OF_A_CHECKPOINT = ("iteration", "checkpoint")
 """Built-ins that are known only once a checkpoint is there."""
 
@@ -218,6 +220,12 @@ class Builder:
         with self.blame.at((*self.stage.path, key)):
             return self.world.hooks(str(name))
 
+    def _check_taken(self, hook: HookInfo, path: KeyPath, values: Iterable[str]) -> None:
+        """Refuse what a hook does not take, where it says what it does."""
+        for name in values if hook.takes else ():
+            if name.replace("_", "-") not in hook.takes:
+                raise self.recipe.places.unknown((*path, name), hook.takes)
+
     def _sibling(self, stage: str) -> Mapping[str, Any]:
         job = self.family.sibling(stage, self)
         if self.parent is None or job.stage != self.parent.stage:
@@ -317,8 +325,10 @@ class Builder:
 
     def _hook_argv(self) -> tuple[str, ...]:
         hook = self._hook("hook", self.stage.raw["hook"])
-        given = {name: self.scope.built_in.get(name) for name in ("checkpoint", "output")}
-        return (self.world.machine.python, hook.path, *backends.flags({**given, **self._mapping("with")}))
+        values = self._mapping("with")
+        self._check_taken(hook, (*self.stage.path, "with"), values.keys() - OF_A_HOOK)
+        given = {name: self.scope.built_in.get(name) for name in OF_A_HOOK}
+        return (self.world.machine.python, hook.path, *backends.flags({**given, **values}))
 
     def _gate(self, resources: Resources) -> tuple[str, ...]:
         gate = self.stage.raw.get("gate")
@@ -327,6 +337,7 @@ class Builder:
         ((name, values),) = gate.items() if isinstance(gate, Mapping) else ((gate, {}),)
         path = (*self.stage.path, "gate", name)
         hook = self._hook("gate", name)
+        self._check_taken(hook, path, values or ())
         told = self._told_of_gate(hook.planned, resources) | self._evaluate(path, values or {})
         if "threshold" in told and told["threshold"] is None:
             raise self.recipe.places.error(
@@ -346,7 +357,9 @@ class Builder:
 
     def _prepare(self) -> Iterator[HookCall]:
         for name, values in self._mapping("prepare").items():
-            yield HookCall(name=name, path=self._hook("prepare", name).path, values=values or {})
+            hook = self._hook("prepare", name)
+            self._check_taken(hook, (*self.stage.path, "prepare", name), values or ())
+            yield HookCall(name=name, path=hook.path, values=values or {})
 
     def _start(self) -> Condition:
         """Combine what the recipe waits for with what its references to other jobs imply."""

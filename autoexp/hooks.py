@@ -35,9 +35,8 @@ def find(name: str) -> HookInfo:
         raise AutoexpError(
             f"the hook {name!r} is no Python", why=f"{path}:{error.lineno}: {error.msg}", fix="correct the file"
         ) from error
-    return HookInfo(
-        name=name, path=str(path), output=_constant(tree, "OUTPUT"), planned=tuple(_constant(tree, "PLANNED").split())
-    )
+    planned, takes = (tuple(_constant(tree, key).split()) for key in ("PLANNED", "TAKES"))
+    return HookInfo(name=name, path=str(path), output=_constant(tree, "OUTPUT"), planned=planned, takes=takes)
 
 
 def _constant(tree: ast.Module, name: str) -> str:

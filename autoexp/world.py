@@ -18,6 +18,8 @@ class HookInfo:
     """The sub-folder of a job's directory that it writes to, when it runs as a job."""
     planned: tuple[str, ...] = ()
     """What a gate wants to be told of the job and its machine: `ranks`, `hosts`, `threshold`."""
+    takes: tuple[str, ...] = ()
+    """The keys that a recipe may give it; nobody knows them if empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,11 @@ from autoexp import hooks
 from autoexp.conversion import asking
 from autoexp.errors import AutoexpError
 
+TAKES = (
+    "arch tokenizer vocab-size dtype names shard-size upload private "
+    "text windows seq-length batch-size tasks task-folder few-shot limit"
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run as a job; 0 when the model and its results are there."""

@@ -36,16 +36,19 @@ from pathlib import Path
 
 import yaml
 
-from autoexp import branching, files
+from autoexp import branching, clock, files
 from autoexp.checkpoints import TRACKER, arguments, folder_name, iteration_of, iterations, judge, read_tracker
 from autoexp.errors import HookRefused
 
 TRY_AGAIN = 75
 """The exit status of a refusal that waiting may mend (EX_TEMPFAIL)."""
 MOST_DIGITS = 18
+SETTLED_S = 600.0
+"""After this time no file system shows less than there is."""
 _LASTING = {errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 """What is wrong with a path itself, however long one waits."""
 _UNREADABLE = (IsADirectoryError, yaml.YAMLError, ValueError, RecursionError, AttributeError)
+TAKES = "from iteration keep"
 KEEP = ("link", "copy")
 """How the cooldown may get a checkpoint of its own."""
 
@@ -269,12 +272,20 @@ def _whole_source(source: Path, iteration: int) -> Path:
     if judgement.resumable:
         return folder
     passed = judgement.complete or any(judge(found[n]).complete for n in found if n > iteration)
+    passed = passed or _was_saved(source, iteration)
     raise HookRefused(
         f"iteration {iteration} of {source} cannot be resumed",
         why=judgement.why,
         fix="choose an iteration that is whole, or save it again" if passed else "wait until it is saved",
         temporary=not passed,
     )
+
+
+def _was_saved(source: Path, iteration: int) -> bool:
+    """Say whether the pretraining told long ago that it had saved that iteration: files of another host come late."""
+    tracker = read_tracker(source)
+    told = isinstance(tracker, int) and tracker >= iteration
+    return told and clock.now() - (source / TRACKER).stat().st_mtime > SETTLED_S
 
 
 def _missing_refused(source: Path, iteration: int, found: list[int]) -> HookRefused:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OUTPUT = "eval"
+TAKES = "model text windows seq-length batch-size tasks task-folder few-shot limit dtype"
 RESULTS = "results.json"
 
 BYTES = 256

@@ -41,6 +41,7 @@ from autoexp.machine import Network
 from autoexp.nodelists import spelled_out
 
 PLANNED = "ranks hosts threshold"
+TAKES = "command threshold ranks hosts timeout"
 """What the planner fills in, unless the recipe does."""
 TOOL = "all_reduce_perf"
 TIMEOUT_S = 180.0

@@ -137,6 +137,24 @@ def test_a_gate_that_asks_is_told_of_the_job_and_how_fast_its_machine_must_be(bu
     assert gate("{g: {threshold: 7}}") == ("--ranks", "8", "--hosts", "2", "--threshold", "7")
 
 
+@pytest.mark.parametrize(
+    ("stage", "key"),
+    [
+        ("command: [train]\ngate: {h: {treshold: 300}}", "gate.h.treshold"),
+        ("hook: h\nwith: {treshold: 300}", "with.treshold"),
+        ("command: [train]\nprepare: {h: {treshold: 300}}", "prepare.h.treshold"),
+    ],
+)
+def test_a_key_that_a_hook_does_not_take_is_found_when_it_is_planned(build: Build, stage: str, key: str) -> None:
+    knows = HookInfo(name="h", path="/hooks/h.py", takes=("threshold", "seq-length"))
+
+    with pytest.raises(RecipeError, match="unknown key 'treshold'") as caught:
+        build(stage, hooks=lambda _: knows)
+    assert key in caught.value.what
+    assert caught.value.fix == "did you mean threshold?"
+    build(stage.replace("treshold", "seq_length"), hooks=lambda _: knows)  # however it is spelled
+
+
 def test_a_gate_without_gpus_measures_between_processes(build: Build) -> None:
     job = build(
         "command: [train]\nresources: {processes_per_node: 3}\ngate: g",

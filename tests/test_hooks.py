@@ -1,3 +1,6 @@
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,6 +46,20 @@ def test_a_hook_is_looked_into_without_running_it(put: Put, text: str, output: s
     found = hooks.find("mine")
 
     assert (found.name, found.path, found.output) == ("mine", call.path, output)
+
+
+@pytest.mark.parametrize("name", ["cooldown_symlink", "megatron_to_hf", "evaluate", "convert_eval", "nccl_gate"])
+def test_our_own_hooks_say_what_they_take(name: str) -> None:
+    info = hooks.find(name)
+    said = subprocess.run([sys.executable, info.path, "--help"], capture_output=True, text=True, check=True).stdout
+    if name == "convert_eval":  # it passes on what it does not take itself
+        also = hooks.find("evaluate").takes
+        assert {*info.takes} >= {*also} - {"model", "dtype"}
+        said += " ".join(f"--{word}" for word in info.takes if word in also)
+
+    options = {word.replace("_", "-") for word in re.findall(r"--([a-z][a-z_-]*[a-z])\b", said)}
+
+    assert {*info.takes} == options - {"help", "checkpoint", "output"}
 
 
 def test_an_unknown_hook_lists_those_there_are(put: Put) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -374,6 +375,22 @@ def test_a_half_written_source_is_waited_for_until_the_pretraining_has_passed_it
     with pytest.raises(HookRefused) as refusal:
         hook.prepare(job, **{"from": source, "iteration": AT})
     assert refusal.value.temporary
+
+
+def test_a_source_that_was_said_to_be_saved_long_ago_is_waited_for_no_more(
+    hook: ModuleType, source: Path, job: Path
+) -> None:
+    tracker = source / "latest_checkpointed_iteration.txt"
+    cut(source / "iter_0001500")
+    shutil.rmtree(source / "iter_0002000")
+    for number, age_s, waits in ((AT, 0, True), (AT - 1, 3600, True), (AT, 3600, False)):
+        tracker.write_text(str(number))
+        os.utime(tracker, times=(time.time() - age_s,) * 2)
+
+        with pytest.raises(HookRefused, match="cannot be resumed") as refusal:
+            hook.prepare(job, **{"from": source, "iteration": AT})
+
+        assert refusal.value.temporary is waits
 
 
 def test_a_torn_save_that_the_pretraining_left_behind_is_refused_for_good(

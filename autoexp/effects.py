@@ -238,6 +238,8 @@ def say_why_not_again(job: Job, event: Ended) -> Iterator[Effect]:
         yield {"reason": f"{event.reason}; {said.attempts} more attempts were made after such endings"}
     elif said.reduce and not reduced_after(job, event):
         yield {"reason": f"{event.reason}; {', '.join(said.reduce)} cannot be reduced any further"}
+    elif job.retired and said.remedy in TRY_AGAIN and spent_after(job) < job.spec.retry.max_attempts:
+        yield {"reason": f"{event.reason}; not tried again, for the recipe had dropped it then"}
 
 
 def try_again_later(job: Job, event: Event) -> Iterator[Effect]:

@@ -4,7 +4,7 @@ Whatever happens comes in as events. `_settle` steps the jobs, makes their trans
 actions be carried out; what comes of those are events again, until nothing is left to do.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
@@ -15,7 +15,7 @@ from autoexp.actions import Action, AnswerEvent, AppearJob, SubmitJob
 from autoexp.alarms import Alarms
 from autoexp.asking import Asker
 from autoexp.errors import AlreadyWatched, AutoexpError
-from autoexp.events import BackoffElapsed, Event, Planned, Retired
+from autoexp.events import BackoffElapsed, Event, Planned, Requested, Retired
 from autoexp.executor import Executors, carry_out, order_of
 from autoexp.journal import Journal
 from autoexp.lease import Lease
@@ -303,7 +303,15 @@ class Engine:
                 troubles.append(f"{error.filename}: {error.strerror}; see to it")
         if (job := ledger.jobs.get(key.job)) is not None:
             troubles += rulebook.problems(job.spec.events)
+            troubles += self._unseen(key, ledger)
         self.progress.problem(_named(key), ", ".join(troubles) or None)
+
+    def _unseen(self, key: Key, ledger: Ledger) -> Iterator[str]:
+        order, seen = self._orders.get(key), self._snapshots.get(key)
+        if order is None or seen is None or seen.alive is not None or seen.exit is not None:
+            return
+        if (why := self.executors.of(ledger).unseen(order)) is not None:
+            yield why
 
     def _read_markers(self, key: Key, ledger: Ledger, now: float) -> Iterator[Fact]:
         yield from (Fact(*event) for event in self.mailroom.collect(ledger, key, now))
@@ -348,7 +356,7 @@ class Engine:
 
     def _settle(self, facts: Iterable[Fact]) -> None:
         """Step until nothing is left: decide, journal, answer, act, and hear what came of it."""
-        queue = list(facts)
+        queue = _as_dropped(list(facts))
         while queue:
             moves: list[Transition] = []
             actions: list[tuple[Key, Action]] = []
@@ -439,6 +447,21 @@ class Engine:
             if token in keys:
                 facts += self._look_at(keys[token], now) if event is None else [Fact(keys[token], event)]
         return facts
+
+
+def _as_dropped(facts: Sequence[Fact]) -> list[Fact]:
+    """Put the requests to each job in the order in which their markers were dropped, its own and its study's."""
+    asked: dict[Key, list[tuple[int, int, Fact]]] = {}
+    for number, fact in enumerate(facts):
+        if (dropped := _dropped_ns(fact)) is not None:
+            asked.setdefault(fact.key, []).append((dropped, number, fact))
+    turns = {key: iter(sorted(waiting, key=lambda each: each[:2])) for key, waiting in asked.items()}
+    return [fact if _dropped_ns(fact) is None else next(turns[fact.key])[2] for fact in facts]
+
+
+def _dropped_ns(fact: Fact) -> int | None:
+    """Say when the marker was dropped that a fact tells of; None if it tells of none."""
+    return fact.event.ctime_ns if isinstance(fact.event, Requested) and fact.event.ctime_ns else None
 
 
 def _named(key: Key) -> str:

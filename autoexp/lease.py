@@ -76,6 +76,16 @@ def holder(root: Path) -> dict[str, Any] | None:
     return None if hosts.is_alive(Process.read(lease)) is False else lease
 
 
+def silence(root: Path, found: Mapping[str, Any], now: float) -> str | None:
+    """Say what is wrong with a holder that shows no sign of life; None if it does."""
+    if hosts.is_alive(Process.read(found)) and hosts.is_suspended(found["pid"]):
+        return f"the watcher is suspended; let it go on: kill -CONT {found['pid']}, or: autoexp watch {root}"
+    quiet_s = now - (folder_of(root) / "lease.json").stat().st_mtime
+    if quiet_s < 4 * PATIENCE_S:
+        return None
+    return f"the watcher has shown no sign of life for {quiet_s:.0f} s; if it is gone: autoexp watch {root}"
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Read one of our own files; empty if there is none.
 

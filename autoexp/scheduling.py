@@ -258,6 +258,10 @@ class Scheduled:
         attempt = self._attempts.get(order.token)
         return Said() if attempt is None or attempt.answer is None else attempt.answer.said
 
+    def unseen(self, order: Order) -> str | None:  # noqa: ARG002 - as every executor's
+        """Say nothing: the scheduler knows."""
+        return None
+
     def await_word(self, order: Order) -> None:
         """Ask soon how an attempt ended."""
         attempt = self._attempts.get(order.token)

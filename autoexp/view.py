@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoexp import lease, studies
+from autoexp import clock, lease, studies
 from autoexp.errors import AutoexpError
 from autoexp.files import read_json
 from autoexp.history import History
@@ -76,10 +76,16 @@ def view(root: Path, var: str | None = None, *, until: float | None = None, whol
         registry.replay(_standings(runtime, until) if whole or until is not None else recall(runtime).standings)
     unreadable |= dict(registry.missing())
     for ledger in registry.ledgers.values():
-        for spec in ledger.study.plan.jobs if until is None else ():
-            if spec.id not in ledger.jobs:
-                ledger.put(Job(spec=spec, state=State.WAITING))
+        unmet = [spec for spec in ledger.study.plan.jobs if until is None and spec.id not in ledger.jobs]
+        for spec in unmet:
+            ledger.put(Job(spec=spec, state=State.WAITING))
+        ran = sum((ledger.dir_of(spec.id) / "attempts").is_dir() for spec in unmet)
+        if ran:
+            what = f"{ran} of its jobs have run, and the journal does not know of it: they are shown as waiting"
+            unreadable[ledger.study.name] = f"{what}; the next watcher finds that again on disk"
     watched = lease.holder(root)
+    if watched and (why := lease.silence(root, watched, clock.now())) is not None:
+        unreadable["watcher"] = why
     told = read_json(runtime / "progress.json") or {}
     said = told if watched else {"problems": told.get("problems", {})}
     return View(root, runtime, registry, watched, said, until, unreadable)

@@ -208,6 +208,39 @@ def test_the_heart_beats_from_one_look_to_the_next(room: "Room", monkeypatch: py
     assert all(done[place - 1] == "beat" for place in looks)
 
 
+def drop(folder: Path, verb: str) -> None:
+    """Drop a marker, later than any before it."""
+    (folder / verb).touch()
+    time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("drops", "state"),
+    [
+        ([("job", "hold"), ("study", "cancel")], "cancelled"),
+        ([("study", "hold"), ("job", "cancel")], "cancelled"),
+        ([("job", "hold"), ("job", "release"), ("study", "hold")], "held"),
+        ([("study", "hold"), ("job", "release")], "succeeded"),
+        ([("job", "release"), ("study", "hold")], "held"),
+    ],
+)
+@pytest.mark.parametrize("known", [False, True], ids=["before any watcher", "between two"])
+def test_markers_of_a_job_and_of_its_study_are_obeyed_in_the_order_they_were_dropped_in(
+    room: "Room", drops: list[tuple[str, str]], state: str, *, known: bool
+) -> None:
+    room.plan("one: {start: {file_exists: {path: go}}, command: 'true'}\n")
+    if known:
+        room.run("watch", room.root, "--once")
+    (room.job_dir("one") / "go").touch()
+    folders = {"job": room.job_dir("one") / "markers", "study": room.root / "demo" / "markers"}
+    for where, verb in drops:
+        drop(folders[where], verb)
+
+    room.run("watch", room.root, "--until-done")
+
+    assert room.states() == {"one": state}
+
+
 class Killed(BaseException):
     """The watcher ends here."""
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -513,6 +514,45 @@ def test_a_watcher_suspended_on_this_host_is_ended_by_the_next_one(room: "Room")
     assert room.run("replay", room.root, "--check").returncode == 0
 
 
+def test_a_suspended_watcher_is_told(room: "Room", wait: Callable[..., Any]) -> None:
+    room.plan("one: {start: {file_exists: {path: never}}, command: 'true'}\n")
+    watcher = room.watch()
+    watcher.send_signal(signal.SIGSTOP)
+    wait(lambda: hosts.is_suspended(watcher.pid))
+
+    assert "problem: watcher: the watcher is suspended; let it go on" in room.run("status", room.root).stdout
+    assert "warn  watcher: the watcher is suspended; let it go on" in room.run("doctor", "--root", room.root).stdout
+    watcher.send_signal(signal.SIGCONT)
+
+
+def test_a_holder_elsewhere_whose_heart_stands_still_is_told(root: Path, take: Callable[[], Lease]) -> None:
+    take()
+    found = lease.holder(root)
+    assert found is not None
+    assert lease.silence(root, found, time.time()) is None
+    assert lease.silence(root, found, time.time() + 3600) == (
+        f"the watcher has shown no sign of life for 3600 s; if it is gone: autoexp watch {root}"
+    )
+
+
+def test_what_is_gone_for_good_with_its_container_is_ended_by_a_person(room: "Room") -> None:
+    room.plan("one: {command: 'sleep 600'}\n")
+    room.prefix = CONTAINER
+    room.start("watch", room.root, "--observer", "poll")
+    room.wait_for({"one": "running"})
+    (container,) = room.watchers
+    room.prefix = ()
+    for child in children_of(container.pid):
+        os.kill(child, signal.SIGKILL)  # the first process of a PID namespace takes all with it
+    room.watch("--until-done")
+    room.wait_until(lambda: "gone for good: " in room.run("status", room.root).stdout)
+
+    (advice,) = re.findall("gone for good: (echo .*)", room.run("status", room.root).stdout)
+    subprocess.run(["bash", "-c", advice], check=True)
+
+    room.wait_for({"one": "failed"})
+
+
 def test_a_watcher_suspended_in_another_container_finishes_its_action_and_no_more(room: "Room") -> None:
     """Neither can see or end the other: what the first still writes is ignored, and its submission has no effect."""
     first = suspended_within_an_action(room)
@@ -544,6 +584,8 @@ def test_what_another_container_started_is_unknown_here_until_it_says_how_it_end
     room.watch("--until-done")
     room.wait_until_after(3.0)  # three times as long as an exit file may take to be seen
     assert room.states() == {"one": "running"}
+    told = room.run("status", room.root).stdout
+    assert "cannot be seen from here; if that is gone for good: echo '{" in told
     (room.job_dir("one") / "go").touch()
     room.wait_for({"one": "succeeded"})
 

@@ -936,6 +936,14 @@ def test_a_retired_job_is_not_tried_again() -> None:
     assert after(job(S, retired=True), BUSY).state is CUT
 
 
+def test_that_only_its_retirement_kept_a_job_from_being_tried_again_is_told() -> None:
+    dropped = after(job(R, retired=True), ended())
+    for_good = after(job(R, retired=True, spent=2), ended())
+
+    assert dropped.reason.endswith("; not tried again, for the recipe had dropped it then")
+    assert "dropped" not in for_good.reason
+
+
 def test_a_job_that_is_planned_again_comes_back_fresh_if_it_was_retired() -> None:
     back = after(job(CUT, retired=True, spent=2), Planned(at=NOW))
     done = after(job(OK, retired=True), Planned(at=NOW))

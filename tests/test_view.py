@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,15 @@ def test_a_study_that_nobody_ever_watched_waits(room: "Room") -> None:
 
     assert states(seen) == {"one": State.WAITING, "idle": State.WAITING}
     assert (seen.watcher, list(seen.records()), seen.problems) == (None, [], {})
+
+
+def test_jobs_that_ran_unknown_to_the_journal_are_told(done: "Room") -> None:
+    shutil.rmtree(done.var)
+
+    seen = view(done.root)
+
+    assert states(seen)["one"] is State.WAITING
+    assert seen.problems["demo"].startswith("1 of its jobs have run, and the journal does not know of it")
 
 
 def test_what_the_journal_says_is_folded_over_the_plan(done: "Room") -> None:

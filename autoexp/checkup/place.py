@@ -133,7 +133,10 @@ def _last_said(path: Path) -> float | None:
 def watcher(patient: Patient) -> Iterator[Finding]:
     """Say who watches the root."""
     holder = lease.holder(patient.root)
-    if holder:
+    if holder and (why := lease.silence(patient.root, holder, time.time())) is not None:
+        what, _, fix = why.partition("; ")
+        yield warn("watcher", what, fix)
+    elif holder:
         yield ok("watcher", f"pid {holder['pid']} on {holder['host']} since {holder['since']}")
     elif patient.root.is_dir():
         yield warn("watcher", "nobody watches", f"autoexp watch {patient.root}")

@@ -39,6 +39,9 @@ class Executor(Protocol):
     def said(self, order: Order) -> Said | None:
         """Say what a batch scheduler says of an attempt; None from an executor that has none."""
 
+    def unseen(self, order: Order) -> str | None:
+        """Say why nobody here will ever know whether an attempt lives, and what to do; None if somebody will."""
+
     def await_word(self, order: Order) -> None:
         """Find out soon why an attempt ended: only the scheduler can tell."""
 

@@ -6,6 +6,7 @@ journal, who runs in each attempt's started.json, and a double start ends at run
 """
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -121,6 +122,18 @@ class Local:
     def said(self, order: Order) -> Said | None:  # noqa: ARG002 - as every executor's
         """Say nothing: there is no scheduler."""
         return None
+
+    def unseen(self, order: Order) -> str | None:
+        """Say where it runs, if that is another host or container."""
+        leader = _leader(order)
+        if leader is None or hosts.is_alive(leader) is not None:
+            return None
+        code = f'{{"v":1,"token":"{order.token}","code":1,"signal":0,"asked":""}}'
+        place = order.attempt_dir / "exit.json"
+        return (
+            f"it began as pid {leader.pid} on {leader.host}, or in another container, and cannot be seen from here; "
+            f"if that is gone for good: echo {shlex.quote(code)} > {shlex.quote(str(place))}"
+        )
 
     def await_word(self, order: Order) -> None:
         """Do nothing: nobody knows more than its exit file."""

@@ -233,7 +233,7 @@ class Builder:
         return result_of(job, self.world.root)
 
     def _evaluate(self, path: KeyPath, raw: Any) -> Any:
-        if is_constant(raw):  # as most are
+        if is_constant(raw):
             return raw
         with self.blame.at(path, self.scope, raw):
             return compile_value(raw)(self.scope)
@@ -248,12 +248,19 @@ class Builder:
 
     def _mapping(self, key: str) -> dict[str, Any]:
         path = (*self.stage.path, key)
-        return {name: self._evaluate((*path, name), raw) for name, raw in self._given(key)}
+        return {
+            name: raw if is_constant(raw) else self._evaluate((*path, name), raw) for name, raw in self._given(key)
+        }
 
     def _policy(self, key: str, read: Callable[[Mapping[str, Any]], Any]) -> Any:
+        if key in self.stage.settled:
+            return self.stage.settled[key]
         values = self._mapping(key)
         with self.blame.at((*self.stage.path, key), self.scope):
-            return read(values) if values else None
+            found = read(values) if values else None
+        if all(is_constant(raw) for _, raw in self._given(key)):
+            self.stage.settled[key] = found
+        return found
 
     def _resources(self) -> Resources:
         """Read what the job asks for, and refuse what its machine's file says no partition would give it."""
@@ -390,10 +397,11 @@ class Builder:
 
     def _end(self, key: str) -> Condition | None:
         """Read when a job is to end, whatever its program does; that is no reason to wait for whoever it names."""
+        if not self.stage.raw.get(key):
+            return None
         path = (*self.stage.path, key)
         edges = dict(self.edges)
-        if not (raw := self._mapping(key)):
-            return None
+        raw = self._mapping(key)
         with self.blame.at(path, self.scope):
             found = self._resolved(path, read_condition(raw))
         self.edges = edges

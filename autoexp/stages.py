@@ -78,6 +78,8 @@ class Stage:
     """`backend`, `hook` or `command`."""
     raw: Mapping[str, Any]
     each: Each | None = None
+    settled: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What keys without expressions were read as: it is the same for all its jobs."""
 
     @property
     def path(self) -> KeyPath:

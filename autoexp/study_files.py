@@ -68,7 +68,7 @@ def _known(old: Study | None) -> tuple[JobSpec, ...]:
 
 
 def _by_id(jobs: Iterable[JobSpec]) -> dict[str, JobSpec]:
-    return {job.id: replace(job, children=()) for job in jobs}
+    return {job.id: replace(job, children=()) if job.children else job for job in jobs}
 
 
 def write(study: Study, recipe_text: str, old: Study | None) -> Difference:

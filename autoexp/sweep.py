@@ -197,6 +197,8 @@ def _merge(one: Point, other: Point, path: Path = ()) -> Point:
 
 def _joined(ours: Mapping[str, Any], theirs: Mapping[str, Any], composed: frozenset[str], path: Path) -> dict[str, Any]:
     """Put names beside each other; of those that both define, only lists to compose."""
+    if ours.keys().isdisjoint(theirs):
+        return {**ours, **theirs}
     lists = {}
     for name in sorted(ours.keys() & theirs.keys()):
         if name not in composed:

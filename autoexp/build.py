@@ -248,9 +248,7 @@ class Builder:
 
     def _mapping(self, key: str) -> dict[str, Any]:
         path = (*self.stage.path, key)
-        return {
-            name: raw if is_constant(raw) else self._evaluate((*path, name), raw) for name, raw in self._given(key)
-        }
+        return {name: raw if is_constant(raw) else self._evaluate((*path, name), raw) for name, raw in self._given(key)}
 
     def _policy(self, key: str, read: Callable[[Mapping[str, Any]], Any]) -> Any:
         if key in self.stage.settled:

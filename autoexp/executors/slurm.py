@@ -57,6 +57,8 @@ class Slurm:
     """There is no accounting to ask."""
     _knows_timeout: bool = False
     _load: Mapping[str, int] = field(default_factory=dict)
+    _turn: int = 0
+    """With whom sacct is asked to begin next, where they are too many for one question."""
 
     # Submitting
 
@@ -109,7 +111,15 @@ class Slurm:
         found: dict[str, Sequence[Entry]] = {q.name: there.get(q.name, []) for q in questions if q.over}
         found |= {question.name: there[question.name] for question in questions if question.name in there}
         vanished = [question for question in questions if question.name not in found]
-        return {**found, **self._recall(vanished[:NAMES_AT_ONCE])}
+        return {**found, **self._recall(self._in_turn(vanished))}
+
+    def _in_turn(self, vanished: Sequence[Question]) -> Sequence[Question]:
+        """Choose whom to ask about now; whoever stays unknown keeps no other from being asked about."""
+        if len(vanished) <= NAMES_AT_ONCE:
+            return vanished
+        first = self._turn % len(vanished)
+        self._turn = first + NAMES_AT_ONCE
+        return [*vanished[first:], *vanished[:first]][:NAMES_AT_ONCE]
 
     def load(self) -> Mapping[str, int]:
         """Say how many of the user's jobs squeue listed that are not over, ours or not."""

@@ -12,7 +12,8 @@ import pytest
 from autoexp import hosts
 from autoexp.events import SubmitLost, SubmitRefused, Submitted
 from autoexp.executors import open_executor
-from autoexp.executors.slurm import Slurm, directives
+from autoexp.executors import slurm as slurm_executor
+from autoexp.executors.slurm import Printed, Slurm, directives
 from autoexp.jobfiles import run_script
 from autoexp.machine import Machine
 from autoexp.model import EndingClass, JobSpec, Resources
@@ -32,6 +33,27 @@ def client(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     for name, value in slurm.env.items():
         monkeypatch.setenv(name, value)
     return Slurm(MACHINE)
+
+
+def test_who_stays_unknown_keeps_nobody_else_from_being_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accounting forgets, and there may be more such jobs than names in a question."""
+    monkeypatch.setattr(slurm_executor, "NAMES_AT_ONCE", 2)
+    asked: list[list[str]] = []
+
+    def call(*command: str, **_: object) -> Printed:
+        if command[0] == "sacct":
+            asked.append(
+                next(word for word in command if word.startswith("--name=")).removeprefix("--name=").split(",")
+            )
+            return Printed(1, "", "sacct: error: busy")
+        return Printed(0, "", "")
+
+    monkeypatch.setattr(slurm_executor, "call", call)
+    scheduler = Slurm(MACHINE)
+    for _ in range(3):
+        scheduler.find([Question(name=f"job{number}") for number in range(5)])
+
+    assert asked == [["job0", "job1"], ["job2", "job3"], ["job4", "job0"]]
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ class Local:
 
     def tend(self) -> list[tuple[str, Event | None]]:
         """End what was asked to stop and did not, and start what fits."""
-        self._leaving = [child for child in self._leaving if os.waitpid(child, os.WNOHANG) == (0, 0)]
+        self._leaving = [child for child in self._leaving if not _is_reaped(child)]
         for running in self.running.values():
             if running.kill_at is not None:
                 _ask_to_stop(running)
@@ -227,6 +227,14 @@ def _hear_gpus(running: Running) -> None:
     if begun is not None:
         running.has_said = True
         running.gpus = tuple(gpu for gpu in (begun.get("gpus") or "").split(",") if gpu)
+
+
+def _is_reaped(child: int) -> bool:
+    """Reap a child that has ended; the kernel does it by itself where SIGCHLD is ignored."""
+    try:
+        return os.waitpid(child, os.WNOHANG) != (0, 0)
+    except ChildProcessError:
+        return True
 
 
 def _leader(order: Order) -> Process | None:

@@ -159,6 +159,8 @@ def _check_target(source: Path, iteration: int, target: Path) -> int | None:
             why="a cooldown saves into a folder of its own, and would go over the pretraining's checkpoints",
             fix="correct `from`, or give another --output",
         )
+    if (target / TRACKER).is_symlink():  # the cooldown's first save would go through it
+        raise _tracker_refused(target, f"is a link to {(target / TRACKER).readlink()}", iteration)
     tracker = read_tracker(target)
     if isinstance(tracker, int) and tracker > iteration:
         _check_progress(target, tracker, iteration)
@@ -167,8 +169,6 @@ def _check_target(source: Path, iteration: int, target: Path) -> int | None:
     if isinstance(tracker, str) or (tracker is not None and tracker < iteration):
         says = "is empty, or no number" if tracker == "garbled" else f"says {tracker}"
         raise _tracker_refused(target, says, iteration)
-    if tracker is None and (target / TRACKER).is_symlink():
-        raise _tracker_refused(target, "is a link that leads nowhere", iteration)
     link = target / folder_name(iteration)
     if os.path.lexists(link) and not _points_at(link, source, iteration):
         raise _link_refused(link, source)

@@ -147,9 +147,10 @@ class Lease:
             thread.join()
 
     def _beat_until(self, done: Event) -> None:
-        with suppress(TakenOver, OSError):  # whoever comes back from that work checks, and is told the same
+        with suppress(TakenOver):  # whoever comes back from that work checks, and is told the same
             while not done.wait(self.beat_s):
-                self.beat(clock.now())
+                with suppress(OSError):  # a moment without room costs a beat
+                    self.beat(clock.now())
 
     def due_in_s(self, now: float) -> float:
         """Say when the heartbeat is to change again."""

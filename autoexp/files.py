@@ -214,6 +214,11 @@ def _is_plain(value: object, depth: int) -> bool:
     return not isinstance(value, int | float) or (math.isfinite(value) and abs(value) <= _LARGEST)
 
 
+def real(path: Path) -> Path:
+    """Follow links as far as they lead; unlike Path.resolve, a circle of links raises nothing."""
+    return Path(os.path.realpath(path))
+
+
 def is_copy(folder: Path, home: object, mark: str) -> bool:
     """Say whether a folder that was at home elsewhere is a copy, not moved: what is there still has the mark.
 

@@ -153,7 +153,7 @@ def _branch(source: Path, iteration: int, target: Path, keep: str | None) -> dic
 def _check_target(source: Path, iteration: int, target: Path) -> int | None:
     """Return the cooldown's own tracker; refuse a folder that is not a cooldown from that checkpoint."""
     _check_place(target)
-    if _real(source) == _real(target):
+    if files.real(source) == files.real(target):
         raise HookRefused(
             f"{target} is the pretraining's own folder",
             why="a cooldown saves into a folder of its own, and would go over the pretraining's checkpoints",
@@ -219,19 +219,14 @@ def _points_at(link: Path, source: Path, iteration: int) -> bool:
     """Compare where a link points with the source, which need not exist yet, by its own real folder."""
     if not link.is_symlink():
         return False
-    goal = _real(link.parent) / link.readlink()
-    places = (_real(source), _real(_kept(link.parent)))
-    return _real(goal.parent) in places and iteration_of(goal.name) == iteration
+    goal = files.real(link.parent) / link.readlink()
+    places = (files.real(source), files.real(_kept(link.parent)))
+    return files.real(goal.parent) in places and iteration_of(goal.name) == iteration
 
 
 def _kept(target: Path) -> Path:
     """Return where a cooldown's own copy of the branch point stands: it is none of what the cooldown saved."""
     return target.parent / "kept"
-
-
-def _real(path: Path) -> Path:
-    """Follow links as far as they lead; unlike Path.resolve, a circle of links raises nothing."""
-    return Path(os.path.realpath(path))
 
 
 def _link_refused(link: Path, source: Path) -> HookRefused:
@@ -388,7 +383,7 @@ def _not_kept(folder: Path, error: OSError) -> HookRefused:
 
 def _make_link(link: Path, folder: Path, source: Path) -> list[str]:
     """Link to `folder`; making a link fails where anything stands, so it can replace nothing."""
-    goal = os.path.relpath(_real(folder.parent) / folder.name, _real(link.parent))
+    goal = os.path.relpath(files.real(folder.parent) / folder.name, files.real(link.parent))
     try:
         link.symlink_to(goal)
     except FileExistsError:

@@ -12,6 +12,10 @@ from autoexp.model import JSON, EndingClass, JobSpec
 COMMAND_CODES = {126: "the program may not be executed", 127: "the program was not found"}
 SIGNALS_OF_A_PERSON = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 USAGE_ERROR = 2
+GATE_UNREADABLE, GATE_MISFIT = 44, 48
+"""A gate's codes for output that is missing or torn, and for other ranks or hosts than those asked for."""
+CANNOT_BE_RUN = " cannot be run: "
+"""What the gate says of a program that is not there."""
 BEFORE_THE_LIMIT = "USR2"
 """The signal that a scheduler is told to send to run.sh a while before the time limit."""
 
@@ -49,7 +53,7 @@ def classify(
     if ended.code == 0:
         return _finished(ended, seen, spec, said)
     if gate is not None and gate.get("code") == ended.code:
-        return EndingClass.NETWORK, f"the gate failed ({ended.code}): {gate.get('cause')}"
+        return _kept_out(ended.code, str(gate.get("cause"))), f"the gate failed ({ended.code}): {gate.get('cause')}"
     if seen.log.symptom is not None:
         return seen.log.symptom, f"{_how(ended)}: {seen.log.symptom_line}"
     if seen.log.diverged:
@@ -70,6 +74,13 @@ def needs_word(ended: Exit, seen: Seen, spec: JobSpec, gate: Mapping[str, JSON] 
     if seen.log.symptom is EndingClass.CANCELLED:
         return False  # that line is written when a person has ended it
     return ending is EndingClass.CANCELLED or (ended.signal == signal.SIGKILL and ending is EndingClass.CRASHED)
+
+
+def _kept_out(code: int, cause: str) -> EndingClass:
+    """Tell what no other node would mend from what another one may."""
+    if code == GATE_MISFIT:
+        return EndingClass.CONFIG
+    return EndingClass.LAUNCH if code == GATE_UNREADABLE and CANNOT_BE_RUN in cause else EndingClass.NETWORK
 
 
 def _finished(ended: Exit, seen: Seen, spec: JobSpec, said: Said | None) -> tuple[EndingClass, str]:

@@ -267,7 +267,8 @@ class Engine:
         """Hold what somebody halted, and the journal does not know of: var was lost, or its tail."""
         for study, group in groupby(sorted(keys), key=lambda key: key.study):
             jobs, ledger = [key.job for key in group], self.registry.ledgers[study]
-            yield from (Fact(*asked) for asked in lost_wishes(ledger, jobs, self.mailroom.obeyed, clock.now()))
+            wishes = lost_wishes(ledger, jobs, self.mailroom.obeyed, clock.now(), self.progress.problem)
+            yield from (Fact(*asked) for asked in wishes)
 
     def _births(self, ledger: Ledger, now: float) -> Iterator[Fact]:
         """Compare a plan with the jobs that are known: who is new, who is no longer planned.
@@ -301,6 +302,9 @@ class Engine:
                 yield from look(key, ledger, now)
             except OSError as error:
                 troubles.append(f"{error.filename}: {error.strerror}; see to it")
+        if (seen := self._snapshots.get(key)) is not None:
+            folder = self._orders[key].attempt_dir
+            troubles += [f"{folder / name}: {what}; it counts for nothing" for name, what in seen.odd.items()]
         if (job := ledger.jobs.get(key.job)) is not None:
             troubles += rulebook.problems(job.spec.events)
             troubles += self._unseen(key, ledger)

@@ -14,7 +14,7 @@ from autoexp.actions import Action, AnswerEvent, AppearJob, DropAhead, QueueAhea
 from autoexp.errors import AutoexpError, HookRefused
 from autoexp.events import Appeared, Ended, Event, SubmitRefused
 from autoexp.executors import Executor
-from autoexp.files import draft_of, read_json, sync_directory, write_json
+from autoexp.files import draft_of, read_record, sync_directory, write_json
 from autoexp.jobfiles import DONE
 from autoexp.journal import stamp
 from autoexp.model import EndingClass, Job, JobSpec
@@ -192,7 +192,7 @@ def _intend(job: Job, order: Order, at: float) -> None:
         write_json(path, {"v": 1, "token": job.token, **mine})
         for folder in (order.attempt_dir.parent, order.job_dir):
             sync_directory(folder)
-    known = (read_json(path) or {}).get("token")
+    known = (read_record(path, {"token": str}) or {}).get("token")
     if known != job.token:
         retry = f"autoexp mark {shlex.quote(str(order.job_dir))} retry"
         raise AutoexpError(

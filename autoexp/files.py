@@ -5,10 +5,13 @@ A rename makes a file appear at once; only fsync of the file *and* of its folder
 
 import errno
 import json
+import math
 import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from reprlib import repr as shortened
+from types import UnionType
 from typing import Any, BinaryIO
 
 NO_COPY_RANGE = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
@@ -150,6 +153,70 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
+
+
+LARGEST_RECORD_BYTES = 1 << 20
+"""More than any program has to say about one attempt."""
+_DEEPEST, _LARGEST = 20, 1 << 64
+
+
+def read_record(
+    path: Path, shape: Mapping[str, type | UnionType], odd: dict[str, str] | None = None
+) -> dict[str, Any] | None:
+    """Read a JSON object that other programs, and people, write; None while there is none that can be believed.
+
+    Args:
+        path: The file.
+        shape: What kind of value a key has; of one that may be missing, None is a kind.
+        odd: Where to say, by the file's name, what is wrong with what is there.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file, so nobody knows whether there is one.
+    """
+    try:
+        data = read_regular(path, LARGEST_RECORD_BYTES + 1)
+        problem, said = _believed(data, shape)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except IsADirectoryError:
+        problem, said = "it is a directory", {}
+    if problem and odd is not None:
+        odd[path.name] = problem
+    return None if problem else said
+
+
+def _believed(data: bytes, shape: Mapping[str, type | UnionType]) -> tuple[str, dict[str, Any]]:
+    """Return what is wrong with a record, and what it says."""
+    if len(data) > LARGEST_RECORD_BYTES:
+        return f"it is larger than {LARGEST_RECORD_BYTES >> 20} MiB", {}
+    try:
+        said = json.loads(data)
+        if not _is_plain(said, _DEEPEST):
+            return "it goes too deep, or has a number that nobody means", {}
+        json.dumps(said, ensure_ascii=False).encode()  # half a character cannot be shown
+    except (ValueError, RecursionError) as error:
+        return f"it is no JSON: {error}", {}
+    if not isinstance(said, dict):
+        return "it is no JSON object", {}
+    for key, kind in shape.items():
+        value = said.get(key)
+        if isinstance(value, bool) or not isinstance(value, kind):
+            return f"its {key} is {shortened(value)}", {}
+    return "", said
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Say whether a value stays within what is written down anew and read back without a second thought."""
+    if isinstance(value, dict | list):
+        return depth > 0 and all(
+            _is_plain(v, depth - 1) for v in (value.values() if isinstance(value, dict) else value)
+        )
+    return not isinstance(value, int | float) or (math.isfinite(value) and abs(value) <= _LARGEST)
+
+
+def real(path: Path) -> Path:
+    """Follow links as far as they lead; unlike Path.resolve, a circle of links raises nothing."""
+    return Path(os.path.realpath(path))
 
 
 def is_copy(folder: Path, home: object, mark: str) -> bool:

@@ -26,9 +26,11 @@ class Process:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> "Process":
-        """Take it from a lease, or from what run.sh wrote about itself."""
-        values: dict[str, Any] = {field.name: record.get(field.name) for field in fields(cls)}
-        return cls(**values)
+        """Take it from a lease, or from what run.sh wrote about itself; what is none is of a host that nobody sees."""
+        kinds: dict[str, Any] = {field.name: field.type for field in fields(cls)}
+        if all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
+            return cls(**{name: record[name] for name in kinds})
+        return cls(pid=0, start_time=0, boot_id="", host="", pid_namespace="")
 
     def to_record(self) -> dict[str, Any]:
         """Spell it for a lease."""

@@ -37,6 +37,7 @@ class Reading:
     evidence: list[dict[str, Any]] = field(default_factory=list)
     latest: dict[str, Any] | None = None
     """The newest report."""
+    saves: set[int] = field(default_factory=set)
 
     @property
     def done(self) -> bool:
@@ -110,6 +111,7 @@ def _take(reading: Reading, number: int, line: str, backend: backends.Backend, *
     if cut and new.symptom is None:
         reading.ending = EndingClass(str(cut.lastgroup))
         reading.evidence.append(_said(number, reading.ending, line))
+    reading.saves.update(new.saves[-1:])
     reading.facts = replace(new, symptom_line="", last_line="")
 
 
@@ -152,7 +154,7 @@ def _as_json(name: str, reading: Reading) -> dict[str, Any]:
         "train_iters": facts.train_iters,
         "loss": facts.loss,
         "figures": {name: value for name in FIGURES if (value := getattr(facts, name)) is not None},
-        "saves": sorted(set(facts.saves)),
+        "saves": sorted(reading.saves),
         "done": reading.done,
         "diverged": facts.diverged,
         "ending": reading.judged,

@@ -157,29 +157,29 @@ class Journal:
         """The place that `standings` are of; None in the middle of a change, or after one that failed."""
         return self._mark if self._is_settled else None
 
-    def append(self, transitions: Sequence[Transition]) -> list[dict[str, Any]]:
-        """Write transitions and make them durable, all with one sync; return their records.
+    def append(self, transitions: Sequence[Transition]) -> None:
+        """Write transitions and make them durable, all with one sync.
 
         Raises:
             AutoexpError: they could not be written; whoever goes on must read the journal anew.
         """
+        if not transitions:
+            return
         records = [to_record(move, self.seq + n, self.epoch) for n, move in enumerate(transitions, start=1)]
-        if records:
-            data = b"".join(to_line(record) for record in records)
-            self._is_settled = False
-            try:
-                _write_all(self._file, data)
-            except OSError as error:
-                raise AutoexpError(
-                    "the journal cannot be written",
-                    why=str(error),
-                    fix="make room on its file system, then watch again: nothing was done that is not written",
-                ) from error
-            for record in records:
-                self.standings.take(record)
-            self._mark = self._mark.after(data, len(records))
-            self._is_settled = True
-        return records
+        data = b"".join(to_line(record) for record in records)
+        self._is_settled = False
+        try:
+            _write_all(self._file, data)
+        except OSError as error:
+            raise AutoexpError(
+                "the journal cannot be written",
+                why=str(error),
+                fix="make room on its file system, then watch again: nothing was done that is not written",
+            ) from error
+        for record in records:
+            self.standings.take(record)
+        self._mark = self._mark.after(data, len(records))
+        self._is_settled = True
 
     def begin_next(self, at: float) -> None:
         """Go on in a new file, as another watcher would.

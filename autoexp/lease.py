@@ -31,7 +31,12 @@ MOMENT_S = 5.0
 """How long a watcher may take from locking the root to writing who it is."""
 
 
-RECORDED = (*(field.name for field in fields(Process)), "beat", "nonce", "since")
+RECORDED: Mapping[str, Any] = {
+    **{field.name: field.type for field in fields(Process)},
+    "beat": int,
+    "nonce": str,
+    "since": str,
+}
 """What a lease says of its holder."""
 
 
@@ -152,9 +157,10 @@ class Lease:
             thread.join()
 
     def _beat_until(self, done: Event) -> None:
-        with suppress(TakenOver, OSError):  # whoever comes back from that work checks, and is told the same
+        with suppress(TakenOver):  # whoever comes back from that work checks, and is told the same
             while not done.wait(self.beat_s):
-                self.beat(clock.now())
+                with suppress(OSError):  # a moment without room costs a beat
+                    self.beat(clock.now())
 
     def due_in_s(self, now: float) -> float:
         """Say when the heartbeat is to change again."""
@@ -315,7 +321,7 @@ def _outlast(root: Path, path: Path, lease: dict[str, Any]) -> None:
         return
     if "pid" not in lease:
         raise _refusal(root, lease)
-    if missing := [name for name in RECORDED if name not in lease]:
+    if missing := [name for name, kind in RECORDED.items() if not isinstance(lease.get(name), kind)]:
         raise AutoexpError(
             f"{path} cannot be read",
             why=f"it lacks {', '.join(missing)}, and it says who watches",
@@ -338,7 +344,7 @@ def _wait_for_a_beat(root: Path, path: Path, lease: dict[str, Any]) -> None:
     while time.monotonic() < until:
         time.sleep(BEAT_S / 5)
         seen = read_json(path) or lease
-        if seen["beat"] != lease["beat"] or seen["nonce"] != lease["nonce"]:
+        if (seen.get("beat"), seen.get("nonce")) != (lease["beat"], lease["nonce"]):
             raise _refusal(root, seen)
 
 
@@ -361,4 +367,5 @@ def _refusal(root: Path, lease: Mapping[str, Any]) -> AlreadyWatched:
 
 
 def _named_as(lease: Mapping[str, Any]) -> str:
-    return f"pid {lease['pid']} on {lease['host']} since {lease['since']}" if "pid" in lease else "another process"
+    said = [str(lease.get(name, "?")) for name in ("pid", "host", "since")]
+    return "pid {} on {} since {}".format(*said) if "pid" in lease else "another process"

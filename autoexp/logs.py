@@ -10,6 +10,10 @@ LONGEST_LINE_BYTES = 1 << 13
 """A longer line is read as if it ended here: no grammar needs more."""
 
 
+MOST_SAVES = 100
+"""How many saves are remembered: a log may call any number of them successful, and each line is read as it comes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
     """A line that one of the job's `events` was waiting for; `offset` is its first byte's place in the log."""
@@ -59,7 +63,7 @@ class LogFacts:
     saving: int | None = None
     """A save that has begun and is not called successful yet."""
     saves: tuple[int, ...] = ()
-    """Iterations whose save the log calls successful."""
+    """Iterations whose save the log calls successful, the last `MOST_SAVES` of them."""
     done: bool = False
     """The program's own mark of a finished training."""
     cut_short: str = ""
@@ -72,6 +76,10 @@ class LogFacts:
     matches: tuple[Match, ...] = ()
     last_line: str = ""
     """The last line that is not blank, shortened."""
+
+    def with_save(self, iteration: int) -> tuple[int, ...]:
+        """Return `saves` with one more."""
+        return (*self.saves[1 - MOST_SAVES :], iteration)
 
 
 _ENDS = re.compile(rb"\r\n|\n|\r")

@@ -9,13 +9,19 @@ from pathlib import Path
 
 from autoexp import backends, checkpoints, hosts
 from autoexp.endings import Exit, Said
-from autoexp.files import read_json, read_regular
+from autoexp.files import read_record, read_regular
 from autoexp.logs import LogFacts
 from autoexp.model import Job, JobSpec
 from autoexp.orders import WITHDRAWN
 from autoexp.snapshot import Snapshot
 from autoexp.tail import read_on
 
+EXIT = {"token": str, "code": int, "signal": int | None, "asked": str | None, "at": int | float | None}
+_TEXTS = dict.fromkeys(("token", "host", "boot_id", "pid_namespace", "gpus"), str | None)
+STARTED = {**_TEXTS, "nodes": str | None, "pid": int | None, "start_time": int | None, "at": int | float | None}
+GATE = {"code": int | None, "cause": str | None, "suspects": list | None}
+SUBMISSION = {"at": str}
+"""What kinds of values stand in an attempt's files."""
 SETTLING_S = 2.0
 """How long a whole checkpoint that the tracker does not name yet must stay as it is."""
 LONGEST_CLAIM = 256
@@ -41,9 +47,10 @@ def look(
     job: Job, job_dir: Path, old: Snapshot | None, at: float, *, alive: bool | None, said: Said | None = None
 ) -> Snapshot:
     """Look at a job's open attempt; `alive` and `said` are what its executor says, None if it does not know."""
-    folder = attempt_dir(job_dir, job.attempt)
-    ended = _exit(folder, job.token)
-    begun = read_json(folder / "started.json") or {}
+    folder, odd = attempt_dir(job_dir, job.attempt), dict[str, str]()
+    ended = _exit(folder, job.token, odd)
+    begun = read_record(folder / "started.json", STARTED, odd) or {}
+    read_record(folder / "submission.json", SUBMISSION, odd)
     backend = backends.find(job.spec.backend or "command")
     known, rules = old.log if old else LogFacts(), job.spec.events
     log = read_on(folder / "output.log", known, backend, ended=ended is not None, rules=rules)
@@ -53,10 +60,10 @@ def look(
     seen = Snapshot(
         at=at,
         attempt=job.attempt,
-        scheduler_id=claim(folder, job.token),
+        scheduler_id=claim(folder, job.token, odd),
         host=begun.get("host"),
         nodes=str(begun.get("nodes") or ""),
-        gate=read_json(folder / "gate.json"),
+        gate=read_record(folder / "gate.json", GATE, odd),
         exit=ended,
         alive=alive,
         said=None if _was_ended_by_us(job) else said,
@@ -67,6 +74,7 @@ def look(
         linked=saved.linked,
         tracker=saved.tracker,
         unsettled=saved.unsettled or {},
+        odd=odd,
     )
     gone = alive is False and ended is None
     since = (old.gone_since if old and old.gone_since is not None else at) if gone else None
@@ -89,25 +97,30 @@ def _was_ended_by_us(job: Job) -> bool:
     return job.pending is not None or job.hung or bool(job.astray)
 
 
-def claim(folder: Path, token: str | None) -> str | None:
+def claim(folder: Path, token: str | None, odd: dict[str, str] | None = None) -> str | None:
     """Read who claimed the attempt; a claim that is not written yet is none, nor is one that keeps it from running."""
+    path = folder / f"run.{token}"
     try:
-        said = read_regular(folder / f"run.{token}", LONGEST_CLAIM).decode(errors="replace").strip()
+        said = read_regular(path, LONGEST_CLAIM).decode(errors="replace").strip()
     except OSError:
+        return None
+    if not said.isprintable() or said.startswith("-"):
+        if odd is not None:
+            odd[path.name] = f"{said[:20]!r} is no process and no job"
         return None
     return said if said not in ("", WITHDRAWN) else None
 
 
-def _exit(folder: Path, token: str | None) -> Exit | None:
+def _exit(folder: Path, token: str | None, odd: dict[str, str]) -> Exit | None:
     """Read how the attempt ended; what somebody else wrote there, without its token, is no end of it."""
-    said = read_json(folder / "exit.json")
-    if said is None or not isinstance(said.get("code"), int) or said.get("token") != token:
+    said = read_record(folder / "exit.json", EXIT, odd)
+    if said is None or said["token"] != token:
         return None
-    begun = read_json(folder / "started.json") or {}
+    begun = read_record(folder / "started.json", STARTED) or {}
     return Exit(
         code=said["code"],
         signal=said.get("signal") or None,
-        asked=said.get("asked", ""),
+        asked=said.get("asked") or "",
         rebooted=_is_of_earlier_boot(begun),
         lasted_s=_lasted_s(begun.get("at"), said.get("at")),
     )

@@ -5,18 +5,22 @@ is none that the journal knows, and asked for an end or a halt, the job is held 
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autoexp.events import Requested
-from autoexp.files import read_json
+from autoexp.files import read_record
 from autoexp.markers import TAKEN
 from autoexp.model import Verb
 from autoexp.registry import Key, Ledger
 from autoexp.standings import Obeyed
 
-HALTS = (Verb.HOLD, Verb.SAVE, Verb.CANCEL, Verb.SUCCEED, Verb.FAIL)
+HALTS = frozenset({Verb.HOLD, Verb.SAVE, Verb.CANCEL, Verb.SUCCEED, Verb.FAIL})
+ANSWER = {"marker": str, "inode": int, "ctime_ns": int | None}
+"""What kinds of values an answer has."""
+Tell = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +31,17 @@ class _Wish:
 
 
 def lost_wishes(
-    ledger: Ledger, jobs: Iterable[str], obeyed: Iterable[Obeyed], now: float
+    ledger: Ledger, jobs: Iterable[str], obeyed: Iterable[Obeyed], now: float, tell: Tell
 ) -> Iterator[tuple[Key, Requested]]:
-    """Ask that jobs be held which somebody halted without the journal's knowing."""
+    """Ask that jobs be held which somebody halted without the journal's knowing; tell of answers that are none."""
+
+    def told(path: str, what: str) -> None:
+        tell(f"{ledger.study.name}: {path}", f"{what}; what it answers is not known, so move it away if it is none")
+
     known = {(inode, ctime_ns) for (study, _), inode, ctime_ns in obeyed if study == ledger.study.name}
-    for_all = _newest_halt(ledger.study.dir, known)
+    for_all = _newest_halt(ledger.study.dir, known, told)
     for job in jobs:
-        wish = _newest_halt(ledger.dir_of(job), known) or for_all
+        wish = _newest_halt(ledger.dir_of(job), known, told) or for_all
         if wish is not None:
             reason = f"{wish.verb} was asked at {wish.at}, and the journal has lost it; release it, or ask again"
             inode, ctime_ns = wish.identity
@@ -41,18 +49,29 @@ def lost_wishes(
             yield Key(ledger.study.name, job), event
 
 
-def _newest_halt(folder: Path, known: set[tuple[int, int]]) -> _Wish | None:
+def _newest_halt(folder: Path, known: set[tuple[int, int]], tell: Tell) -> _Wish | None:
     """Read the newest answer only: whatever was asked before it no longer counts."""
-    taken = f"{folder}/markers/{TAKEN}"
+    said = _newest_answer(f"{folder}/markers/{TAKEN}", tell)
+    if said is None or said["marker"] not in HALTS:
+        return None
+    wish = _Wish(said["marker"], str(said.get("at")), (said["inode"], said.get("ctime_ns") or 0))
+    return wish if wish.identity not in known else None
+
+
+def _newest_answer(taken: str, tell: Tell) -> Mapping[str, Any] | None:
+    """Find it; one that cannot be read is told, and keeps nothing else from being found."""
     try:
-        name = max(os.listdir(taken), default="")  # noqa: PTH208 - asked for every job, and mostly not there
+        names = os.listdir(taken)  # noqa: PTH208 - asked for every job, and mostly not there
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        said = read_json(Path(taken, name)) or {}
-    except OSError:  # one answer that cannot be read must not keep its study from being watched
-        return None
-    if said.get("marker") not in set(HALTS) or "inode" not in said:
-        return None
-    wish = _Wish(said["marker"], str(said.get("at")), (said["inode"], said.get("ctime_ns", 0)))
-    return wish if wish.identity not in known else None
+    for name in sorted((name for name in names if not name.startswith(".")), reverse=True):
+        odd = dict[str, str]()
+        try:
+            said = read_record(Path(taken, name), ANSWER, odd)
+        except OSError as error:
+            said, odd = None, {name: error.strerror or str(error)}
+        if said is not None:
+            return said
+        for what in odd.values():
+            tell(f"{taken}/{name}", what)
+    return None

@@ -57,6 +57,8 @@ class Snapshot:
     tracker: int | None = None
     unsettled: Mapping[int, float] = field(default_factory=dict)
     """Checkpoints that are whole while the tracker does not name them yet, and since when they look like that."""
+    odd: Mapping[str, str] = field(default_factory=dict)
+    """Files of the attempt that count as if they were not there, and what is wrong with them."""
 
 
 def changes(old: Snapshot | None, new: Snapshot, spec: JobSpec, visibility_s: float) -> Iterator[Event]:
@@ -175,15 +177,16 @@ def _seen(new: Snapshot) -> Seen:
 
 
 def _vanished(new: Snapshot) -> tuple[EndingClass, str]:
+    no_word = "its exit.json cannot be read" if "exit.json" in new.odd else "it left no exit file"
     if new.rebooted:
         return EndingClass.NODE_FAIL, "its host was started anew while it ran"
     told = new.said is not None and new.said.ending not in (None, EndingClass.CRASHED)
     if new.log.symptom is not None and (new.log.symptom in OF_THE_SCHEDULER or not told):
-        return new.log.symptom, f"it left no exit file: {new.log.symptom_line}"
+        return new.log.symptom, f"{no_word}: {new.log.symptom_line}"
     if new.said is not None and new.said.ending is not None:
         never = "" if new.scheduler_id else ", and it never began"
         ending = EndingClass.LAUNCH if never and new.said.ending is EndingClass.CRASHED else new.said.ending
-        return ending, f"{new.said.words}{never}; it left no exit file"
+        return ending, f"{new.said.words}{never}; {no_word}"
     if new.scheduler_id is None:
         return EndingClass.UNKNOWN, "the executor no longer knows it, and nothing says that it began"
-    return EndingClass.CRASHED, "its processes are gone, and it left no exit file (killed by SIGKILL?)"
+    return EndingClass.CRASHED, f"its processes are gone, and {no_word} (killed by SIGKILL?)"

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from autoexp import probe
 from autoexp.endings import Said
-from autoexp.files import read_json
+from autoexp.files import read_record
 from autoexp.journal import unstamp
 from autoexp.model import EndingClass
 from autoexp.orders import Order
@@ -115,8 +116,15 @@ class Attempt:
     def submitted_at(self) -> float | None:
         """Say when it was first submitted; None if it was not, or was refused."""
         if self._submitted_at is None:
-            said = read_json(self.order.submission)
-            self._submitted_at = None if said is None else unstamp(said["at"])
+            odd = dict[str, str]()
+            try:
+                said = read_record(self.order.submission, probe.SUBMISSION, odd)
+                self._submitted_at = None if said is None else unstamp(said["at"])
+            except (OSError, ValueError, OverflowError) as error:
+                odd["submission.json"] = str(error)
+            for name, what in odd.items():  # it may have been, after its intent was written
+                self.doubt = f"{name}: {what}"
+                self._submitted_at = _oldest(self.order.submission, self.order.attempt_dir / "intent.json")
         return self._submitted_at
 
     def ids(self) -> list[str]:
@@ -150,7 +158,8 @@ class Attempt:
 
     def take(self, said: Sequence[Entry], now: float) -> None:
         """Keep what the scheduler says; jobs that were over before the submission are none of it."""
-        since = (self.submitted_at() or now) - CLOCK_SLACK_S
+        submitted_at = self.submitted_at()
+        since = (now if submitted_at is None else submitted_at) - CLOCK_SLACK_S
         entries = tuple(entry for entry in said if entry.live or entry.submitted_at >= since)
         if self.first is None and entries:
             self.first = min(entries, key=lambda entry: entry.submitted_at)
@@ -160,3 +169,8 @@ class Attempt:
         over_since = (now if before is None else before) if live is False else None
         last = max(count, key=lambda entry: (entry.live, entry.submitted_at), default=None)
         self.answer = Answer(now, entries, live, over_since, Said() if last is None else last.said)
+
+
+def _oldest(*paths: Path) -> float:
+    """Return when the oldest of these files was written."""
+    return min(path.lstat().st_mtime for path in paths if path.exists())

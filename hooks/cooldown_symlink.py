@@ -156,12 +156,14 @@ def _branch(source: Path, iteration: int, target: Path, keep: str | None) -> dic
 def _check_target(source: Path, iteration: int, target: Path) -> int | None:
     """Return the cooldown's own tracker; refuse a folder that is not a cooldown from that checkpoint."""
     _check_place(target)
-    if _real(source) == _real(target):
+    if files.real(source) == files.real(target):
         raise HookRefused(
             f"{target} is the pretraining's own folder",
             why="a cooldown saves into a folder of its own, and would go over the pretraining's checkpoints",
             fix="correct `from`, or give another --output",
         )
+    if (target / TRACKER).is_symlink():  # the cooldown's first save would go through it
+        raise _tracker_refused(target, f"is a link to {(target / TRACKER).readlink()}", iteration)
     tracker = read_tracker(target)
     if isinstance(tracker, int) and tracker > iteration:
         _check_progress(target, tracker, iteration)
@@ -170,8 +172,6 @@ def _check_target(source: Path, iteration: int, target: Path) -> int | None:
     if isinstance(tracker, str) or (tracker is not None and tracker < iteration):
         says = "is empty, or no number" if tracker == "garbled" else f"says {tracker}"
         raise _tracker_refused(target, says, iteration)
-    if tracker is None and (target / TRACKER).is_symlink():
-        raise _tracker_refused(target, "is a link that leads nowhere", iteration)
     link = target / folder_name(iteration)
     if os.path.lexists(link) and not _points_at(link, source, iteration):
         raise _link_refused(link, source)
@@ -222,19 +222,14 @@ def _points_at(link: Path, source: Path, iteration: int) -> bool:
     """Compare where a link points with the source, which need not exist yet, by its own real folder."""
     if not link.is_symlink():
         return False
-    goal = _real(link.parent) / link.readlink()
-    places = (_real(source), _real(_kept(link.parent)))
-    return _real(goal.parent) in places and iteration_of(goal.name) == iteration
+    goal = files.real(link.parent) / link.readlink()
+    places = (files.real(source), files.real(_kept(link.parent)))
+    return files.real(goal.parent) in places and iteration_of(goal.name) == iteration
 
 
 def _kept(target: Path) -> Path:
     """Return where a cooldown's own copy of the branch point stands: it is none of what the cooldown saved."""
     return target.parent / "kept"
-
-
-def _real(path: Path) -> Path:
-    """Follow links as far as they lead; unlike Path.resolve, a circle of links raises nothing."""
-    return Path(os.path.realpath(path))
 
 
 def _link_refused(link: Path, source: Path) -> HookRefused:
@@ -399,7 +394,7 @@ def _not_kept(folder: Path, error: OSError) -> HookRefused:
 
 def _make_link(link: Path, folder: Path, source: Path) -> list[str]:
     """Link to `folder`; making a link fails where anything stands, so it can replace nothing."""
-    goal = os.path.relpath(_real(folder.parent) / folder.name, _real(link.parent))
+    goal = os.path.relpath(files.real(folder.parent) / folder.name, files.real(link.parent))
     try:
         link.symlink_to(goal)
     except FileExistsError:

@@ -37,6 +37,7 @@ from statistics import median_high
 from typing import NoReturn, cast
 
 from autoexp import fabrics, files, gates, localisation, nccl
+from autoexp.endings import CANNOT_BE_RUN
 from autoexp.machine import Network
 from autoexp.nodelists import spelled_out
 
@@ -241,7 +242,7 @@ def measure(command: Sequence[str], timeout_s: float, asked: nccl.Asked, *, quie
     try:
         text, status, timed_out = _run(command, timeout_s)
     except OSError as error:
-        return gates.unreadable(f"{command[0]} cannot be run: {error.strerror}", asked)
+        return gates.unreadable(f"{command[0]}{CANNOT_BE_RUN}{error.strerror}", asked)
     if not quiet:
         print(text, end="" if text.endswith("\n") else "\n", flush=True)
     return gates.judge(text, Network(), replace(asked, status=status, timed_out=timed_out))

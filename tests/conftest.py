@@ -421,12 +421,14 @@ class Scribe:
         self.open.callback(journal.close)
         return journal
 
-    def write(self, *counts: int) -> list[dict[str, Any]]:
-        """Write as many files as there are counts, each with so many moves; return their records."""
+    def write(self, *counts: int) -> list[Transition]:
+        """Write as many files as there are counts, each with so many moves; return these."""
         written = []
         for number, count in enumerate(counts):
             journal = self.begin()
-            written += journal.append([self.move(100 * number + n) for n in range(count)])
+            moves = [self.move(100 * number + n) for n in range(count)]
+            journal.append(moves)
+            written += moves
             journal.close()
         return written
 

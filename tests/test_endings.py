@@ -106,6 +106,18 @@ CASES = {
             "the gate failed (46): 12 GB/s",
         ),
     ),
+    "a gate of other ranks than asked for": (
+        *(MEGATRON, Exit(code=48), Seen(), {"code": 48, "cause": "2 ranks ran, 4 were asked for"}),
+        *("config", "the gate failed (48): 2 ranks ran"),
+    ),
+    "a gate whose tool is not there": (
+        *(MEGATRON, Exit(code=44), Seen(), {"code": 44, "cause": "mpirun cannot be run: No such file or directory"}),
+        *("launch", "the gate failed (44): mpirun cannot be run"),
+    ),
+    "a gate whose output is torn": (
+        *(MEGATRON, Exit(code=44), Seen(), {"code": 44, "cause": "the output is torn"}, "network"),
+        "the gate failed (44): the output is torn",
+    ),
     "a code like the gate's, without a gate": (MEGATRON, Exit(code=46), Seen(), None, "crashed", "exit code 46"),
     "a gate that passed": (MEGATRON, Exit(code=46), Seen(), {"code": 0}, "crashed", "exit code 46"),
 }

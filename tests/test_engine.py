@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from autoexp import lease, probe
 from autoexp.engine import Engine
@@ -21,7 +23,7 @@ from autoexp.errors import AlreadyWatched
 from autoexp.events import Event, SubmitLost
 from autoexp.executor import Executors
 from autoexp.executors.local import Local, open_executor
-from autoexp.files import read_json
+from autoexp.files import read_json, read_record
 from autoexp.hosts import carriers
 from autoexp.machine import Machine
 from autoexp.model import Transition
@@ -889,6 +891,73 @@ def test_a_broken_hook_fails_its_job_and_no_other(room: "Room") -> None:
     assert room.states() == {"one": "failed", "two": "succeeded"}
     assert "the hook 'broken' broke: " in room.rows()["one"]["reason"]
     assert ":2: ZeroDivisionError" in room.rows()["one"]["reason"]
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+ODD = st.recursive(LEAVES, lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=3), some))
+OBJECTS = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("v", "at", "code", "signal", "asked", "host", "boot_id", "pid", "start_time", "gpus"), ODD),
+        **dict.fromkeys(("pid_namespace", "cause", "suspects", "job", "attempt", "marker", "inode"), ODD),
+        "nodes": ODD | st.sampled_from(["n[1-99999999999]", "[,[,[", "n[1-3]"]),
+        "token": ODD | st.just("ours"),
+    },
+)
+SHAPES: dict[str, Any] = {"exit.json": probe.EXIT, "started.json": probe.STARTED, "gate.json": probe.GATE}
+SHAPES |= {"submission.json": probe.SUBMISSION}
+
+
+def test_whatever_stands_in_an_attempts_files_is_told_and_keeps_nobody_from_watching(room: "Room") -> None:
+    room.plan("one: {command: sleep 600}\n")
+    with engine_of(room) as engine:
+        engine.run(lambda engine: _is(engine, "one", "running"))
+        key = Key("demo", "one")
+        order = engine._orders[key]
+        kept = {path.name: path.read_bytes() for path in order.attempt_dir.iterdir()}
+
+        @given(
+            st.sampled_from([*SHAPES, "intent.json", "output.log", "run.ours"]), st.binary(max_size=9) | OBJECTS | ODD
+        )
+        def survives(name: str, content: Any) -> None:
+            path = order.attempt_dir / name.replace("ours", order.token)
+            text = content if isinstance(content, bytes) else json.dumps(content).replace("ours", order.token).encode()
+            path.write_bytes(text)
+            try:
+                said = read_record(path, SHAPES.get(name, {}))
+                assume(name != "exit.json" or said is None or said["token"] != order.token)
+                engine.wake({EVERYTHING})
+                assert said is not None or name not in SHAPES or f"/{name}: " in engine.progress.problems["demo/one"]
+            finally:
+                path.write_bytes(kept[path.name]) if path.name in kept else path.unlink()
+
+        survives()
+        engine.wake({EVERYTHING})
+        assert "demo/one" not in engine.progress.problems
+        assert _is(engine, "one", "running")
+
+
+FORGED = """
+one:
+  retry: {max_attempts: 1}
+  command: |
+    echo '{"v":1,"token":"'"$AUTOEXP_TOKEN"'","code":1,"signal":[9]}' > attempts/001/exit.json; kill -9 $PPID
+two: {start: {job_state: {stage: one, state: failed}}, command: 'true'}
+"""
+
+
+def test_an_exit_file_of_another_shape_and_a_strange_answer_end_no_watcher(room: "Room") -> None:
+    room.plan(FORGED)
+    strange = room.job_dir("two") / "markers" / "taken" / "x.json"
+    strange.parent.mkdir(parents=True)
+    strange.write_text('{"marker": [], "inode": 1}')
+
+    done = room.run("watch", room.root, "--until-done")
+
+    assert done.returncode == 1, done.stderr
+    assert room.states() == {"one": "failed", "two": "succeeded"}
+    assert "its processes are gone, and its exit.json cannot be read" in room.rows()["one"]["reason"]
+    assert f"{strange}: its marker is []" in done.stderr
 
 
 def test_a_study_that_vanishes_is_told_and_not_made_again(room: "Room") -> None:

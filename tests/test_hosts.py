@@ -53,6 +53,11 @@ def test_another_process_with_the_same_pid_is_another_process(sleeper: "subproce
     assert not hosts.is_alive(replace(process, start_time=process.start_time - 1))
 
 
+@pytest.mark.parametrize("odd", [{"pid": None}, {"pid": "1\0"}, {"start_time": []}, {"host": None}, {"boot_id": {}}])
+def test_what_is_no_description_of_a_process_is_of_one_that_nobody_sees(odd: dict[str, Any]) -> None:
+    assert hosts.is_alive(Process.read({**hosts.this_process().to_record(), **odd})) is None
+
+
 def test_a_process_of_an_earlier_boot_is_dead(sleeper: "subprocess.Popen[bytes]") -> None:
     assert not hosts.is_alive(replace(described(sleeper.pid), boot_id="an earlier one"))
 

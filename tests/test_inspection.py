@@ -7,7 +7,7 @@ import pytest
 
 from autoexp import inspection
 from autoexp.errors import AutoexpError
-from autoexp.logs import LONGEST_LINE_BYTES
+from autoexp.logs import LONGEST_LINE_BYTES, MOST_SAVES
 
 HEAD = "    will not load any checkpoints and will start from random"
 SAVING = "[2026-03-01 10:00:00.1] saving checkpoint at iteration     {} to /ck in torch_dist format"
@@ -102,6 +102,12 @@ def test_a_save_that_was_only_scheduled_is_none(tmp_path: Path) -> None:
     scheduled = "  scheduled an async checkpoint save at iteration     400 to /ck"
 
     assert inspected(tmp_path, report(10), SAVING.format(400), scheduled, report(15))["saves"] == []
+
+
+def test_all_saves_of_a_long_log_are_named(tmp_path: Path) -> None:
+    saved = (SAVED.format(number) for number in range(1, 3 * MOST_SAVES))
+
+    assert inspected(tmp_path, report(10), *saved)["saves"] == list(range(1, 3 * MOST_SAVES))
 
 
 def test_a_lost_loss_is_divergence_and_the_last_finite_one_stays(tmp_path: Path) -> None:

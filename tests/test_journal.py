@@ -156,10 +156,11 @@ def test_a_jobs_lines_are_found_by_the_bytes_that_name_it(study: str, job: str) 
 def test_each_start_begins_a_file_and_the_numbers_go_on(scribe: "Scribe") -> None:
     written = scribe.write(2, 0, 3)
 
+    found = scribe.read()
     assert scribe.names() == ["1.jsonl", "2.jsonl", "3.jsonl"]
-    assert [record["seq"] for record in written] == [1, 2, 3, 4, 5]
-    assert [record["epoch"] for record in written] == [1, 1, 3, 3, 3]
-    assert [record["seq"] for record in scribe.read()] == [1, 2, 3, 4, 5]
+    assert [to_transition(record) for record in found] == written
+    assert [record["seq"] for record in found] == [1, 2, 3, 4, 5]
+    assert [record["epoch"] for record in found] == [1, 1, 3, 3, 3]
 
 
 def test_a_file_is_for_its_owner_only(scribe: "Scribe") -> None:
@@ -171,9 +172,12 @@ def test_a_file_is_for_its_owner_only(scribe: "Scribe") -> None:
 def test_moves_are_on_disk_when_append_returns(scribe: "Scribe") -> None:
     journal = scribe.begin()
 
-    told = journal.append([scribe.move(1), scribe.move(2)])
+    journal.append([scribe.move(1), scribe.move(2)])
 
-    assert scribe.read() == [{**record, "crc": found["crc"]} for record, found in zip(told, scribe.read(), strict=True)]
+    assert [(record["seq"], to_transition(record)) for record in scribe.read()] == [
+        (1, scribe.move(1)),
+        (2, scribe.move(2)),
+    ]
     assert journal.seq == 2
 
 
@@ -181,7 +185,8 @@ def test_appending_nothing_writes_nothing(scribe: "Scribe") -> None:
     journal = scribe.begin()
     before = (scribe.folder / "1.jsonl").read_bytes()
 
-    assert journal.append([]) == []
+    journal.append([])
+
     assert (scribe.folder / "1.jsonl").read_bytes() == before
 
 

@@ -606,6 +606,18 @@ def test_an_idle_watcher_keeps_its_heart_beating(room: "Room", wait: Callable[..
     wait(lambda: recorded(room.root)["beat"] > began + 1, "two beats", 3 * BEAT_S)
 
 
+def test_a_beat_that_fails_is_not_the_last_one_of_a_long_action(tmp_path: Path, wait: Callable[..., Any]) -> None:
+    held = lease.take(tmp_path, tmp_path / "var", 0.0)
+    held.beat_s = 0.01
+    lasting, held.path = held.path, tmp_path / "gone" / "lease.json"  # as on a full disk
+
+    with held.beating():
+        wait(lambda: held.beaten_at > 0, "a beat that fails")
+        held.path = lasting
+        wait(lambda: recorded(tmp_path)["beat"] > 0, "a beat")
+    held.release()
+
+
 @pytest.mark.parametrize("name", ["2.jsonl", "2.jsonl.gz"])
 def test_who_finds_the_journals_next_file_begun_has_been_taken_over(tmp_path: Path, name: str) -> None:
     """It may have been sealed by then, after yet another one."""

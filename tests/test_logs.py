@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from autoexp.logs import LONGEST_LINE_BYTES, complete_lines, may_tell, symptom
+from autoexp.logs import LONGEST_LINE_BYTES, MOST_SAVES, LogFacts, complete_lines, may_tell, symptom
 from autoexp.model import EndingClass
 
 
@@ -126,3 +126,11 @@ def test_an_error_line_points_at_a_class_of_ending(line: str, kind: EndingClass)
 )
 def test_an_ordinary_line_points_at_nothing(line: str) -> None:
     assert symptom(line) is None
+
+
+def test_saves_without_end_are_remembered_only_so_far_back() -> None:
+    facts = LogFacts()
+    for number in range(5 * MOST_SAVES):
+        facts = LogFacts(saves=facts.with_save(number))
+
+    assert facts.saves == tuple(range(4 * MOST_SAVES, 5 * MOST_SAVES))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.nodelists import spelled_out
+from autoexp.nodelists import MOST, spelled_out
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,17 @@ from autoexp.nodelists import spelled_out
         ("(null)", []),
         ("", []),
         ("a b; rm", []),
+        (f"n[1-{'9' * 5000}],m", ["m"]),
+        (f"{'[,' * 1000}m", ["m"]),
     ],
 )
 def test_a_node_list_is_spelled_out_and_what_names_no_node_is_none(text: str, names: list[str]) -> None:
     assert list(spelled_out(text)) == names
+
+
+@pytest.mark.parametrize("text", ["n[1-99999999999]", "-[1-99999999999]", "n[1-9999]," * 9999, "[," * 999_999])
+def test_a_list_without_end_ends_where_no_machine_has_more_nodes(text: str) -> None:
+    assert len(list(spelled_out(text))) <= MOST
 
 
 @given(st.text(alphabet="n01[]-, "))

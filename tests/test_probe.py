@@ -90,6 +90,49 @@ def test_an_exit_file_that_says_nothing_is_no_ending(scene: Scene, text: str) ->
     assert scene.look(5.0).exit is None
 
 
+def _exit(**fields: Any) -> dict[str, Any]:
+    return {"token": CLAIMED, "code": 1, **fields}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        ("exit.json", "", "it is no JSON: "),
+        ("exit.json", "[" * 100_000, "it is no JSON: "),
+        ("exit.json", "[]", "it is no JSON object"),
+        ("exit.json", " " * (1 << 20) + "{}", "it is larger than 1 MiB"),
+        ("exit.json", {"code": 1}, "its token is None"),
+        ("exit.json", _exit(code=True), "its code is True"),
+        ("exit.json", _exit(code=10**30), "it goes too deep, or has a number that nobody means"),
+        ("exit.json", _exit(at=float("nan")), "it goes too deep, or has a number that nobody means"),
+        ("exit.json", _exit(signal=[9]), "its signal is [9]"),
+        ("exit.json", _exit(asked=15), "its asked is 15"),
+        ("started.json", {"host": ["n1"]}, "its host is ['n1']"),
+        ("started.json", {"pid": "1"}, "its pid is '1'"),
+        ("started.json", {"gpus": 0}, "its gpus is 0"),
+        (
+            "gate.json",
+            {"code": 0, "deep": [[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]},
+            "it goes too deep, or has a number",
+        ),
+        ("gate.json", {"code": False}, "its code is False"),
+        ("gate.json", {"code": 46, "suspects": "n1"}, "its suspects is 'n1'"),
+        ("gate.json", {"code": 46, "cause": "\ud800"}, "it is no JSON: "),
+        ("submission.json", {"at": 5}, "its at is 5"),
+        (f"run.{CLAIMED}", "a\0b", r"'a\x00b' is no process and no job"),
+        (f"run.{CLAIMED}", "--user=root", "'--user=root' is no process and no job"),
+    ],
+)
+def test_a_file_of_another_shape_counts_for_nothing_and_says_why(scene: Scene, name: str, data: Any, why: str) -> None:
+    scene.write(name, data)
+
+    seen = scene.look(5.0)
+
+    assert seen == Snapshot(at=5.0, attempt=1, alive=True, progress_at=5.0, odd=seen.odd)
+    assert list(seen.odd) == [name]
+    assert seen.odd[name].startswith(why)
+
+
 def test_a_start_during_an_earlier_boot_of_this_host_is_noticed(scene: Scene) -> None:
     scene.write("started.json", {"host": hosts.hostname(), "boot_id": "an earlier one"})
     scene.write("exit.json", {"token": CLAIMED, "code": 0})

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ def take(folder: Path, verb: str, inode: int, at: str = "20261120T214000.000000Z
     (folder / "markers" / "taken" / f"{at}-{verb}.json").write_text(json.dumps(said))
 
 
-def asked(ledger: Ledger, *known: tuple[str, int]) -> dict[str, str]:
+def asked(ledger: Ledger, *known: tuple[str, int], told: dict[str, str] | None = None) -> dict[str, str]:
     obeyed = {(Key("demo", job), inode, 5) for job, inode in known}
-    found = list(lost_wishes(ledger, ["one", "two"], obeyed, NOW))
+    tell = ({} if told is None else told).__setitem__
+    found = list(lost_wishes(ledger, ["one", "two"], obeyed, NOW, tell))
     assert all(event.verb is Verb.HOLD for _, event in found)
     return {key.job: event.reason.partition(" was")[0] for key, event in found}
 
@@ -63,8 +65,25 @@ def test_what_was_asked_of_the_study_was_asked_of_every_job(ledger: Ledger) -> N
     assert asked(ledger, ("one", 7)) == {}, "the others refused it"
 
 
-def test_an_answer_that_cannot_be_read_is_none(ledger: Ledger) -> None:
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"marker": [], "inode": 1}', '{"marker": "hold", "inode": "1"}', '{"marker": "hold"}']
+)
+def test_an_answer_that_cannot_be_read_is_none_and_told_and_hides_no_other(ledger: Ledger, text: str) -> None:
     take(ledger.dir_of("one"), "cancel", 7)
-    next((ledger.dir_of("one") / "markers" / "taken").iterdir()).write_text("{")
+    odd = ledger.dir_of("two") / "markers" / "taken" / "x.json"
+    take(ledger.dir_of("two"), "hold", 8)
+    odd.write_text(text)
+    told: dict[str, str] = {}
 
-    assert asked(ledger) == {}
+    assert asked(ledger, told=told) == {"one": "cancel", "two": "hold"}
+    assert list(told) == [f"demo: {odd}"]
+
+
+def test_an_answer_that_is_no_file_is_none_and_told(ledger: Ledger) -> None:
+    odd = ledger.dir_of("one") / "markers" / "taken" / "x.json"
+    odd.parent.mkdir(parents=True)
+    os.mkfifo(odd)
+    told: dict[str, str] = {}
+
+    assert asked(ledger, told=told) == {}
+    assert told[f"demo: {odd}"].startswith("it is no regular file")

@@ -163,6 +163,11 @@ def test_as_long_as_nobody_says_it_is_gone_nothing_ends(*, alive: bool | None) -
     ("fields", "ending", "reason"),
     [
         pytest.param({}, EndingClass.CRASHED, "its processes are gone, and it left no exit file", id="killed"),
+        pytest.param(
+            {"odd": {"exit.json": "it is no JSON"}},
+            *(EndingClass.CRASHED, "its processes are gone, and its exit.json cannot be read"),
+            id="odd",
+        ),
         pytest.param({"rebooted": True}, EndingClass.NODE_FAIL, "its host was started anew", id="its host went down"),
         pytest.param({"scheduler_id": None}, EndingClass.UNKNOWN, "nothing says that it began", id="never began"),
     ],

@@ -1,5 +1,6 @@
 """What is known of one submission; what is made of it stands in test_scheduling."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,27 @@ def test_the_claim_says_best_what_it_is_called(attempt: Attempt) -> None:
     attempt.take([entry("7", live=True)], 1795276900.0)
 
     assert attempt.ids() == ["6", "5", "7"]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"at": 5}', '{"at": "soon"}', '{"at": "0001-01-01T00:00:00"}'])
+def test_a_submission_that_cannot_be_read_may_have_been_made_since_its_intent_was_written(
+    attempt: Attempt, text: str
+) -> None:
+    intent = attempt.order.attempt_dir / "intent.json"
+    intent.touch()
+    os.utime(intent, (1000.0, 1000.0))
+    attempt.order.submission.write_text(text)
+
+    assert attempt.question().since == 1000.0
+    assert attempt.doubt.startswith("submission.json: ")
+
+
+def test_a_submission_that_is_no_file_keeps_nobody_from_asking(attempt: Attempt) -> None:
+    attempt.order.submission.unlink()
+    os.mkfifo(attempt.order.submission)
+
+    assert attempt.question().name == TOKEN
+    assert "no regular file" in attempt.doubt
 
 
 def test_what_the_scheduler_says_is_said_of_the_job_that_counts(attempt: Attempt) -> None:

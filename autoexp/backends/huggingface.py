@@ -85,7 +85,7 @@ def _saved(facts: LogFacts, iteration: int | None) -> LogFacts:
     """Call a save successful once the training goes on: it waits for it, and says no more of it."""
     if facts.saving is None or (iteration is not None and iteration <= facts.saving):
         return facts
-    return replace(facts, saves=(*facts.saves, facts.saving), saving=None)
+    return replace(facts, saves=facts.with_save(facts.saving), saving=None)
 
 
 def _dictionary(facts: LogFacts, line: str) -> LogFacts:

@@ -47,7 +47,7 @@ def read(facts: LogFacts, line: str) -> LogFacts:
         return _report(facts, int(found[1]), int(found[2]), found[3])
     if found := _SAVED.search(line):
         saving = None if facts.saving == int(found[1]) else facts.saving
-        return replace(facts, saves=(*facts.saves, int(found[1])), saving=saving)
+        return replace(facts, saves=facts.with_save(int(found[1])), saving=saving)
     if found := _SAVING.search(line):
         return replace(facts, saving=int(found[1]))
     if found := _LOADED.search(line):

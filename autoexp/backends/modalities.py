@@ -54,7 +54,7 @@ def read(facts: LogFacts, line: str) -> LogFacts:
         return _remark(facts, line)
     if _SAVED in line and facts.saving is not None:
         reached = max(facts.saving, facts.iteration or 0)
-        return replace(facts, saves=(*facts.saves, facts.saving), saving=None, iteration=reached)
+        return replace(facts, saves=facts.with_save(facts.saving), saving=None, iteration=reached)
     is_known = facts.reports or facts.train_iters
     return replace(facts, done=True) if _DONE in line and is_known else facts  # other programs say so too
 

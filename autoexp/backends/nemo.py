@@ -113,7 +113,7 @@ def _remark(facts: LogFacts, line: str) -> LogFacts:
         return replace(facts, saving=int(found[1]))
     if found := _SAVED.search(line):
         saved = int(found[1])
-        return replace(facts, saves=(*facts.saves, saved), saving=None if facts.saving == saved else facts.saving)
+        return replace(facts, saves=facts.with_save(saved), saving=None if facts.saving == saved else facts.saving)
     if found := _LOADED.search(line):
         return replace(facts, loaded=int(found[1]), cut_short="", saving=None)
     return facts

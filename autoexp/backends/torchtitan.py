@@ -53,7 +53,7 @@ def read(facts: LogFacts, line: str) -> LogFacts:
     if _SHORT in line:
         return replace(facts, cut_short=_SHORT)
     if any(words in line for words in _SAVED) and facts.saving is not None:
-        return replace(facts, saves=(*facts.saves, facts.saving), saving=None)
+        return replace(facts, saves=facts.with_save(facts.saving), saving=None)
     is_known = facts.reports or facts.train_iters
     if _DONE in line and is_known and not facts.cut_short:  # other programs say so too
         return replace(facts, done=True, iteration=facts.train_iters or facts.iteration)

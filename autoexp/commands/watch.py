@@ -100,6 +100,7 @@ def watch(
         listener(moves)
 
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever ignores it lets every program that we start seem to succeed
     with (
         examining(lambda judgement, folder: logger.warning("not_judged", checkpoint=str(folder), why=judgement.why)),
         watching(root, var, getattr(arguments, "observer", None), logger, listen) as engine,

@@ -336,7 +336,7 @@ def _texts(planned: Plan) -> dict[str, Any]:
 
 def _about(planned: Plan, output: Path) -> dict[str, Any]:
     return {
-        "source": _real(planned.checkpoint),
+        "source": str(files.real(planned.checkpoint)),
         "target": str(output.absolute()),
         "format": planned.source.format,
         "architecture": planned.config["architectures"][0],
@@ -361,7 +361,7 @@ def finished(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any] |
     try:
         manifest: dict[str, Any] = json.loads((output / MANIFEST).read_bytes())
         torn = [name for name, made in manifest["outputs"].items() if (output / name).stat().st_size != made["bytes"]]
-        same = manifest["source"] == _real(checkpoint) and manifest["wishes"] == _spelled(wishes)
+        same = manifest["source"] == str(files.real(checkpoint)) and manifest["wishes"] == _spelled(wishes)
         if same and checkpoint.exists():  # else it was deleted since, and its path must do
             same = all(_state(checkpoint / name) == was for name, was in manifest["inputs"].items())
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -389,15 +389,10 @@ def _is_free(output: Path) -> bool:
     except (OSError, ValueError) as error:
         why = f"it cannot be looked into: {getattr(error, 'strerror', None) or error}"
         raise _in_the_way(output, why, "give a folder that you can make") from error
-    if output.name in ("", "..") or Path.cwd() == Path(_real(output)):
+    if output.name in ("", "..") or Path.cwd() == files.real(output):
         why = "the folder appears whole, under a name of its own, and this one cannot be replaced"
         raise _in_the_way(output, why, "name a folder that is not there yet, such as ./hf")
     return True
-
-
-def _real(path: Path) -> str:
-    """Follow links as far as they lead; unlike Path.resolve, a circle of links raises nothing."""
-    return os.path.realpath(path)
 
 
 def made_by(manifest: Mapping[str, Any]) -> Wishes:

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from autoexp import clock, hosts, machines
 from autoexp.endings import Said
 from autoexp.events import Event, SubmitRefused, Submitted
-from autoexp.files import read_json
+from autoexp.files import read_record
 from autoexp.hosts import Process
 from autoexp.machine import Machine
 from autoexp.model import Resources
 from autoexp.orders import Order, environment_of, take_back, unchecked
+from autoexp.probe import STARTED
 
 POLL_S = 0.2
 """How often a stopping attempt is looked at."""
@@ -152,7 +153,7 @@ class Local:
 
     def tend(self, check: Callable[[], None] = unchecked) -> list[tuple[str, Event | None]]:
         """End what was asked to stop and did not, and start what fits."""
-        self._leaving = [child for child in self._leaving if os.waitpid(child, os.WNOHANG) == (0, 0)]
+        self._leaving = [child for child in self._leaving if not _is_reaped(child)]
         for running in self.running.values():
             if running.kill_at is not None:
                 check()
@@ -235,18 +236,26 @@ def open_executor(machine: Machine) -> Local:
 def _hear_gpus(running: Running) -> None:
     """Take over which GPUs an attempt says that it has: an earlier start of it, with others, may have come first."""
     try:
-        begun = None if running.has_said else read_json(running.order.attempt_dir / "started.json")
+        begun = None if running.has_said else read_record(running.order.attempt_dir / "started.json", STARTED)
     except OSError:
         begun, running.gpus = None, ()  # then nobody knows; the look at the attempt tells of it
     if begun is not None:
         running.has_said = True
-        running.gpus = tuple(gpu for gpu in str(begun.get("gpus") or "").split(",") if gpu)
+        running.gpus = tuple(gpu for gpu in (begun.get("gpus") or "").split(",") if gpu)
+
+
+def _is_reaped(child: int) -> bool:
+    """Reap a child that has ended; the kernel does it by itself where SIGCHLD is ignored."""
+    try:
+        return os.waitpid(child, os.WNOHANG) != (0, 0)
+    except ChildProcessError:
+        return True
 
 
 def _leader(order: Order) -> Process | None:
     """Return the process that runs run.sh, from what it wrote about itself."""
-    begun = read_json(order.attempt_dir / "started.json") or {}
-    whole = all(isinstance(begun.get(name), int) for name in ("pid", "start_time"))
+    begun = read_record(order.attempt_dir / "started.json", STARTED) or {}
+    whole = begun.get("pid") is not None and begun.get("start_time") is not None
     return Process.read(begun) if whole and begun.get("token") == order.token else None
 
 

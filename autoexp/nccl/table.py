@@ -46,7 +46,9 @@ COLUMNS = ("size", "count", "type", "redop", "root", *("time", "algbw", "busbw",
 
 _LONGEST_LINE = 4096
 """No line of a benchmark is as long; what is must not keep the patterns busy."""
-_READ = ("algbw", "busbw", "#wrong")
+_READ = ("algbw", "busbw", "#wrong", "error")
+_TOLERATED = {"half": 1e-2, "bfloat16": 1e-2, "float": 1e-3, "double": 1e-3}
+"""How far the sums of old versions, which print the largest error, may be off; of whole numbers none is."""
 
 
 def bare(line: str) -> str:
@@ -148,10 +150,13 @@ def _read_row(words: list[str], columns: Sequence[str]) -> Row | None:
     values = {name: [number(word.rstrip("*")) for word in cells[name] if word != "N/A"] for name in _READ}
     if None in chain(*values.values()) or not values["busbw"] or len(values["algbw"]) != len(values["busbw"]):
         return None
-    algbw, busbw, wrong = ([value or 0.0 for value in values[name]] for name in _READ)
+    algbw, busbw, wrong, errors = ([value or 0.0 for value in values[name]] for name in _READ)
+    absurd = sum(not abs(error) <= _TOLERATED.get(words[2], 0.0) for error in errors)  # nor is what is no number
     starred = sum(word.endswith("*") for word in words)  # rccl-tests marks errors beyond its maximum so
     halves = tuple(Half(algbw_gbps=a, busbw_gbps=b) for a, b in zip(algbw, busbw, strict=True))
-    return Row(size_bytes=int(words[0]), halves=halves, text=" ".join(words), wrong=sum(map(abs, wrong)) or starred)
+    return Row(
+        size_bytes=int(words[0]), halves=halves, text=" ".join(words), wrong=sum(map(abs, wrong)) or starred or absurd
+    )
 
 
 def _read_trouble(log: Log, line: str) -> None:

@@ -36,6 +36,19 @@ def test_until_done_ends_with_0_when_everything_succeeded(room: "Room") -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_whoever_starts_a_watcher_may_ignore_that_its_children_end(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\ntwo: {needs: one, command: grep SigIgn /proc/self/status}\n")
+
+    def ignore() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    done = room.run("watch", room.root, "--until-done", preexec_fn=ignore)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    ignored = int((room.attempt_dir("two") / "output.log").read_text().split()[1], 16)
+    assert not ignored >> signal.SIGCHLD - 1 & 1
+
+
 def test_until_done_ends_with_1_and_lists_what_did_not_succeed(room: "Room") -> None:
     room.plan("bad: {command: 'exit 3'}\nafter: {needs: bad, command: 'true'}\ngood: {command: 'true'}\n")
     room.plan("idle: {command: 'true'}\n", study="other")

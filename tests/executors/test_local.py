@@ -640,6 +640,17 @@ def test_an_attempt_whose_directory_is_gone_is_refused_for_now(bench: Bench, los
     assert bench.executor.running == {}
 
 
+def test_a_child_that_somebody_else_has_reaped_is_none_of_ours_any_more(bench: Bench, wait: Wait) -> None:
+    order = bench.order("one", "true")
+    bench.begin(order)
+    os.waitpid(bench.executor.running[order.token].child or 0, 0)
+    end(bench, order, wait)
+
+    bench.executor.tend()
+
+    assert bench.executor._leaving == []
+
+
 def test_no_zombie_is_left_behind(bench: Bench, wait: Wait) -> None:
     order = bench.order("one", "true")
     bench.begin(order)

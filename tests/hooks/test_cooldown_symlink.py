@@ -219,6 +219,22 @@ def test_a_tracker_that_is_no_file_is_refused_for_good_with_what_mends_it(
     assert os.path.lexists(tracker)
 
 
+@pytest.mark.parametrize("says", ["1500", "2000"])
+def test_a_tracker_that_is_a_link_is_refused_because_the_cooldown_would_write_through_it(
+    hook: ModuleType, source: Path, job: Path, says: str
+) -> None:
+    (source / TRACKER).write_text(says)
+    (job / "checkpoints" / "iter_0002000").mkdir(parents=True)
+    (job / "checkpoints" / TRACKER).symlink_to(source / TRACKER)
+
+    with pytest.raises(HookRefused, match=f"the tracker of .* is a link to {source / TRACKER}") as refusal:
+        hook.prepare(job, **{"from": source, "iteration": AT})
+
+    assert not refusal.value.temporary
+    assert refusal.value.fix.startswith(f"remove {job / 'checkpoints' / TRACKER}; ")
+    assert (source / TRACKER).read_text() == says
+
+
 @pytest.mark.parametrize("name", ["checkpoints", "kept"])
 @pytest.mark.parametrize("odd", ["a file", "a dangling link", "a circle", "a pipe"])
 def test_what_is_no_folder_where_one_is_to_be_is_refused_for_good(

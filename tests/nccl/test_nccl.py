@@ -55,6 +55,13 @@ def code(text: str, **asked: Any) -> Code:
     return judge(text, **asked).code
 
 
+def test_sums_that_are_far_off_fail_though_the_footer_calls_them_ok() -> None:
+    old = table(wrong="4e-07").replace("#wrong", " error")
+
+    assert code(old) is Code.PASS
+    assert code(old.replace("4e-07", "1e+03")) is Code.WRONG_DATA
+
+
 # The number that counts.
 
 

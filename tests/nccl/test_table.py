@@ -66,11 +66,26 @@ def test_a_column_of_copies_and_a_date_shift_nothing() -> None:
 
 def test_an_error_that_rccl_stars_is_wrong_data_and_one_without_is_none() -> None:
     heading = "# size count type redop root time algbw busbw error time algbw busbw error"
-    line = "4096 1024 float sum -1 10.0 4.00 6.00 2e-07 11.0 3.80 5.70 5e-01"
+    line = "4096 1024 float sum -1 10.0 4.00 6.00 2e-07 11.0 3.80 5.70 5e-06"
 
     assert found(f"{heading}\n{line}").runs[0].rows[0].wrong == 0
     assert found(f"{heading}\n{line}*").runs[0].rows[0].wrong == 1
     assert found(ROW[:-1] + "12*").runs[0].rows[0].wrong == 12
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "wrong"),
+    [
+        *(("float", "4e-07", 0), ("float", "1e+03", 1), ("float", "nan", 1), ("float", "inf", 1), ("float", "-2", 1)),
+        *(("half", "4e-03", 0), ("half", "4e-01", 1), ("int32", "0e+00", 0), ("int32", "1e+00", 1)),
+        ("float", "N/A", 0),
+    ],
+)
+def test_an_error_that_no_sum_of_these_numbers_has_is_wrong_data(kind: str, error: str, wrong: int) -> None:
+    heading = "# size count type redop root time algbw busbw error time algbw busbw error"
+    line = f"4096 1024 {kind} sum -1 10.0 4.00 6.00 0e+00 11.0 3.80 5.70 {error}"
+
+    assert found(f"{heading}\n{line}").runs[0].rows[0].wrong == wrong
 
 
 def test_every_process_may_say_that_it_has_less_memory() -> None:

@@ -95,6 +95,7 @@ def test_the_intent_is_on_disk_before_the_submission(submitting: Callable[..., L
         "attempt": 1,
         "at": "2026-11-20T21:40:01.250000Z",
         "pid": os.getpid(),
+        "kept": {"spent": 0},
     }
     assert list(bench.queue) == ["one.1.0000"]
 

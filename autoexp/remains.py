@@ -14,7 +14,7 @@ from typing import Any
 from autoexp.effects import KEPT
 from autoexp.events import AttemptFound
 from autoexp.files import read_json, read_regular
-from autoexp.model import Job
+from autoexp.model import ACTIVE, Job
 from autoexp.orders import WITHDRAWN
 from autoexp.probe import LONGEST_CLAIM, attempt_dir
 
@@ -98,9 +98,21 @@ def _lost(job: Job, folder: Path, newer: list[int]) -> Iterator[_Attempt]:
 
 
 def _own(job: Job, folder: Path) -> _Attempt | None:
-    """Return the attempt that the journal believes to have never begun, if it has, or was taken back."""
-    claim = claim_of(folder, job.attempt, job.token) if job.unused and job.token and not job.withdrawn else None
-    return None if claim is None else _Attempt(job.attempt, claim, {})
+    """Return the attempt that the journal believes to have never begun, if it was taken back, or has begun.
+
+    Whether one has begun that is on its way is looked at anyway.
+    """
+    if not job.unused or job.token is None or job.withdrawn:
+        return None
+    try:
+        size = os.stat(f"{folder}/attempts/{job.attempt:03d}/run.{job.token}").st_size  # noqa: PTH116 - asked often
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if job.state in ACTIVE and size != len(WITHDRAWN) + 1:
+        return None
+    claim = claim_of(folder, job.attempt, job.token)
+    own = None if claim is None else _Attempt(job.attempt, claim, {})
+    return None if own is not None and own.begun and job.state in ACTIVE else own
 
 
 def _read(job: Job, folder: Path, number: int) -> _Attempt | None:

@@ -1,12 +1,14 @@
 """The lifecycle as a picture: Mermaid text, generated from `lifecycle.TABLE`. Print it with `make diagram`.
 
-What people ask by markers is left out, it would hide the rest; docs/markers.md has it as a table. Moves that every
-state of a group shares are drawn once, from the group.
+What people ask by markers is left out, it would hide the rest; docs/markers.md has it as a table. So is what is found
+on disk where the journal was lost: it may lead from anywhere to a new attempt. Moves that every state of a group
+shares are drawn once, from the group.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator
 
+from autoexp.events import AttemptFound
 from autoexp.lifecycle import ATTEMPTED, LIVE, SENT, TABLE, UNBORN
 from autoexp.model import OVER, State, Verb
 
@@ -38,10 +40,10 @@ def _members(group: str, indent: int) -> Iterator[str]:
 
 def _edges() -> Iterator[tuple[str, str, list[str]]]:
     """Yield each arrow with its triggers, those of a whole group from the group."""
-    asked = {verb.trigger for verb in Verb}
+    left_out = {AttemptFound.trigger_name, *(verb.trigger for verb in Verb)}
     sources: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in TABLE:
-        if row.target is not None and row.trigger not in asked:
+        if row.target is not None and row.trigger not in left_out:
             sources[row.trigger, str(row.target)] |= {str(source) for source in row.sources}
     arrows: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (trigger, target), states in sources.items():

@@ -108,7 +108,12 @@ def next_attempt(job: Job) -> int:
 def open_attempt(job: Job, _: Event) -> Iterator[Effect]:
     """Begin the next attempt, or the same one again if it was refused before it ran."""
     number = next_attempt(job)
-    yield {
+    yield {**_opened(job, number), "began_at": job.iteration}
+    yield Submit(job=job.id, attempt=number)
+
+
+def _opened(job: Job, number: int) -> dict[str, Any]:
+    return {
         "attempt": number,
         "token": f"{job.id}.{number}.{job.spec.key}",
         "scheduler_id": None,
@@ -119,10 +124,32 @@ def open_attempt(job: Job, _: Event) -> Iterator[Effect]:
         "astray": "",
         "ending": None,
         "wake_at": None,
-        "began_at": job.iteration,
         "ahead": 0,
     }
-    yield Submit(job=job.id, attempt=number)
+
+
+KEPT = ("spent", "failures", "reduced", "matched", "afresh", "began_at", "gpu_seconds")
+"""What an attempt's intent says of its job, so that whoever finds it need not know what came before."""
+
+
+def take_up(job: Job, event: Any) -> Iterator[Effect]:
+    """Go on with an attempt that the journal has lost, as if it had been opened just now."""
+    kept = {name: value for name, value in event.kept.items() if name in KEPT}
+    yield {**_opened(job, event.number), "ahead": event.ahead, **kept}
+    yield from use_up(job, event)
+
+
+def submit_found(job: Job, event: Any) -> Iterator[Effect]:
+    """Submit it, or find out what became of that."""
+    yield Submit(job=job.id, attempt=event.number)
+
+
+def use_up(job: Job, event: Any) -> Iterator[Effect]:
+    """Never use the number again of what was taken back."""
+    if event.dropped > job.dropped:
+        yield {"dropped": event.dropped}
+    if event.taken_back and not job.withdrawn:
+        yield {"unused": False}
 
 
 def record_id(_: Job, event: Any) -> Iterator[Effect]:
@@ -192,7 +219,8 @@ def settle(job: Job, event: Event) -> Iterator[Effect]:
     """What was asked is done, and is the reason for the job's state."""
     if job.pending is not None:
         said = event.evidence().get("reason")
-        yield {"pending": None, "reason": f"{job.pending} was asked{f'; {said}' if said else ''}"}
+        why = job.reason if job.reason.startswith(f"{job.pending}: ") else f"{job.pending} was asked"
+        yield {"pending": None, "reason": f"{why}{f'; {said}' if said else ''}"}
 
 
 def drop_wish(job: Job, _: Event) -> Iterator[Effect]:
@@ -208,8 +236,8 @@ def take_back_hold(job: Job, _: Event) -> Iterator[Effect]:
 
 
 def pend(_: Job, event: Requested) -> Iterator[Effect]:
-    """Remember what was asked until the attempt has ended."""
-    yield {"pending": event.verb}
+    """Remember what was asked, and why, until the attempt has ended."""
+    yield {"pending": event.verb, **({"reason": f"{event.verb}: {event.reason}"} if event.reason else {})}
 
 
 def back_off(job: Job, event: Ended) -> Iterator[Effect]:

@@ -4,7 +4,7 @@ Whatever happens comes in as events. `_settle` steps the jobs, makes their trans
 actions be carried out; what comes of those are events again, until nothing is left to do.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
@@ -15,17 +15,19 @@ from autoexp.actions import Action, AnswerEvent, AppearJob, SubmitJob
 from autoexp.alarms import Alarms
 from autoexp.asking import Asker
 from autoexp.errors import AlreadyWatched, AutoexpError
-from autoexp.events import BackoffElapsed, Event, Planned, Requested, Retired
+from autoexp.events import BackoffElapsed, Planned, Retired
 from autoexp.executor import Executors, carry_out, order_of
+from autoexp.facts import Fact, as_dropped
 from autoexp.journal import Journal
 from autoexp.lease import Lease
 from autoexp.lifecycle import owed, step
 from autoexp.mailroom import Mailroom
-from autoexp.model import ACTIVE, OVER, Job, JobSpec, State, Transition
+from autoexp.model import ACTIVE, OVER, Job, State, Transition
 from autoexp.orders import Order
 from autoexp.progress import Progress
 from autoexp.readback import lost_wishes
 from autoexp.registry import Key, Ledger, Registry, stamp_of
+from autoexp.remains import lost_attempt
 from autoexp.snapshot import Snapshot, awaits_word, changes
 from autoexp.upkeep import Upkeep
 from autoexp.watch import EVERYTHING, Hint, Observer
@@ -35,20 +37,12 @@ TRYING = (State.BACKOFF, State.SUBMITTING)
 """States in which a job may have a time to try again."""
 PATIENT = (SubmitJob, AppearJob, AnswerEvent)
 """What may wait a little when a restart finds thousands of them."""
+MOST_TRIES = 3
+"""At how many sweeps an action is tried again that the system keeps from being done, until nobody waits for it."""
 AT_A_TIME = 100
 """For how many jobs it is done before the next look."""
 Listener = Callable[[list[Transition]], None]
 """Told of every batch of moves, and of no moves after every wake."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """An event on its way to a job."""
-
-    key: Key
-    event: Event
-    spec: JobSpec | None = None
-    """The job itself, if the event is its birth."""
 
 
 @dataclass(slots=True)
@@ -75,6 +69,8 @@ class Engine:
     """Jobs whose states may ask for something that was not done yet, as far as anybody knows."""
     _unmet: dict[str, Key] = field(default_factory=dict)
     """Actions that could not be carried out, and whose they are."""
+    _tries: dict[str, int] = field(default_factory=dict)
+    """At how many sweeps each was tried again; what is not the system's fault is not worth to be waited for."""
     _met: set[str] = field(default_factory=set)
     """Studies whose plan was compared with their jobs."""
     _next_sweep: float = 0.0
@@ -90,8 +86,9 @@ class Engine:
             self.wake(self.observer.wait(self._patience_s()))
 
     def unfinished(self, study: str | None = None) -> bool:
-        """Say whether a job, of one study or of any, is neither over nor held."""
-        return any(study in (None, key.study) for key in chain(self._unfinished, self._owing))
+        """Say whether a job, of one study or of any, is neither over nor held, or something of it may soon be done."""
+        hopeful = (key for name, key in self._unmet.items() if self._tries[name] < MOST_TRIES)
+        return any(study in (None, key.study) for key in chain(self._unfinished, self._owing, hopeful))
 
     def settling(self) -> bool:
         """Say whether something is under way that soon comes to something: a client at work, a file not seen yet."""
@@ -168,6 +165,7 @@ class Engine:
         unmet, self._unmet = self._unmet, {}
         for name in unmet:
             self.progress.problem(name, None)
+            self._tries[name] += 1
         self._owing.update(dict.fromkeys(unmet.values()))
 
     def _done_now(self, keys: Iterable[Key]) -> Iterator[Fact]:
@@ -246,12 +244,13 @@ class Engine:
         keys = []
         for job in sorted(ledger.jobs.values(), key=lambda job: job.since):
             keys.append(key := Key(ledger.study.name, job.id))
+            self._orders.pop(key, None)  # planned anew, it may have another executor
             self._note_state(key, job)
-            if job.state in ACTIVE and job.state is not State.SUBMITTING:
-                self.executors.of(ledger).adopt(self._orders[key], began=job.state is not State.QUEUED)
             if job.state is State.WAITING:
                 self.asker.soon(key)
-        yield from self._lost_wishes([key for key in keys if key in self._unfinished])
+        lost = {fact.key: fact for fact in self._lost_attempts(keys)}
+        yield from lost.values()
+        yield from self._lost_wishes([key for key in keys if key in self._unfinished or key in lost])
         yield from self._gathered(keys)
         asked = [action for key in keys for action in self._owed(key)]
         self._owing.update((key, None) for key, action in asked if isinstance(action, PATIENT))
@@ -262,6 +261,21 @@ class Engine:
         for key in keys:
             ledger = self.registry.ledgers[key.study]
             yield from (Fact(key, event) for event in ledger.gathered(ledger.jobs[key.job], clock.now()))
+
+    def _lost_attempts(self, keys: Iterable[Key]) -> Iterator[Fact]:
+        """Find attempts on disk that the journal does not know of."""
+        for key in keys:
+            ledger = self.registry.ledgers[key.study]
+            found = lost_attempt(ledger.jobs[key.job], ledger.dir_of(key.job), clock.now())
+            if found is not None:
+                yield Fact(key, found)
+
+    def _with_attempts(self, facts: Iterable[Fact]) -> Iterator[Fact]:
+        """Let what a newborn job has on disk come right after its birth, before whatever is asked of it."""
+        for fact in facts:
+            yield fact
+            if fact.spec is not None:
+                yield from self._lost_attempts([fact.key])
 
     def _lost_wishes(self, keys: list[Key]) -> Iterator[Fact]:
         """Hold what somebody halted, and the journal does not know of: var was lost, or its tail."""
@@ -360,12 +374,12 @@ class Engine:
 
     def _settle(self, facts: Iterable[Fact]) -> None:
         """Step until nothing is left: decide, journal, answer, act, and hear what came of it."""
-        queue = _as_dropped(list(facts))
+        queue = as_dropped(list(facts))
         while queue:
             moves: list[Transition] = []
             actions: list[tuple[Key, Action]] = []
             changed: dict[Key, None] = {}
-            for fact in queue:
+            for fact in self._with_attempts(queue):
                 ledger = self.registry.ledgers[fact.key.study]
                 decision = step(ledger.job_for(fact.key.job, fact.spec), fact.event)
                 self.mailroom.decided(fact.key, fact.event, decision)
@@ -397,12 +411,17 @@ class Engine:
         if job.state in TRYING and job.wake_at is not None:
             self._alarms.set(key, min(job.wake_at, clock.now() + job.wake_at - job.since))
         before = self._orders.pop(key, None)
+        is_other = before is None or before.token != job.token
         if job.state in ACTIVE:
             self._orders[key] = order_of(job, self.registry.ledgers[key.study])
             self._watch_attempt(key, job)
-            if before is None or before.token != job.token or job.state is State.QUEUED:
+            if is_other or job.state is State.QUEUED:
                 self._alarms.set(key, clock.now())  # it may have begun before we were told that it was submitted
-        if before is not None and (job.state not in ACTIVE or before.token != job.token):
+        if job.state in ACTIVE and job.state is not State.SUBMITTING and is_other:
+            self.executors.of(self.registry.ledgers[key.study]).adopt(
+                self._orders[key], began=job.state is not State.QUEUED
+            )
+        if before is not None and (job.state not in ACTIVE or is_other):
             self._leave_attempt(key, before)
 
     def _leave_attempt(self, key: Key, order: Order) -> None:
@@ -439,6 +458,7 @@ class Engine:
             except (AutoexpError, OSError) as error:
                 name = f"{key.study}: {action}"
                 self._unmet[name] = key
+                self._tries.setdefault(name, 0 if isinstance(error, OSError) else MOST_TRIES)
                 self.progress.problem(name, str(error))
 
     def _tend(self) -> list[Fact]:
@@ -451,21 +471,6 @@ class Engine:
             if token in keys:
                 facts += self._look_at(keys[token], now) if event is None else [Fact(keys[token], event)]
         return facts
-
-
-def _as_dropped(facts: Sequence[Fact]) -> list[Fact]:
-    """Put the requests to each job in the order in which their markers were dropped, its own and its study's."""
-    asked: dict[Key, list[tuple[int, int, Fact]]] = {}
-    for number, fact in enumerate(facts):
-        if (dropped := _dropped_ns(fact)) is not None:
-            asked.setdefault(fact.key, []).append((dropped, number, fact))
-    turns = {key: iter(sorted(waiting, key=lambda each: each[:2])) for key, waiting in asked.items()}
-    return [fact if _dropped_ns(fact) is None else next(turns[fact.key])[2] for fact in facts]
-
-
-def _dropped_ns(fact: Fact) -> int | None:
-    """Say when the marker was dropped that a fact tells of; None if it tells of none."""
-    return fact.event.ctime_ns if isinstance(fact.event, Requested) and fact.event.ctime_ns else None
 
 
 def _named(key: Key) -> str:

@@ -177,6 +177,29 @@ class GateFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFound(Event):
+    """On disk are attempts of the job that the journal has lost, with all of var or with its tail; `reason` says so."""
+
+    trigger_name = "attempt_found"
+    reason: str
+    number: int = 0
+    """The newest that began, or is to begin; 0 if there is none."""
+    begun: bool = False
+    scheduler_id: str | None = None
+    """What its claim says."""
+    ahead: int = 0
+    """The one that waits for it to end."""
+    dropped: int = 0
+    """The newest that was taken back: its number is used up."""
+    taken_back: bool = False
+    """So was the one that the journal believes to be on its way."""
+    unclear: bool = False
+    """Nobody can tell whose attempt it is."""
+    kept: Mapping[str, JSON] = field(default_factory=dict)
+    """The job's fields as they were when that attempt was begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Event):
     """`run.sh` claimed the attempt."""
 
@@ -276,6 +299,7 @@ EVENTS: Mapping[str, type[Event]] = {
             SubmitLost,
             GatePassed,
             GateFailed,
+            AttemptFound,
             Started,
             Progressed,
             CheckpointSaved,

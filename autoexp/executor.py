@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autoexp import clock, executors, hooks, reactions, study_files
 from autoexp.actions import Action, AnswerEvent, AppearJob, DropAhead, QueueAhead, StopJob, SubmitJob, WithdrawJob
+from autoexp.effects import KEPT
 from autoexp.errors import AutoexpError, HookRefused
 from autoexp.events import Appeared, Ended, Event, SubmitRefused
 from autoexp.executors import Executor
@@ -19,7 +20,7 @@ from autoexp.jobfiles import DONE
 from autoexp.journal import stamp
 from autoexp.model import EndingClass, Job, JobSpec
 from autoexp.orders import Order
-from autoexp.probe import attempt_dir
+from autoexp.probe import attempt_dir, claim
 from autoexp.registry import Ledger
 
 
@@ -121,7 +122,7 @@ def _submit(job: Job, ledger: Ledger, executor: Executor, at: float) -> Event | 
     order = order_of(job, ledger)
     try:
         _intend(job, order, at)
-        if order.submission.exists():  # all was prepared before, and may be in use by now
+        if order.submission.exists() or claim(order.attempt_dir, order.token):  # prepared, and in use by now
             _point_current_log(order)
             return executor.submit(order, at)
         _start_over(job, order)
@@ -158,7 +159,7 @@ def _queue_ahead(job: Job, ledger: Ledger, executor: Executor, at: float) -> Non
     if not order.submission.exists():
         if not fits:
             return
-        _intend(following, order, at)
+        _intend(following, order, at, after=job.attempt)
         if job.reduced:
             study_files.write_scripts(ledger.study, ledger.reduced(job), order.attempt_dir)
     executor.submit(order, at)
@@ -181,15 +182,19 @@ def _taken_back(job: Job, at: float) -> Ended:
     return Ended(at=at, attempt=job.attempt, ending=EndingClass.CANCELLED, reason=reason)
 
 
-def _intend(job: Job, order: Order, at: float) -> None:
-    """Write intent.json before anything is submitted; an attempt that somebody else began is never overwritten."""
+def _intend(job: Job, order: Order, at: float, after: int = 0) -> None:
+    """Write intent.json before anything is submitted; an attempt that somebody else began is never overwritten.
+
+    `after` is the attempt that it waits for. What else is kept there is for `readback`.
+    """
     path = order.attempt_dir / "intent.json"
     if not (order.job_dir / "run.sh").exists():
         raise FileNotFoundError(f"{order.job_dir / 'run.sh'} is gone")
     order.attempt_dir.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         mine = {"job": job.id, "attempt": job.attempt, "at": stamp(at), "pid": os.getpid()}
-        write_json(path, {"v": 1, "token": job.token, **mine})
+        kept = {name: value for name in KEPT if (value := getattr(job, name)) or name == "spent"}
+        write_json(path, {"v": 1, "token": job.token, **mine, **({"after": after} if after else {}), "kept": kept})
         for folder in (order.attempt_dir.parent, order.job_dir):
             sync_directory(folder)
     known = (read_record(path, {"token": str}) or {}).get("token")

@@ -132,6 +132,27 @@ def remedy_is(*remedies: Remedy) -> Condition:
     return remedied
 
 
+def is_newer(job: Job, event: Any) -> bool:
+    """The attempt on disk is a later one, or the very one that the journal believes to have never begun."""
+    again = event.number == job.attempt and job.unused and job.state not in ATTEMPTED
+    return event.number > job.attempt or bool(again and event.begun)
+
+
+def has_begun(_: Job, event: Any) -> bool:
+    """The attempt on disk was claimed."""
+    return bool(event.begun)
+
+
+def was_lost_on_its_way(job: Job, event: Any) -> bool:
+    """What the journal believes to be on its way was taken back, and nobody is about to say so."""
+    return bool(event.taken_back) and not job.withdrawn
+
+
+def is_unclear(_: Job, event: Any) -> bool:
+    """Nobody can tell whose attempt is on disk."""
+    return bool(event.unclear)
+
+
 def may_retry(job: Job, event: Any) -> bool:
     """The policy wants another attempt and the budget has one."""
     policy, answer = job.spec.retry, do.answer(job, event)
@@ -165,6 +186,13 @@ TABLE: tuple[Row, ...] = (
     Row("appeared", (UNBORN,), W, then=(do.appear_for_job,)),
     Row("retired", (W, H, B), CUT, then=(do.retire, do.drop_ahead)),
     Row("retired", (*SENT, *LIVE, P, *DONE), None, then=(do.retire, do.drop_ahead)),
+    # What the journal has lost, and the disk still knows: the newest attempt is the job's.
+    Row("attempt_found", ALL, G, (is_newer, has_begun, has_gate), (do.take_up, do.record_start)),
+    Row("attempt_found", ALL, R, (is_newer, has_begun), (do.take_up, do.record_start)),
+    Row("attempt_found", ALL, S, (is_newer,), (do.take_up, do.submit_found)),
+    Row("attempt_found", SENT, W, (was_lost_on_its_way,), (do.use_up,)),
+    Row("attempt_found", IDLE, H, (is_unclear,), (do.drop_ahead,)),
+    Row("attempt_found", ALL, None, (), (do.use_up,)),
     # Setting out.
     Row("conditions_met", (W,), S, then=(do.open_attempt,)),
     Row("conditions_died", (W,), SKIP),

@@ -1,7 +1,8 @@
 """What people asked, and the journal has lost: with var/ gone, or an older copy of it put back, disk still knows.
 
 Every answer in markers/taken/ names the marker it answers, as the journal's line for it does. Where the newest answer
-is none that the journal knows, and asked for an end or a halt, the job is held until somebody looks.
+is none that the journal knows, and asked for an end or a halt, the job is held until somebody looks. So it is where
+another attempt was asked for, and there is none yet: the ending of the last one must not count again.
 """
 
 import os
@@ -14,10 +15,13 @@ from autoexp.events import Requested
 from autoexp.files import read_record
 from autoexp.markers import TAKEN
 from autoexp.model import Verb
+from autoexp.orders import WITHDRAWN
 from autoexp.registry import Key, Ledger
+from autoexp.remains import claim_of, numbers
 from autoexp.standings import Obeyed
 
 HALTS = frozenset({Verb.HOLD, Verb.SAVE, Verb.CANCEL, Verb.SUCCEED, Verb.FAIL})
+AGAIN = frozenset({Verb.RESTART, Verb.RETRY})
 ANSWER = {"marker": str, "inode": int, "ctime_ns": int | None}
 """What kinds of values an answer has."""
 Tell = Callable[[str, str], None]
@@ -28,6 +32,8 @@ class _Wish:
     verb: str
     at: str
     identity: tuple[int, int]
+    said: Mapping[str, Any]
+    """The whole answer."""
 
 
 def lost_wishes(
@@ -39,22 +45,39 @@ def lost_wishes(
         tell(f"{ledger.study.name}: {path}", f"{what}; what it answers is not known, so move it away if it is none")
 
     known = {(inode, ctime_ns) for (study, _), inode, ctime_ns in obeyed if study == ledger.study.name}
-    for_all = _newest_halt(ledger.study.dir, known, told)
+    for_all = _newest_wish(ledger.study.dir, known, told)
     for job in jobs:
-        wish = _newest_halt(ledger.dir_of(job), known, told) or for_all
-        if wish is not None:
+        wishes = (_newest_wish(ledger.dir_of(job), known, told), for_all)
+        for wish in [wish for wish in wishes if wish is not None and _is_open(wish, ledger, job)][:1]:
             reason = f"{wish.verb} was asked at {wish.at}, and the journal has lost it; release it, or ask again"
             inode, ctime_ns = wish.identity
             event = Requested(at=now, verb=Verb.HOLD, reason=reason, inode=inode, ctime_ns=ctime_ns)
             yield Key(ledger.study.name, job), event
 
 
-def _newest_halt(folder: Path, known: set[tuple[int, int]], tell: Tell) -> _Wish | None:
+def _is_open(wish: _Wish, ledger: Ledger, job: str) -> bool:
+    """Say whether a wish is for a halt, or for an attempt that has not come yet: those there are were taken back."""
+    if wish.verb in HALTS:
+        return True
+    taken = wish.said.get("taken", {job: wish.said})
+    said = taken.get(job) if isinstance(taken, dict) else None
+    before = said.get("attempt") if isinstance(said, dict) else None
+    if not isinstance(before, int) or not before:  # there is no ending that could count again
+        return False
+    folder, key = ledger.dir_of(job), ledger.study.key
+    try:
+        since = (number for number in numbers(folder) if number > before)
+        return all(claim_of(folder, number, f"{job}.{number}.{key}") == WITHDRAWN for number in since)
+    except OSError:  # then nobody knows
+        return True
+
+
+def _newest_wish(folder: Path, known: set[tuple[int, int]], tell: Tell) -> _Wish | None:
     """Read the newest answer only: whatever was asked before it no longer counts."""
     said = _newest_answer(f"{folder}/markers/{TAKEN}", tell)
-    if said is None or said["marker"] not in HALTS:
+    if said is None or said["marker"] not in HALTS | AGAIN:
         return None
-    wish = _Wish(said["marker"], str(said.get("at")), (said["inode"], said.get("ctime_ns") or 0))
+    wish = _Wish(said["marker"], str(said.get("at")), (said["inode"], said.get("ctime_ns") or 0), said)
     return wish if wish.identity not in known else None
 
 

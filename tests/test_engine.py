@@ -496,7 +496,7 @@ def test_what_was_cancelled_or_held_before_var_was_lost_is_held_and_runs_no_more
 
     assert room.run("watch", room.root, "--until-done").returncode == 1
     assert room.states() == {"one": "held", "two": "held"}
-    assert "was asked at 20" in room.rows()["two"]["reason"]
+    assert all("was asked at 20" in row["reason"] for row in room.rows().values())
     assert (room.job_dir("one") / "runs").read_text() == "ran\n"
 
     room.run("mark", "demo/two", "release")
@@ -545,6 +545,21 @@ def test_what_could_not_be_brought_about_fails_the_watch_and_is_told(room: "Room
     assert done.returncode == 1
     assert "problem: demo: appear two-one" in done.stderr
     assert "problem: demo: appear two-one" in room.run("status", room.root).stdout
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_what_the_system_keeps_from_being_done_is_waited_for_a_while_and_told(room: "Room", *, mended: bool) -> None:
+    room.machine(sweep="1s")
+    room.plan("one: {command: 'true'}\ntwo: {each: {job: one}, command: 'true'}\n")
+    room.job_dir("two-one").touch()
+    watcher = room.start("watch", room.root, "--until-done")
+    room.wait_until(lambda: "demo: appear two-one" in room.said())
+    if mended:
+        room.job_dir("two-one").unlink()
+
+    assert watcher.wait(30) == (0 if mended else 1), room.said()
+    assert room.states() == {"one": "succeeded", **({"two-one": "succeeded"} if mended else {})}
+    assert ("problem: demo: appear two-one" in room.said()) is not mended
 
 
 def test_a_markers_folder_that_is_none_keeps_no_ending_from_being_seen(room: "Room") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from autoexp import studies, study_files
-from autoexp.actions import Action, AppearJob, StopJob, SubmitJob, WithdrawJob
+from autoexp.actions import Action, AppearJob, QueueAhead, StopJob, SubmitJob, WithdrawJob
 from autoexp.errors import AutoexpError
 from autoexp.events import Appeared, Ended, Event, SubmitRefused, Submitted
 from autoexp.executor import Executors, Outcome, carry_out, order_of
@@ -95,6 +95,7 @@ def test_the_intent_is_on_disk_before_the_submission(submitting: Callable[..., L
         "attempt": 1,
         "at": "2026-11-20T21:40:01.250000Z",
         "pid": os.getpid(),
+        "kept": {"spent": 0},
     }
     assert list(bench.queue) == ["one.1.0000"]
 
@@ -136,6 +137,24 @@ def test_an_attempt_that_the_journal_does_not_know_is_never_overwritten(
     assert "attempt 1 already exists on disk" in refused.reason
     assert f"autoexp mark {ledger.dir_of('one')} retry" in refused.fix
     assert bench.queue == {}
+
+
+def test_what_is_queued_ahead_says_what_it_waits_for(submitting: Callable[..., Ledger], bench: Local) -> None:
+    ledger = submitting()
+    ledger.put(replace(ledger.jobs["one"], state=State.RUNNING, scheduler_id="77", spent=2, reduced={}))
+
+    assert act(QueueAhead(job="one", attempt=1), ledger, bench) == []
+
+    intent = json.loads((ledger.dir_of("one") / "attempts" / "002" / "intent.json").read_text())
+    assert (intent["token"], intent["after"], intent["kept"]) == ("one.2.0000", 1, {"spent": 2})
+
+
+def test_what_has_begun_is_not_prepared_again(submitting: Callable[..., Ledger], bench: Local) -> None:
+    ledger = submitting(prepare=(HookCall(name="gone", path="/nowhere/gone.py"),))
+    (ledger.dir_of("one") / "attempts" / "001").mkdir(parents=True)
+    (ledger.dir_of("one") / "attempts" / "001" / "run.one.1.0000").write_text("77\n")
+
+    assert event_of(act(SUBMIT, ledger, bench)) == Submitted(at=AT, attempt=1)
 
 
 def test_a_job_whose_directory_is_gone_is_not_made_again(submitting: Callable[..., Ledger], bench: Local) -> None:

@@ -17,6 +17,7 @@ from autoexp.events import (
     EVENTS,
     Answered,
     Appeared,
+    AttemptFound,
     BackoffElapsed,
     CheckpointSaved,
     CheckpointsGathered,
@@ -91,6 +92,7 @@ TAKEN_BACK = ended(EndingClass.CANCELLED, "taken back")
 MET = ConditionsMet(at=NOW, reason="nothing to wait for")
 SUBMITTED = Submitted(at=NOW, scheduler_id="77")
 STARTED = Started(at=NOW, scheduler_id="77")
+FOUND = AttemptFound(at=NOW, number=3, begun=True, scheduler_id="78", dropped=2, reason="attempt 3 stands on disk")
 REFUSED = SubmitRefused(at=NOW, reason="no such partition")
 BUSY = SubmitRefused(at=NOW, reason="queue full", temporary=True)
 SUBMIT, WITHDRAW = SubmitJob(job="train", attempt=1), WithdrawJob(job="train", attempt=1)
@@ -110,6 +112,7 @@ SAMPLES: dict[str, Event] = {
     "submit_lost": SubmitLost(at=NOW, reason="sbatch timed out"),
     "gate_passed": GatePassed(at=NOW),
     "gate_failed": GateFailed(at=NOW, code=46, cause="slow"),
+    "attempt_found": FOUND,
     "started": STARTED,
     "progressed": Progressed(at=NOW, iteration=10),
     "checkpoint_saved": CheckpointSaved(at=NOW, path="checkpoints/iter_0000100", iteration=100),
@@ -484,7 +487,7 @@ def test_every_live_state_has_a_way_out_and_can_end_every_way(state: State) -> N
 
 
 def test_left_alone_every_live_state_but_held_comes_to_an_end() -> None:
-    asked = {*(verb.trigger for verb in Verb), "planned", "retired"}
+    asked = {*(verb.trigger for verb in Verb), "planned", "retired", "attempt_found"}
     alone = [row for row in TABLE if row.trigger not in asked]
 
     assert {state for state in set(State) - OVER if not _reachable(state, alone) & OVER} == {H}

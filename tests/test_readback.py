@@ -65,6 +65,31 @@ def test_what_was_asked_of_the_study_was_asked_of_every_job(ledger: Ledger) -> N
     assert asked(ledger, ("one", 7)) == {}, "the others refused it"
 
 
+@pytest.mark.parametrize("verb", [Verb.RESTART, Verb.RETRY])
+@pytest.mark.parametrize("to", ["one", "the study"])
+def test_another_attempt_that_was_asked_for_is_lost_until_it_has_begun(ledger: Ledger, verb: Verb, to: str) -> None:
+    said = {"from": "failed", "to": "waiting", "attempt": 1}
+    for_all = to == "the study"
+    folder = ledger.study.dir if for_all else ledger.dir_of("one")
+    take(folder, verb, 7, **({"taken": {"one": said}} if for_all else said))
+    attempts = ledger.dir_of("one") / "attempts"
+    (attempts / "001").mkdir(parents=True)
+    assert asked(ledger) == {"one": verb}
+
+    (attempts / "002").mkdir()
+    (attempts / "002" / "run.one.2.0000").write_text("withdrawn\n")
+    assert asked(ledger) == {"one": verb}
+
+    (attempts / "003").mkdir()
+    assert asked(ledger) == {}
+
+
+def test_a_retry_of_what_never_ran_is_no_loss(ledger: Ledger) -> None:
+    take(ledger.dir_of("one"), "retry", 7, attempt=0)
+
+    assert asked(ledger) == {}
+
+
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"marker": [], "inode": 1}', '{"marker": "hold", "inode": "1"}', '{"marker": "hold"}']
 )

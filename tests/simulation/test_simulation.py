@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from autoexp.codec import decode
-from autoexp.engine import Engine, Fact
+from autoexp.engine import Engine
 from autoexp.events import EVENTS
+from autoexp.facts import Fact
 from autoexp.history import History
 from autoexp.model import OVER, State, Verb
 from autoexp.registry import Key

@@ -71,7 +71,7 @@ class Harness:
                 wrong.append(f"the last watcher ended with {last.status}")
             wrong += picture.faults(self.stage, self.reference, len(play.watchers) - 1)
         except Exception:  # noqa: BLE001 - whatever it is, it is told, and the next point is tried
-            wrong += [traceback.format_exc(), *play.standing()]
+            wrong.append(traceback.format_exc())
             end_all(self.stage)
         self._note(kills, play, wrong, patient=patient)
         return play.watchers

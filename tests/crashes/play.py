@@ -105,7 +105,7 @@ class Play:
             for word, *rest in _messages(read):
                 self._hear(word, " ".join(rest), watched)
         except Stuck:
-            print(*self.standing(), sep="\n", flush=True)
+            sys.stderr.write("\n".join([*self.standing(), ""]))
             os.kill(pid, signal.SIGABRT)  # faulthandler tells where it stands
             raise
         finally:

@@ -65,7 +65,8 @@ STEP = """
 meet "$AUTOEXP_JOB.started.$AUTOEXP_ATTEMPT"
 case $1 in
   fails-first) [[ $AUTOEXP_ATTEMPT != 1 ]] ;;
-  cut-first) [[ $AUTOEXP_ATTEMPT != 1 ]] || { kill -USR2 $PPID; exec sleep 1000; } ;;
+  cut-first) # no exec: bash that has read with a time limit loses a SIGTERM at it
+    [[ $AUTOEXP_ATTEMPT != 1 ]] || { kill -USR2 $PPID; while :; do sleep 0.05; done; } ;;
   writes) mkdir "${2%/*}" && echo "$AUTOEXP_JOB" > "$2" ;;
 esac
 """

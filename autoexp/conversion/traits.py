@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from autoexp.conversion import demands
 from autoexp.conversion.source import Source, refused
 from autoexp.conversion.weights import Weight
 
@@ -56,7 +57,7 @@ Some may be a list, of one for each layer or of several at once.
 
 LEGACY_ROTARY_BASE = 10000.0
 """Legacy models ignore --rotary-base (megatron/legacy/model/language_model.py)."""
-_LEGACY_IGNORES = ("use_rope_scaling", "window_size")
+_LEGACY_IGNORES = ("use_rope_scaling", "window_size", "qk_layernorm")
 """Options of Megatron core, that no language model in megatron/legacy/model reads (core 0.12 to 0.16)."""
 _CORE_IGNORES = ("openai_gelu",)
 """An option of legacy models, that nothing in megatron/core reads."""
@@ -118,6 +119,7 @@ def traits_of(source: Source) -> Traits:
     layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
     if layers != _whole(args, "num_layers"):
         raise refused(f"num_layers is {args.get('num_layers')!r}", f"the files hold {layers} layers")
+    demands.check(args, weights, layers)
     heads, head = _whole(args, "num_attention_heads"), _whole(args, "kv_channels")
     gated = _flag(args, "swiglu")
     experts = args.get("num_experts") or 0
@@ -153,9 +155,10 @@ def traits_of(source: Source) -> Traits:
 
 
 def _heard(args: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Leave out the options that the model's own tree ignores."""
+    """Leave out the options that the model's own tree ignores, and spell the one that had another name."""
     ignored = _LEGACY_IGNORES if args.get("use_legacy_models") else _CORE_IGNORES
-    return {name: value for name, value in args.items() if name not in ignored}
+    heard = {name: value for name, value in args.items() if name not in ignored}
+    return {**heard, "position_embedding_type": "rope"} if args.get("use_rotary_position_embeddings") else heard
 
 
 def _is_plain(value: object, plain: tuple[object, ...]) -> bool:
@@ -248,7 +251,7 @@ def _epsilon(args: Mapping[str, Any]) -> float:
 
 
 def _is_rotary(args: Mapping[str, object]) -> bool:
-    kind = "rope" if args.get("use_rotary_position_embeddings") else args.get("position_embedding_type")
+    kind = args.get("position_embedding_type")
     if kind not in ("rope", "learned_absolute"):
         raise refused(f"position_embedding_type is {kind!r}", "rope and learned_absolute are converted")
     return kind == "rope"

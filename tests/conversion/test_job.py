@@ -571,3 +571,17 @@ def test_after_a_full_disk_it_goes_on_where_it_stopped(tmp_path: Path, monkeypat
     assert done
     assert {name: (tmp_path / "hf" / name).stat().st_ino for name in done} == done
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hf", "iter_0000006"]
+
+
+@pytest.mark.parametrize(("kind", "lost"), [("qwen3", "q_layernorm"), ("opensci", "linear_fc1.bias")])
+def test_a_model_whose_arguments_demand_more_weights_does_not_become_one_that_has_fewer(
+    tmp_path: Path, kind: str, lost: str
+) -> None:
+    source = save_torch(Model(kind=kind), tmp_path / "iter_0000006")
+    path = source / "mp_rank_00" / "model_optim_rng.pt"
+    state = torch.load(path, weights_only=False)
+    state["model"] = {name: value for name, value in state["model"].items() if lost not in name}
+    torch.save(state, path)
+
+    with pytest.raises(AutoexpError, match="is missing"):
+        plan(source, Wishes())

@@ -17,7 +17,7 @@ from typing import Any
 import autoexp
 from autoexp import files, inert
 from autoexp.checkpoints import iterations, judge
-from autoexp.conversion import architectures, distributed, drafts, legacy, tokenizer, writing
+from autoexp.conversion import architectures, copies, distributed, drafts, legacy, tokenizer, writing
 from autoexp.conversion.architectures import Choice
 from autoexp.conversion.outputs import Inventory, Output
 from autoexp.conversion.source import Source, refused
@@ -185,7 +185,7 @@ def _without_copy(source: Source) -> Source:
     if not tied or not several or "output.weight" not in source.weights:
         return source
     weights = dict(source.weights)
-    return replace(source, copies={"embedding.weight": weights.pop("output.weight")}, weights=weights)
+    return replace(source, copies=(*source.copies, ("embedding.weight", weights.pop("output.weight"))), weights=weights)
 
 
 def _trimmed(source: Source, vocab_size: int | None) -> Source:
@@ -286,6 +286,7 @@ def _make_once(planned: Plan, output: Path, told: Told) -> None:
 def _make(planned: Plan, draft: Path, output: Path, told: Told) -> None:
     started = time.monotonic()
     planned.check_inputs()  # another one may have been waited for
+    copies.check(planned.source)
     writing.clear(draft, planned.shards)
     sizes = writing.write_shards(draft, planned.shards, planned.dtype, planned.fingerprint(), told)
     for name, data in _texts(planned).items():

@@ -27,6 +27,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--names", metavar="SCHEME", help="how the tensors are named, where there are several ways")
     parser.add_argument(
+        "--ignore-arg", nargs="+", metavar="NAME", help="arguments of the training that are known to change nothing"
+    )
+    parser.add_argument(
         "--upload", metavar="OWNER/NAME", help="then upload it to the hub, to a branch of its iteration"
     )
     parser.add_argument("--private", action="store_true", help="make that repository private")
@@ -55,6 +58,7 @@ def wishes_of(arguments: argparse.Namespace) -> Wishes:
         vocab_size=arguments.vocab_size,
         dtype=arguments.dtype,
         names=arguments.names,
+        ignore_args=tuple(arguments.ignore_arg or ()),
         shard_bytes=arguments.shard_size,
     )
 

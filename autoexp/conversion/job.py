@@ -17,7 +17,7 @@ from typing import Any
 import autoexp
 from autoexp import files, inert
 from autoexp.checkpoints import iterations, judge
-from autoexp.conversion import architectures, copies, distributed, drafts, legacy, tokenizer, writing
+from autoexp.conversion import architectures, copies, distributed, drafts, legacy, options, tokenizer, writing
 from autoexp.conversion.architectures import Choice
 from autoexp.conversion.outputs import Inventory, Output
 from autoexp.conversion.source import Source, refused
@@ -50,6 +50,7 @@ class Wishes:
     vocab_size: int | None = None
     dtype: str | None = None
     names: str | None = None
+    ignore_args: tuple[str, ...] = ()
     shard_bytes: int = writing.SHARD_BYTES
 
 
@@ -129,7 +130,7 @@ def plan(checkpoint: Path, wishes: Wishes) -> Plan:
     except (inert.NotWholeError, OSError) as error:
         raise refused(f"{checkpoint} cannot be read", str(error), _STAYS) from error
     inputs = {str(path.relative_to(checkpoint)): before.get(path) for path in source.files}
-    source = replace(source, iteration=judgement.iteration or source.iteration)
+    source = replace(options.ignoring(source, wishes.ignore_args), iteration=judgement.iteration or source.iteration)
     return _planned(checkpoint, source, inputs, wishes)
 
 
@@ -414,13 +415,15 @@ def made_by(manifest: Mapping[str, Any]) -> Wishes:
         arch=wishes["arch"],
         names=wishes["names"],
         dtype=wishes["dtype"],
+        ignore_args=tuple(wishes.get("ignore_args") or ()),
         vocab_size=kept,
         shard_bytes=int(wishes["shard_bytes"]),
     )
 
 
 def _spelled(wishes: Wishes) -> dict[str, Any]:
-    said = {name: value if value is None else str(value) for name, value in asdict(wishes).items()}
+    said: dict[str, Any] = {name: value if value is None else str(value) for name, value in asdict(wishes).items()}
+    said["ignore_args"] = sorted(wishes.ignore_args) or None
     return {**said, "tokenizer_sha256": tokenizer.digest(wishes.tokenizer) if wishes.tokenizer else None}
 
 

@@ -10,50 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from autoexp.conversion import demands
+from autoexp.conversion import demands, options
 from autoexp.conversion.source import Source, refused
 from autoexp.conversion.weights import Weight
-
-_PLAIN: dict[str, tuple[object, ...]] = {
-    "mtp_num_layers": (None, 0),
-    "multi_latent_attention": (False, None),
-    "attention_output_gate": (False, None),
-    "experimental_attention_variant": (None,),
-    "linear_attention_freq": (None,),
-    "is_hybrid_model": (False, None),
-    "heterogeneous_layers_config_path": (None,),
-    "heterogeneous_layers_config_encoded_json": (None,),
-    "apply_residual_connection_post_layernorm": (False, None),
-    "softmax_type": ("vanilla", None),
-    "rope_type": ("rope", None),
-    "rotary_interleaved": (False, None),
-    "qk_l2_norm": (False, None),
-    "no_rope_freq": (None,),
-    "mrope_section": (None,),
-    "window_attn_skip_freq": (None,),
-    "squared_relu": (False, None),
-    "quick_geglu": (False, None),
-    "xielu": (False, None),
-    "glu_linear_offset": (0.0, None),
-    "activation_func_clamp_value": (None,),
-    "moe_layer_freq": (1, None),
-    "moe_shared_expert_intermediate_size": (None, 0),
-    "moe_router_score_function": ("softmax", None),
-    "moe_router_topk_scaling_factor": (None,),
-    "moe_router_num_groups": (None,),
-    "moe_router_pre_softmax": (False, None),
-    "moe_router_enable_expert_bias": (False, None),
-    "moe_latent_size": (None,),
-    "moe_apply_probs_on_input": (False, None),
-    "moe_router_load_balancing_type": ("aux_loss", "seq_aux_loss", "global_aux_loss", "none", None),
-    "moe_expert_capacity_factor": (None, -1),  # tokens beyond it are dropped in inference too
-    "moe_mlp_glu_interleave_size": (None,),
-    "use_mup": (False, None),
-}
-"""Options that change what a model computes, and the values at which they do not.
-
-Some may be a list, of one for each layer or of several at once.
-"""
 
 LEGACY_ROTARY_BASE = 10000.0
 """Legacy models ignore --rotary-base (megatron/legacy/model/language_model.py)."""
@@ -112,9 +71,7 @@ def traits_of(source: Source) -> Traits:
         AutoexpError: an option is set that changes the model in a way that is not known here.
     """
     args, weights = _heard(source.args), source.weights
-    for name, plain in _PLAIN.items():
-        if not _is_plain(args.get(name, plain[0]), plain):
-            raise refused(f"{name} is {args[name]!r}", f"only {plain[0]!r} is converted")
+    options.check(args, source.differing)
     embedding, first = _needed(weights, "embedding.weight"), _needed(weights, "layers.0.attention.qkv.weight")
     layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
     if layers != _whole(args, "num_layers"):
@@ -159,12 +116,6 @@ def _heard(args: Mapping[str, Any]) -> Mapping[str, Any]:
     ignored = _LEGACY_IGNORES if args.get("use_legacy_models") else _CORE_IGNORES
     heard = {name: value for name, value in args.items() if name not in ignored}
     return {**heard, "position_embedding_type": "rope"} if args.get("use_rotary_position_embeddings") else heard
-
-
-def _is_plain(value: object, plain: tuple[object, ...]) -> bool:
-    if isinstance(value, list | tuple) and value:
-        return all(each in plain for each in value)
-    return value in plain
 
 
 _WORDS: dict[str, tuple[str, str]] = {

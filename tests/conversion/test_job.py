@@ -240,7 +240,7 @@ def test_nothing_in_a_hostile_checkpoint_runs(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
             return os.mkdir, (str(tmp_path / "sprung"),)
 
-    source = save_torch(Model(told={"hidden_size_of_it": Trap()}), tmp_path / "iter_0000006", rng_state=Trap())
+    source = save_torch(Model(told={"save": Trap()}), tmp_path / "iter_0000006", rng_state=Trap())
 
     convert(source, tmp_path / "hf", Wishes())
 

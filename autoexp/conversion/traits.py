@@ -81,9 +81,12 @@ def traits_of(source: Source) -> Traits:
     gated = _flag(args, "swiglu")
     experts = args.get("num_experts") or 0
     fc1 = _needed(weights, "layers.0.experts.0.fc1.weight" if experts else "layers.0.mlp.fc1.weight")
+    ffn = fc1.shape[0] // (2 if gated else 1)
+    _check_size(args, "hidden_size", embedding.shape[1], "embedding.weight")
+    _check_size(args, _ffn_name(args), ffn, f"the first fc1.weight, with swiglu {gated},")
     return Traits(
         hidden=embedding.shape[1],
-        ffn=fc1.shape[0] // (2 if gated else 1),
+        ffn=ffn,
         layers=layers,
         heads=heads,
         groups=_groups(first, heads, head, args),
@@ -105,7 +108,7 @@ def traits_of(source: Source) -> Traits:
         qk_norm="layers.0.attention.q_norm.weight" in weights,
         window=_window(args),
         experts=int(experts) if isinstance(experts, int) else 0,
-        experts_per_token=_whole(args, "moe_router_topk") if experts else 0,
+        experts_per_token=_experts_per_token(args, experts) if experts else 0,
         tied=not _flag(args, "untie_embeddings_and_output_weights"),
         dtype=embedding.dtype,
     )
@@ -161,7 +164,27 @@ def _groups(qkv: Weight, heads: int, head: int, args: Mapping[str, object]) -> i
     told = args.get("num_query_groups")
     if args.get("group_query_attention") and told != groups:
         raise refused(f"num_query_groups is {told!r}", f"the files hold {groups}")
+    if args.get("group_query_attention") is False and groups != heads:
+        raise refused("group_query_attention is False", f"the files hold {groups} keys and values for {heads} heads")
     return groups
+
+
+def _check_size(args: Mapping[str, object], name: str, found: int, where: str) -> None:
+    if args.get(name) not in (None, found):
+        raise refused(f"{name} is {args[name]!r}", f"{where} makes it {found}")
+
+
+def _ffn_name(args: Mapping[str, object]) -> str:
+    """Experts have a size of their own; where there is none, they have that of other layers."""
+    own = args.get("num_experts") and args.get("moe_ffn_hidden_size") is not None
+    return "moe_ffn_hidden_size" if own else "ffn_hidden_size"
+
+
+def _experts_per_token(args: Mapping[str, Any], experts: int) -> int:
+    chosen = _whole(args, "moe_router_topk")
+    if chosen > experts:
+        raise refused(f"moe_router_topk is {chosen}", f"there are {experts} experts to choose from")
+    return chosen
 
 
 def _whole(args: Mapping[str, Any], name: str) -> int:
@@ -245,6 +268,8 @@ def _window(args: Mapping[str, object]) -> int | None:
     window = args.get("window_size")
     if window is None:
         return None
-    if not (isinstance(window, tuple | list) and len(window) == 2 and window[1] == 0 and isinstance(window[0], int)):  # noqa: PLR2004 - left and right
-        raise refused(f"window_size is {window!r}", "windows into the past are converted")
-    return None if window[0] == _ENDLESS else int(window[0]) + 1
+    match window:
+        case (int(past), 0) if past >= _ENDLESS:
+            return None if past == _ENDLESS else past + 1
+        case _:
+            raise refused(f"window_size is {window!r}", "windows into the past are converted")

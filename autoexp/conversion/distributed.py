@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from autoexp import inert, torchfile
-from autoexp.conversion.names import canonical, is_weight
+from autoexp.conversion.names import canonical, is_of_model, is_weight
 from autoexp.conversion.source import Source, Zip, check_version, checked, refused
 from autoexp.conversion.weights import Piece, Weight, join
 from autoexp.formats import distributed
@@ -32,7 +32,7 @@ def read(folder: Path) -> Source:
     check_version(state.get("checkpoint_version"))
     weights: dict[str, Weight] = {}
     zips: list[Zip] = []
-    for key in filter(is_weight, index.items):
+    for key in (key for key in index.items if is_of_model(key) and is_weight(key)):
         chunks = index.chunks(key)
         if chunks is None:
             continue

@@ -153,9 +153,11 @@ def _branch(source: Path, iteration: int, target: Path, keep: str | None) -> dic
 def _check_target(source: Path, iteration: int, target: Path) -> int | None:
     """Return the cooldown's own tracker; refuse a folder that is not a cooldown from that checkpoint."""
     _check_place(target)
-    if _real(source) == _real(target):
+    own = (source, *iterations(source).values())  # which may be links to elsewhere
+    if inside := next((place for place in own if _real(target).is_relative_to(_real(place))), None):
+        stands = f"lies in {inside}" if _real(target) != _real(source) else "is the pretraining's own folder"
         raise HookRefused(
-            f"{target} is the pretraining's own folder",
+            f"{target} {stands}",
             why="a cooldown saves into a folder of its own, and would go over the pretraining's checkpoints",
             fix="correct `from`, or give another --output",
         )

@@ -247,6 +247,7 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes, telling: Telling = _
     made = finished(checkpoint, output, wishes)
     try:
         if made is None:
+            _check_outside(checkpoint, output)
             planned = plan(checkpoint, wishes)
             with telling(planned.total_bytes) as told:
                 _make_once(planned, output, told)
@@ -371,6 +372,17 @@ def finished(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any] |
     if torn or not same:
         raise _in_the_way(output, f"{torn[0]} is cut" if torn else "it was made of another checkpoint, or otherwise")
     return {**manifest, "target": str(output.absolute())}  # it may have been moved, or be a copy
+
+
+def _check_outside(checkpoint: Path, output: Path) -> None:
+    """Refuse a target in the checkpoint: its draft alone would make the checkpoint one of another layout, or damaged.
+
+    Raises:
+        AutoexpError: it is there.
+    """
+    if Path(_real(output)).is_relative_to(_real(checkpoint)):
+        why = "a checkpoint that gets another folder is not the one that was saved, and may not be loaded any more"
+        raise AutoexpError(f"{output} lies in the checkpoint {checkpoint}", why=why, fix="give a folder outside of it")
 
 
 def _is_free(output: Path) -> bool:

@@ -587,3 +587,16 @@ def test_a_model_whose_arguments_demand_more_weights_does_not_become_one_that_ha
 
     with pytest.raises(AutoexpError, match="is missing"):
         plan(source, Wishes())
+
+
+@pytest.mark.parametrize("place", ["mp_rank_01", "hf", "mp_rank_00/hf"])
+def test_a_target_in_the_checkpoint_is_refused_and_the_checkpoint_stays_as_it_is(tmp_path: Path, place: str) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    (tmp_path / "link").symlink_to(source)
+    before = sorted(source.rglob("*"))
+
+    for checkpoint, output in ((source, tmp_path / "link" / place), (tmp_path / "link", source / place)):
+        with pytest.raises(AutoexpError, match="lies in the checkpoint"):
+            convert(checkpoint, output, Wishes())
+
+    assert sorted(source.rglob("*")) == before

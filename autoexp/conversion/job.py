@@ -403,6 +403,9 @@ def _is_free(output: Path) -> bool:
     except (OSError, ValueError) as error:
         why = f"it cannot be looked into: {getattr(error, 'strerror', None) or error}"
         raise _in_the_way(output, why, "give a folder that you can make") from error
+    if output.is_symlink():
+        why = "it is a link to an empty folder, and the output appears by a rename, which would go over the link"
+        raise _in_the_way(output, why, f"give the folder itself: {_real(output)}")
     if output.name in ("", "..") or Path.cwd() == Path(_real(output)):
         why = "the folder appears whole, under a name of its own, and this one cannot be replaced"
         raise _in_the_way(output, why, "name a folder that is not there yet, such as ./hf")

@@ -324,6 +324,7 @@ def test_the_output_of_another_checkpoint_or_of_other_wishes_is_never_taken_for_
         pytest.param(".", "a name of its own", id="the folder we are in"),
         pytest.param("absent/..", "a name of its own", id="no name"),
         pytest.param("link", "leads nowhere", id="a dangling link"),
+        pytest.param("empty", "a link to an empty folder", id="a link to an empty folder"),
         pytest.param("circle", "Too many levels", id="a circle of links"),
         pytest.param("file", "it is no folder", id="a file"),
         pytest.param("x" * 300, "File name too long", id="a long name"),
@@ -343,12 +344,15 @@ def test_where_no_folder_can_appear_is_told(
         Path("nested", "conversion.json").write_text("[" * 100_000)
         Path("file").touch()
         Path("link").symlink_to("nowhere")
+        Path("real").mkdir()
+        Path("empty").symlink_to("real")
         Path("circle").symlink_to("circle")
 
     with pytest.raises(AutoexpError, match="is in the way") as told:
         convert(source, Path(name), Wishes())
 
     assert why in told.value.why
+    assert not list(Path().glob(".*partial"))
 
 
 @pytest.mark.parametrize(

@@ -364,14 +364,41 @@ def finished(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any] |
     try:
         manifest: dict[str, Any] = json.loads((output / MANIFEST).read_bytes())
         torn = [name for name, made in manifest["outputs"].items() if (output / name).stat().st_size != made["bytes"]]
-        same = manifest["source"] == _real(checkpoint) and manifest["wishes"] == _spelled(wishes)
-        if same and checkpoint.exists():  # else it was deleted since, and its path must do
-            same = all(_state(checkpoint / name) == was for name, was in manifest["inputs"].items())
+        apart = _apart(manifest, checkpoint, wishes)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _in_the_way(output, f"it is no finished conversion: {type(error).__name__} {error}") from error
-    if torn or not same:
-        raise _in_the_way(output, f"{torn[0]} is cut" if torn else "it was made of another checkpoint, or otherwise")
+    if torn or apart:
+        raise _in_the_way(output, f"{torn[0]} is cut" if torn else f"it was made {apart}")
     return {**manifest, "target": str(output.absolute())}  # it may have been moved, or be a copy
+
+
+_OPTIONS = {"tokenizer_sha256": "--tokenizer", "ignore_args": "--ignore-arg", "shard_bytes": "--shard-size"}
+"""Those that are not called as what they set."""
+
+
+def _apart(manifest: Mapping[str, Any], checkpoint: Path, wishes: Wishes) -> str | None:
+    """Say of what else, or how else, an output was made; None if it is the one that is asked for.
+
+    Raises:
+        AutoexpError: the checkpoint is not whole any more.
+    """
+    if manifest["source"] != _real(checkpoint):
+        return f"of another checkpoint: {manifest['source']}"
+    was = manifest["wishes"]
+    for name, now in _spelled(wishes).items():
+        if name != "tokenizer" and was.get(name) != now:  # whose files count, and not their place
+            option = _OPTIONS.get(name) or f"--{name.replace('_', '-')}"
+            before, today = ("not given" if value is None else value for value in (was.get(name), now))
+            return f"otherwise: {option} was {before} then, and is {today} now"
+    if not checkpoint.exists():  # it was deleted since, and its path must do
+        return None
+    for name, state in manifest["inputs"].items():
+        if not (checkpoint / name).exists():
+            why = f"{name} is gone; {manifest['target']} was made of it while it was whole"
+            raise refused(f"{checkpoint} is not whole any more", why, "use what was made, or bring the file back")
+        if _state(checkpoint / name) != state:
+            return f"of another save: {name} is another file by now"
+    return None
 
 
 def _check_outside(checkpoint: Path, output: Path) -> None:

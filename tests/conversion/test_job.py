@@ -122,7 +122,8 @@ def test_a_tokenizer_is_copied_and_cuts_the_vocabulary_to_its_length(tmp_path: P
     assert {"tokenizer.json", "tokenizer_config.json"} < made["outputs"].keys()
     with pytest.raises(AutoexpError, match="--vocab-size 49 leaves out words of the tokenizer"):
         plan(source, Wishes(tokenizer=words, vocab_size=49))
-    assert convert(source, tmp_path / "hf", Wishes(tokenizer=words)) == made
+    for same in (words, Path(os.path.relpath(words))):
+        assert convert(source, tmp_path / "hf", Wishes(tokenizer=same)) == made
     (words / "tokenizer_config.json").write_text(json.dumps({"eos_token": "8"}))
     with pytest.raises(AutoexpError, match="otherwise"):
         convert(source, tmp_path / "hf", Wishes(tokenizer=words))
@@ -310,12 +311,32 @@ def test_the_output_of_another_checkpoint_or_of_other_wishes_is_never_taken_for_
     source = save_torch(Model(), tmp_path / "iter_0000006")
     convert(source, tmp_path / "hf", Wishes())
 
-    for other, wishes in (
-        (save_torch(Model(), tmp_path / "iter_0000007", iteration=7), Wishes()),
-        (source, Wishes(vocab_size=9)),
+    for other, wishes, why in (
+        (save_torch(Model(), tmp_path / "iter_0000007", iteration=7), Wishes(), f"another checkpoint: {source}"),
+        (source, Wishes(vocab_size=9), "otherwise: --vocab-size was not given then, and is 9 now"),
+        (source, Wishes(shard_bytes=9), "otherwise: --shard-size was 5000000000 then, and is 9 now"),
+        (source, Wishes(ignore_args=("x",)), r"otherwise: --ignore-arg was not given then, and is \['x'\] now"),
     ):
-        with pytest.raises(AutoexpError, match="another checkpoint, or otherwise"):
+        with pytest.raises(AutoexpError, match=why):
             convert(other, tmp_path / "hf", wishes)
+    os.utime(source / "mp_rank_00" / "model_optim_rng.pt")
+    with pytest.raises(AutoexpError, match=r"of another save: mp_rank_00/model_optim_rng\.pt is another file by now"):
+        convert(source, tmp_path / "hf", Wishes())
+
+
+def test_an_output_whose_checkpoint_has_lost_a_file_says_so_and_one_that_lost_its_checkpoint_is_finished(
+    tmp_path: Path,
+) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    made = convert(source, tmp_path / "hf", Wishes())
+    (source / "mp_rank_00" / "model_optim_rng.pt").unlink()
+
+    with pytest.raises(AutoexpError, match="iter_0000006 is not whole any more") as told:
+        convert(source, tmp_path / "hf", Wishes())
+
+    assert str(tmp_path / "hf") in told.value.why
+    shutil.rmtree(source)
+    assert convert(source, tmp_path / "hf", Wishes()) == made
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,22 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def same(one: object, other: object) -> bool:
+    """Compare two values; stand-ins for the same thing that were given the same are the same."""
+    try:
+        if isinstance(one, Inert) and isinstance(other, Inert):
+            return one.named == other.named and same((one.args, one.state), (other.args, other.state))
+        if isinstance(one, type) and isinstance(other, type):
+            return bool(getattr(one, "named", one) == getattr(other, "named", other))
+        if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+            return len(one) == len(other) and all(same(*each) for each in zip(one, other, strict=True))
+        if isinstance(one, dict) and isinstance(other, dict):
+            return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return type(one) is type(other) and (bool(one == other) or (one != one and other != other))  # noqa: PLR0124
+    except RecursionError:  # no save has values within values to that depth
+        return False
+
+
 def state_of(value: object) -> dict[str, object]:
     """Return the attributes a stand-in was given; empty when it was given none, or is none."""
     state = value.state if isinstance(value, Inert) else None

@@ -24,7 +24,7 @@ from autoexp.conversion import asking
 from autoexp.errors import AutoexpError
 
 TAKES = (
-    "arch tokenizer vocab-size dtype names shard-size upload private "
+    "arch tokenizer vocab-size dtype names shard-size ignore-arg upload private "
     "text windows seq-length batch-size tasks task-folder few-shot limit"
 )
 

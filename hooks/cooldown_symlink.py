@@ -156,9 +156,11 @@ def _branch(source: Path, iteration: int, target: Path, keep: str | None) -> dic
 def _check_target(source: Path, iteration: int, target: Path) -> int | None:
     """Return the cooldown's own tracker; refuse a folder that is not a cooldown from that checkpoint."""
     _check_place(target)
-    if files.real(source) == files.real(target):
+    own = (source, *iterations(source).values())  # which may be links to elsewhere
+    if inside := next((place for place in own if files.real(target).is_relative_to(files.real(place))), None):
+        stands = f"lies in {inside}" if files.real(target) != files.real(source) else "is the pretraining's own folder"
         raise HookRefused(
-            f"{target} is the pretraining's own folder",
+            f"{target} {stands}",
             why="a cooldown saves into a folder of its own, and would go over the pretraining's checkpoints",
             fix="correct `from`, or give another --output",
         )

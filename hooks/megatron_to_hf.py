@@ -26,7 +26,7 @@ from autoexp.conversion import asking
 from autoexp.errors import AutoexpError
 
 OUTPUT = "hf"
-TAKES = "arch tokenizer vocab-size dtype names shard-size upload private"
+TAKES = "arch tokenizer vocab-size dtype names shard-size ignore-arg upload private"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

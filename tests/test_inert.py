@@ -50,3 +50,18 @@ def test_plain_data_comes_through_unchanged(value: object) -> None:
 def test_no_bytes_raise_anything_but_the_one_error(data: bytes) -> None:
     with contextlib.suppress(inert.NotWholeError):
         inert.unpickle(data, "x")
+
+
+def test_values_are_the_same_where_their_stand_ins_stand_for_the_same() -> None:
+    def read(value: object) -> object:
+        return inert.unpickle(pickle.dumps(value), "x")
+
+    value = {"a": [1, (2.0, float("nan"))], "kind": OSError, "one": OSError("x"), "text": "t"}
+
+    assert inert.same(read(value), read(value))
+    others = ({"a": [1, (2.0, 3.0)]}, {"kind": ValueError}, {"one": OSError("y")}, {"text": None}, {"b": 1})
+    for other in others:
+        assert not inert.same(read(value), read({**value, **other})), other
+    nested: list[object] = []
+    nested.append(nested)
+    assert not inert.same(nested, [nested])

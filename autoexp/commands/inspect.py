@@ -22,19 +22,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `autoexp inspect`."""
     parser.add_argument("path", metavar="PATH", type=Path, help="a log, an iter_ directory, or a save directory")
     parser.add_argument("--as", dest="backend", metavar="BACKEND", help="read a log by this backend's grammar")
-    parser.add_argument("--deep", action="store_true", help="read a checkpoint's files, and verify their checksums")
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="read a checkpoint's files and verify checksums; exit 1 if it is not whole",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look, and print; the status is 1 where nothing is there to be looked at."""
+    """Look, and print; the status is 1 where nothing is there, or a deep look finds what is not whole."""
     if arguments.backend:
         backends.find(arguments.backend)
     with examining():
         found = look(arguments.path, arguments.backend, deep=arguments.deep)
     print(json.dumps(found) if arguments.json else "\n".join(_text(found)))
     readable = _is_folder(arguments.path) or inspection.is_readable(arguments.path)
-    return 0 if readable else 1
+    damaged = arguments.deep and not found.get("complete", True)
+    return 1 if damaged or not readable else 0
 
 
 def look(path: Path, backend: str | None, *, deep: bool) -> dict[str, Any]:

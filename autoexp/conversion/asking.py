@@ -15,21 +15,32 @@ from autoexp.conversion.writing import SHARD_BYTES, Told
 from autoexp.errors import AutoexpError
 from autoexp.quantities import size_bytes
 
+_MOST_DIGITS = 18
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what a conversion may do otherwise than usual."""
     parser.add_argument("--arch", metavar="NAME", help="the architecture, where several would do")
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="copy it, and cut the vocabulary to its length")
-    parser.add_argument("--vocab-size", type=int, metavar="N", help="cut the vocabulary to so many tokens")
+    parser.add_argument("--vocab-size", type=_count, metavar="N", help="cut the vocabulary to so many tokens")
     parser.add_argument("--dtype", choices=tuple(ITEM_BYTES), help="the numbers' type, if not the checkpoint's")
     parser.add_argument(
         "--shard-size", type=_size, metavar="SIZE", default=SHARD_BYTES, help="of a file of weights: 5GB, 500MB"
     )
     parser.add_argument("--names", metavar="SCHEME", help="how the tensors are named, where there are several ways")
     parser.add_argument(
+        "--ignore-arg", nargs="+", metavar="NAME", help="arguments of the training that are known to change nothing"
+    )
+    parser.add_argument(
         "--upload", metavar="OWNER/NAME", help="then upload it to the hub, to a branch of its iteration"
     )
     parser.add_argument("--private", action="store_true", help="make that repository private")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > _MOST_DIGITS or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of tokens: write one from 1 on")
+    return int(text)
 
 
 def _size(text: str) -> int:
@@ -55,6 +66,7 @@ def wishes_of(arguments: argparse.Namespace) -> Wishes:
         vocab_size=arguments.vocab_size,
         dtype=arguments.dtype,
         names=arguments.names,
+        ignore_args=tuple(arguments.ignore_arg or ()),
         shard_bytes=arguments.shard_size,
     )
 

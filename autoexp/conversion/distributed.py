@@ -7,11 +7,11 @@ What the training was told is in common.pt, and since core 0.19 in an item of th
 Source: torch/distributed/checkpoint/metadata.py, megatron/core/dist_checkpointing/strategies/torch.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from autoexp import inert, torchfile
-from autoexp.conversion.names import canonical, is_weight
+from autoexp.conversion.names import canonical, is_of_model, is_weight
 from autoexp.conversion.source import Source, Zip, check_version, checked, refused
 from autoexp.conversion.weights import Piece, Weight, join
 from autoexp.formats import distributed
@@ -30,14 +30,15 @@ def read(folder: Path) -> Source:
     index = read_index(folder)
     state = distributed.common(folder, index)
     check_version(state.get("checkpoint_version"))
+    args = inert.state_of(state.get("args"))
     weights: dict[str, Weight] = {}
     zips: list[Zip] = []
-    for key in filter(is_weight, index.items):
+    for key in (key for key in index.items if is_of_model(key) and is_weight(key)):
         chunks = index.chunks(key)
         if chunks is None:
             continue
         zips += [(folder / path, start, length) for _, _, (path, start, length) in chunks]
-        for name, weight in _expanded(canonical(key), _weight(folder, key, index, chunks)):
+        for name, weight in _expanded(canonical(key), _weight(folder, key, index, chunks), args):
             if name in weights:
                 raise refused(f"{key} is there twice", "another name means the same weight")
             weights[name] = weight
@@ -45,7 +46,7 @@ def read(folder: Path) -> Source:
     return Source(
         format="torch_dist",
         iteration=iteration if isinstance(iteration, int) else None,
-        args=inert.state_of(state.get("args")),
+        args=args,
         weights=_with_gates(weights),
         zips=tuple(zips),
     )
@@ -85,11 +86,16 @@ def _product(shape: tuple[int, ...]) -> int:
     return product
 
 
-def _expanded(name: str, weight: Weight) -> Iterator[tuple[str, Weight]]:
-    """Give each layer and each expert its own weight."""
+def _expanded(name: str, weight: Weight, args: Mapping[str, object]) -> Iterator[tuple[str, Weight]]:
+    """Give each layer and each expert its own weight; how many there are is believed once the pieces bear it out."""
     for axis in ("layers", "experts"):
         if f"{axis}.*." in name:
-            for number in range(weight.shape[0] if weight.shape else 0):
-                yield from _expanded(name.replace(f"{axis}.*.", f"{axis}.{number}.", 1), weight.at(number))
+            count, told = weight.shape[0] if weight.shape else 0, args.get(f"num_{axis}")
+            if count != told:
+                raise refused(f"num_{axis} is {told!r}", f"{name} is there for {count}")
+            if 0 in weight.shape or not weight.is_whole():
+                raise refused(f"{name} has holes", "its pieces do not cover it", "save the checkpoint again")
+            for number in range(count):
+                yield from _expanded(name.replace(f"{axis}.*.", f"{axis}.{number}.", 1), weight.at(number), args)
             return
     yield name, weight

@@ -17,7 +17,7 @@ from typing import Any
 import autoexp
 from autoexp import files, inert
 from autoexp.checkpoints import iterations, judge
-from autoexp.conversion import architectures, distributed, drafts, legacy, tokenizer, writing
+from autoexp.conversion import architectures, copies, distributed, drafts, legacy, options, tokenizer, writing
 from autoexp.conversion.architectures import Choice
 from autoexp.conversion.outputs import Inventory, Output
 from autoexp.conversion.source import Source, refused
@@ -50,6 +50,7 @@ class Wishes:
     vocab_size: int | None = None
     dtype: str | None = None
     names: str | None = None
+    ignore_args: tuple[str, ...] = ()
     shard_bytes: int = writing.SHARD_BYTES
 
 
@@ -129,7 +130,7 @@ def plan(checkpoint: Path, wishes: Wishes) -> Plan:
     except (inert.NotWholeError, OSError) as error:
         raise refused(f"{checkpoint} cannot be read", str(error), _STAYS) from error
     inputs = {str(path.relative_to(checkpoint)): before.get(path) for path in source.files}
-    source = replace(source, iteration=judgement.iteration or source.iteration)
+    source = replace(options.ignoring(source, wishes.ignore_args), iteration=judgement.iteration or source.iteration)
     return _planned(checkpoint, source, inputs, wishes)
 
 
@@ -185,7 +186,7 @@ def _without_copy(source: Source) -> Source:
     if not tied or not several or "output.weight" not in source.weights:
         return source
     weights = dict(source.weights)
-    return replace(source, copies={"embedding.weight": weights.pop("output.weight")}, weights=weights)
+    return replace(source, copies=(*source.copies, ("embedding.weight", weights.pop("output.weight"))), weights=weights)
 
 
 def _trimmed(source: Source, vocab_size: int | None) -> Source:
@@ -246,6 +247,7 @@ def convert(checkpoint: Path, output: Path, wishes: Wishes, telling: Telling = _
     made = finished(checkpoint, output, wishes)
     try:
         if made is None:
+            _check_outside(checkpoint, output)
             planned = plan(checkpoint, wishes)
             with telling(planned.total_bytes) as told:
                 _make_once(planned, output, told)
@@ -286,6 +288,7 @@ def _make_once(planned: Plan, output: Path, told: Told) -> None:
 def _make(planned: Plan, draft: Path, output: Path, told: Told) -> None:
     started = time.monotonic()
     planned.check_inputs()  # another one may have been waited for
+    copies.check(planned.source)
     writing.clear(draft, planned.shards)
     sizes = writing.write_shards(draft, planned.shards, planned.dtype, planned.fingerprint(), told)
     for name, data in _texts(planned).items():
@@ -361,14 +364,52 @@ def finished(checkpoint: Path, output: Path, wishes: Wishes) -> dict[str, Any] |
     try:
         manifest: dict[str, Any] = json.loads((output / MANIFEST).read_bytes())
         torn = [name for name, made in manifest["outputs"].items() if (output / name).stat().st_size != made["bytes"]]
-        same = manifest["source"] == str(files.real(checkpoint)) and manifest["wishes"] == _spelled(wishes)
-        if same and checkpoint.exists():  # else it was deleted since, and its path must do
-            same = all(_state(checkpoint / name) == was for name, was in manifest["inputs"].items())
+        apart = _apart(manifest, checkpoint, wishes)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _in_the_way(output, f"it is no finished conversion: {type(error).__name__} {error}") from error
-    if torn or not same:
-        raise _in_the_way(output, f"{torn[0]} is cut" if torn else "it was made of another checkpoint, or otherwise")
+    if torn or apart:
+        raise _in_the_way(output, f"{torn[0]} is cut" if torn else f"it was made {apart}")
     return {**manifest, "target": str(output.absolute())}  # it may have been moved, or be a copy
+
+
+_OPTIONS = {"tokenizer_sha256": "--tokenizer", "ignore_args": "--ignore-arg", "shard_bytes": "--shard-size"}
+"""Those that are not called as what they set."""
+
+
+def _apart(manifest: Mapping[str, Any], checkpoint: Path, wishes: Wishes) -> str | None:
+    """Say of what else, or how else, an output was made; None if it is the one that is asked for.
+
+    Raises:
+        AutoexpError: the checkpoint is not whole any more.
+    """
+    if manifest["source"] != str(files.real(checkpoint)):
+        return f"of another checkpoint: {manifest['source']}"
+    was = manifest["wishes"]
+    for name, now in _spelled(wishes).items():
+        if name != "tokenizer" and was.get(name) != now:  # whose files count, and not their place
+            option = _OPTIONS.get(name) or f"--{name.replace('_', '-')}"
+            before, today = ("not given" if value is None else value for value in (was.get(name), now))
+            return f"otherwise: {option} was {before} then, and is {today} now"
+    if not checkpoint.exists():  # it was deleted since, and its path must do
+        return None
+    for name, state in manifest["inputs"].items():
+        if not (checkpoint / name).exists():
+            why = f"{name} is gone; {manifest['target']} was made of it while it was whole"
+            raise refused(f"{checkpoint} is not whole any more", why, "use what was made, or bring the file back")
+        if _state(checkpoint / name) != state:
+            return f"of another save: {name} is another file by now"
+    return None
+
+
+def _check_outside(checkpoint: Path, output: Path) -> None:
+    """Refuse a target in the checkpoint: its draft alone would make the checkpoint one of another layout, or damaged.
+
+    Raises:
+        AutoexpError: it is there.
+    """
+    if files.real(output).is_relative_to(files.real(checkpoint)):
+        why = "a checkpoint that gets another folder is not the one that was saved, and may not be loaded any more"
+        raise AutoexpError(f"{output} lies in the checkpoint {checkpoint}", why=why, fix="give a folder outside of it")
 
 
 def _is_free(output: Path) -> bool:
@@ -389,6 +430,9 @@ def _is_free(output: Path) -> bool:
     except (OSError, ValueError) as error:
         why = f"it cannot be looked into: {getattr(error, 'strerror', None) or error}"
         raise _in_the_way(output, why, "give a folder that you can make") from error
+    if output.is_symlink():
+        why = "it is a link to an empty folder, and the output appears by a rename, which would go over the link"
+        raise _in_the_way(output, why, f"give the folder itself: {files.real(output)}")
     if output.name in ("", "..") or Path.cwd() == files.real(output):
         why = "the folder appears whole, under a name of its own, and this one cannot be replaced"
         raise _in_the_way(output, why, "name a folder that is not there yet, such as ./hf")
@@ -408,13 +452,15 @@ def made_by(manifest: Mapping[str, Any]) -> Wishes:
         arch=wishes["arch"],
         names=wishes["names"],
         dtype=wishes["dtype"],
+        ignore_args=tuple(wishes.get("ignore_args") or ()),
         vocab_size=kept,
         shard_bytes=int(wishes["shard_bytes"]),
     )
 
 
 def _spelled(wishes: Wishes) -> dict[str, Any]:
-    said = {name: value if value is None else str(value) for name, value in asdict(wishes).items()}
+    said: dict[str, Any] = {name: value if value is None else str(value) for name, value in asdict(wishes).items()}
+    said["ignore_args"] = sorted(wishes.ignore_args) or None
     return {**said, "tokenizer_sha256": tokenizer.digest(wishes.tokenizer) if wishes.tokenizer else None}
 
 

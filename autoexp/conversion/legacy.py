@@ -5,9 +5,10 @@ need not be equal. Source: megatron/training/checkpointing.py, get_checkpoint_na
 """
 
 import re
+import reprlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,16 @@ from autoexp.inert import NotWholeError
 _NUMBER = re.compile(r"\b(layers|experts)\.([0-9]+)\.")
 Part = dict[str, Weight]
 """Some weights of one rank's chunk, by our names."""
+Copy = tuple[str, Weight]
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What the ranks' files come to."""
+
+    weights: Part = field(default_factory=dict)
+    copies: list[Copy] = field(default_factory=list)
+    differing: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +62,15 @@ def read(folder: Path) -> Source:
     state = torchfile.read(folder / found[0] / MODEL_FILE)
     check_version(state.get("checkpoint_version"))
     args = inert.state_of(state.get("args"))
-    layout = _layout(args)
     iteration = state.get("iteration")
+    whole = _whole(folder, args, _layout(args))
     return Source(
         format="torch",
         iteration=iteration if isinstance(iteration, int) else None,
         args=args,
-        weights=_weights(folder, layout),
+        weights=whole.weights,
+        copies=tuple(whole.copies),
+        differing=whole.differing,
         zips=tuple((folder / name / MODEL_FILE, 0, None) for name in found),
     )
 
@@ -72,10 +85,13 @@ def _layout(args: Mapping[str, object]) -> _Layout:
     return _Layout(tensor, stages, experts, gated=bool(args.get("swiglu")))
 
 
-def _weights(folder: Path, layout: _Layout) -> dict[str, Weight]:
+def _whole(folder: Path, args: Mapping[str, object], layout: _Layout) -> _Whole:
     """Put the ranks' parts together."""
+    whole = _Whole()
     ranks = {
-        (tensor, stage, expert): _read_rank(folder / layout.folder(tensor, stage, expert) / MODEL_FILE)
+        (tensor, stage, expert): _read_rank(
+            folder / layout.folder(tensor, stage, expert) / MODEL_FILE, args, whole.differing
+        )
         for stage in range(layout.stages)
         for expert in range(layout.experts)
         for tensor in range(layout.tensor)
@@ -83,7 +99,6 @@ def _weights(folder: Path, layout: _Layout) -> dict[str, Weight]:
     chunks = {len(rank) for rank in ranks.values()}
     if len(chunks) != 1:
         raise refused(f"the ranks of {folder} hold different numbers of chunks", f"they have {sorted(chunks)}")
-    whole: dict[str, Weight] = {}
     layers = 0
     for chunk in range(chunks.pop()):
         for stage in range(layout.stages):
@@ -91,15 +106,23 @@ def _weights(folder: Path, layout: _Layout) -> dict[str, Weight]:
                 [ranks[tensor, stage, expert][chunk] for tensor in range(layout.tensor)]
                 for expert in range(layout.experts)
             ]
-            joined = _joined(parts, layout)
-            whole |= {_moved(name, "layers", layers): weight for name, weight in joined.items()}
+            joined, copies = _joined(parts, layout)
+            for name, weight in (*joined.items(), *copies):
+                moved = _moved(name, "layers", layers)
+                if whole.weights.setdefault(moved, weight) is not weight:
+                    whole.copies.append((moved, weight))
             layers += _highest(joined, "layers")
     return whole
 
 
-def _read_rank(file: Path) -> list[Part]:
-    """Read one rank's chunks: `model`, or `model0`, `model1` and so on."""
+def _read_rank(file: Path, args: Mapping[str, object], differing: dict[str, str]) -> list[Part]:
+    """Read one rank's chunks: `model`, or `model0`, `model1` and so on; note where its arguments are others."""
     state = torchfile.read(file)
+    check_version(state.get("checkpoint_version"), file.parent.name)
+    own = inert.state_of(state.get("args"))
+    for name in args.keys() | own.keys():
+        if not inert.same(args.get(name), own.get(name)):
+            differing.setdefault(name, f"{reprlib.repr(own.get(name))} in {file.parent.name}")
     names = ["model"] if "model" in state else sorted(
         (name for name in state if re.fullmatch(r"model[0-9]+", name)), key=lambda name: int(name[5:])
     )  # fmt: skip
@@ -128,35 +151,48 @@ def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield name, entry
 
 
-def _joined(parts: Sequence[Sequence[Part]], layout: _Layout) -> Part:
-    """Join what expert and tensor ranks of one stage share."""
+def _joined(parts: Sequence[Sequence[Part]], layout: _Layout) -> tuple[Part, list[Copy]]:
+    """Join what expert and tensor ranks of one stage share; list what several of them hold, too."""
     whole: Part = {}
+    copies: list[Copy] = []
     begin = 0
     for number, ranks in enumerate(parts):
         names = {name for rank in ranks for name in rank}
+        _check_same_names(names, parts[0])
         for name in sorted(names):
-            if number and ".experts." not in name:
-                continue  # each expert rank has the rest, too
-            whole[_moved(name, "experts", begin)] = _join_ranks(name, ranks, layout)
+            first, *others = _join_ranks(name, ranks, layout)
+            if number and ".experts." not in name:  # each expert rank has these, too
+                copies += [(name, first)]
+            else:
+                whole[_moved(name, "experts", begin)] = first
+            copies += [(_moved(name, "experts", begin), other) for other in others]
         begin += _highest(names, "experts")
-    return whole
+    return whole, copies
 
 
-def _join_ranks(name: str, ranks: Sequence[Part], layout: _Layout) -> Weight:
+def _check_same_names(names: set[str], first: Sequence[Part]) -> None:
+    """Make sure that an expert rank has what the first one has, but for the experts' numbers."""
+    apart = names ^ {name for rank in first for name in rank}
+    if other := min((name for name in apart if ".experts." not in name), default=None):
+        raise refused(f"{other} is missing", "only some expert ranks have it")
+
+
+def _join_ranks(name: str, ranks: Sequence[Part], layout: _Layout) -> list[Weight]:
+    """Join the parts of tensor-parallel ranks; what each has whole is there several times."""
     if any(name not in rank for rank in ranks):
         raise refused(f"{name} is missing", f"only some of {len(ranks)} tensor-parallel ranks have it")
     parts = [rank[name] for rank in ranks]
     try:
         match split_of(name, gated=layout.gated):
             case "rows":
-                return join(parts)
+                return [join(parts)]
             case "columns":
-                return join(parts, axis=1)
+                return [join(parts, axis=1)]
             case "gated rows":
                 gates, ups = zip(*(part.split(2) for part in parts), strict=True)
-                return join([*gates, *ups])
+                return [join([*gates, *ups])]
             case None:
-                return parts[0]
+                return parts
     except ValueError as error:
         raise refused(f"{name} cannot be put together", str(error)) from error
 

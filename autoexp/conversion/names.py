@@ -77,10 +77,14 @@ def split_of(name: str, *, gated: bool) -> Split | None:
 
 
 def is_weight(key: str) -> bool:
-    """Tell weights from what else a save holds: the optimizer's state, random numbers, a layer's extra state.
+    """Tell a model's weights from what else it holds: a layer's extra state.
 
     The frequencies of rotary positions follow from their base; old trees saved them too.
     """
-    first = key.partition(".")[0].partition("/")[0]
+    return not _EXTRA_STATE.search(key) and not key.endswith("inv_freq")
+
+
+def is_of_model(key: str) -> bool:
+    """Tell the model from what lies beside it in one index: the optimizer's state, random numbers."""
     others = ("optimizer", "chained_", "rng_state", "rerun_state", "common_state", "opt_param_scheduler")
-    return not _EXTRA_STATE.search(key) and not key.endswith("inv_freq") and not first.startswith(others)
+    return not key.partition(".")[0].partition("/")[0].startswith(others)

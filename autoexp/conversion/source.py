@@ -22,8 +22,10 @@ class Source:
     """Megatron-LM's own arguments of the training."""
     weights: Mapping[str, Weight]
     """By the names of `names.canonical`, each layer and expert for itself."""
-    copies: Mapping[str, Weight] = field(default_factory=dict)
-    """What is held twice, by the name of the weight that it has to be the same as, or begin with it."""
+    copies: tuple[tuple[str, Weight], ...] = ()
+    """What other ranks hold, too, with the name of the weight that it has to be the same as, or begin with it."""
+    differing: Mapping[str, str] = field(default_factory=dict)
+    """The arguments that are others in a later rank than in the first one, and what they are there."""
     zips: tuple[Zip, ...]
     """What the weights are in, each with a checksum of every tensor."""
 
@@ -52,11 +54,11 @@ def checked(key: str, tensor: Tensor | None) -> Tensor:
     return tensor
 
 
-def check_version(version: object) -> None:
+def check_version(version: object, of: str = "") -> None:
     """Before 2.0 the rows of query, key and value lay in another order (megatron/legacy/checkpointing.py)."""
     if not isinstance(version, int | float) or not 2.0 <= version < 4.0:  # noqa: PLR2004 - what is known
         raise refused(
-            f"checkpoint_version is {version!r}",
+            f"checkpoint_version is {version!r}{f' in {of}' if of else ''}",
             "the order of rows is known for 2.0 and 3.0",
             "load it and save it again with a newer Megatron-LM",
         )

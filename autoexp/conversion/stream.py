@@ -26,6 +26,8 @@ MOST_OPEN = 512
 MOST_OPEN_EACH = 64
 Bits = npt.NDArray[np.uint16 | np.uint32]
 """Numbers as their bits: numpy has no bfloat16, and copying needs none."""
+ROUNDING = {"float32": 1e-5, "float16": 2**-10, "bfloat16": 2**-7}
+"""How far two ranks' numbers may be apart, as a share of the largest: they add up the same in another order."""
 _BITS = {"float32": np.uint32, "float16": np.uint16, "bfloat16": np.uint16}
 
 
@@ -91,7 +93,7 @@ def chunks(output: Output, dtype: str, files: Files) -> Iterator[memoryview | Ra
     if as_it_is and all(piece.shape[1:] == weight.shape[1:] for piece in weight.pieces):
         yield from _ranges(weight)
         return
-    for block in _transposed(weight, files) if output.transposed else _blocks(weight, files):
+    for block in _transposed(weight, files) if output.transposed else blocks(weight, files):
         if output.plus_one or dtype != weight.dtype:
             floats = to_float32(block, weight.dtype) + np.float32(output.plus_one)
             yield _rounded(floats, dtype, output.name).data.cast("B")
@@ -124,7 +126,7 @@ def _ranges(weight: Weight) -> Iterator[Range]:
         yield Range(path, start, end - start)
 
 
-def _blocks(weight: Weight, files: Files) -> Iterator[Bits]:
+def blocks(weight: Weight, files: Files) -> Iterator[Bits]:
     """Yield some rows after the others, from two buffers in turn."""
     count, width = weight.shape[0], _width(weight.shape)
     row_bytes = width * weight.item_bytes
@@ -145,7 +147,7 @@ def _transposed(weight: Weight, files: Files) -> Iterator[Bits]:
     """Yield the weight's columns as rows, some after the others; the whole is held in memory, once."""
     whole = np.empty(weight.shape[::-1], _BITS[weight.dtype])
     done = 0
-    for block in _blocks(weight, files):
+    for block in blocks(weight, files):
         whole[:, done : done + len(block)] = block.T
         done += len(block)
     most = max(CHUNK_BYTES // max(whole.strides[0], 1), 1)
@@ -185,3 +187,13 @@ def from_float32(values: npt.NDArray[np.float32], dtype: str) -> Bits:
     bits = values.view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     return np.where(np.isnan(values), 0x7FC0, rounded).astype(np.uint16)
+
+
+def near(ours: Bits, theirs: Bits, dtype: str) -> bool:
+    """Say whether numbers differ by no more than rounding."""
+    if np.array_equal(ours, theirs):
+        return True
+    one, other = to_float32(ours, dtype), to_float32(theirs, dtype)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(one - other) > ROUNDING[dtype] * np.abs(one).max()
+    return not (apart | (np.isfinite(one) != np.isfinite(other))).any()

@@ -10,53 +10,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from autoexp.conversion import demands, options
 from autoexp.conversion.source import Source, refused
 from autoexp.conversion.weights import Weight
 
-_PLAIN: dict[str, tuple[object, ...]] = {
-    "mtp_num_layers": (None, 0),
-    "multi_latent_attention": (False, None),
-    "attention_output_gate": (False, None),
-    "experimental_attention_variant": (None,),
-    "linear_attention_freq": (None,),
-    "is_hybrid_model": (False, None),
-    "heterogeneous_layers_config_path": (None,),
-    "heterogeneous_layers_config_encoded_json": (None,),
-    "apply_residual_connection_post_layernorm": (False, None),
-    "softmax_type": ("vanilla", None),
-    "rope_type": ("rope", None),
-    "rotary_interleaved": (False, None),
-    "qk_l2_norm": (False, None),
-    "no_rope_freq": (None,),
-    "mrope_section": (None,),
-    "window_attn_skip_freq": (None,),
-    "squared_relu": (False, None),
-    "quick_geglu": (False, None),
-    "xielu": (False, None),
-    "glu_linear_offset": (0.0, None),
-    "activation_func_clamp_value": (None,),
-    "moe_layer_freq": (1, None),
-    "moe_shared_expert_intermediate_size": (None, 0),
-    "moe_router_score_function": ("softmax", None),
-    "moe_router_topk_scaling_factor": (None,),
-    "moe_router_num_groups": (None,),
-    "moe_router_pre_softmax": (False, None),
-    "moe_router_enable_expert_bias": (False, None),
-    "moe_latent_size": (None,),
-    "moe_apply_probs_on_input": (False, None),
-    "moe_router_load_balancing_type": ("aux_loss", "seq_aux_loss", "global_aux_loss", "none", None),
-    "moe_expert_capacity_factor": (None, -1),  # tokens beyond it are dropped in inference too
-    "moe_mlp_glu_interleave_size": (None,),
-    "use_mup": (False, None),
-}
-"""Options that change what a model computes, and the values at which they do not.
-
-Some may be a list, of one for each layer or of several at once.
-"""
-
 LEGACY_ROTARY_BASE = 10000.0
 """Legacy models ignore --rotary-base (megatron/legacy/model/language_model.py)."""
-_LEGACY_IGNORES = ("use_rope_scaling", "window_size")
+_LEGACY_IGNORES = ("use_rope_scaling", "window_size", "qk_layernorm")
 """Options of Megatron core, that no language model in megatron/legacy/model reads (core 0.12 to 0.16)."""
 _CORE_IGNORES = ("openai_gelu",)
 """An option of legacy models, that nothing in megatron/core reads."""
@@ -111,20 +71,22 @@ def traits_of(source: Source) -> Traits:
         AutoexpError: an option is set that changes the model in a way that is not known here.
     """
     args, weights = _heard(source.args), source.weights
-    for name, plain in _PLAIN.items():
-        if not _is_plain(args.get(name, plain[0]), plain):
-            raise refused(f"{name} is {args[name]!r}", f"only {plain[0]!r} is converted")
+    options.check(args, source.differing)
     embedding, first = _needed(weights, "embedding.weight"), _needed(weights, "layers.0.attention.qkv.weight")
     layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
     if layers != _whole(args, "num_layers"):
         raise refused(f"num_layers is {args.get('num_layers')!r}", f"the files hold {layers} layers")
+    demands.check(args, weights, layers)
     heads, head = _whole(args, "num_attention_heads"), _whole(args, "kv_channels")
     gated = _flag(args, "swiglu")
     experts = args.get("num_experts") or 0
     fc1 = _needed(weights, "layers.0.experts.0.fc1.weight" if experts else "layers.0.mlp.fc1.weight")
+    ffn = fc1.shape[0] // (2 if gated else 1)
+    _check_size(args, "hidden_size", embedding.shape[1], "embedding.weight")
+    _check_size(args, _ffn_name(args), ffn, f"the first fc1.weight, with swiglu {gated},")
     return Traits(
         hidden=embedding.shape[1],
-        ffn=fc1.shape[0] // (2 if gated else 1),
+        ffn=ffn,
         layers=layers,
         heads=heads,
         groups=_groups(first, heads, head, args),
@@ -146,22 +108,17 @@ def traits_of(source: Source) -> Traits:
         qk_norm="layers.0.attention.q_norm.weight" in weights,
         window=_window(args),
         experts=int(experts) if isinstance(experts, int) else 0,
-        experts_per_token=_whole(args, "moe_router_topk") if experts else 0,
+        experts_per_token=_experts_per_token(args, experts) if experts else 0,
         tied=not _flag(args, "untie_embeddings_and_output_weights"),
         dtype=embedding.dtype,
     )
 
 
 def _heard(args: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Leave out the options that the model's own tree ignores."""
+    """Leave out the options that the model's own tree ignores, and spell the one that had another name."""
     ignored = _LEGACY_IGNORES if args.get("use_legacy_models") else _CORE_IGNORES
-    return {name: value for name, value in args.items() if name not in ignored}
-
-
-def _is_plain(value: object, plain: tuple[object, ...]) -> bool:
-    if isinstance(value, list | tuple) and value:
-        return all(each in plain for each in value)
-    return value in plain
+    heard = {name: value for name, value in args.items() if name not in ignored}
+    return {**heard, "position_embedding_type": "rope"} if args.get("use_rotary_position_embeddings") else heard
 
 
 _WORDS: dict[str, tuple[str, str]] = {
@@ -207,7 +164,27 @@ def _groups(qkv: Weight, heads: int, head: int, args: Mapping[str, object]) -> i
     told = args.get("num_query_groups")
     if args.get("group_query_attention") and told != groups:
         raise refused(f"num_query_groups is {told!r}", f"the files hold {groups}")
+    if args.get("group_query_attention") is False and groups != heads:
+        raise refused("group_query_attention is False", f"the files hold {groups} keys and values for {heads} heads")
     return groups
+
+
+def _check_size(args: Mapping[str, object], name: str, found: int, where: str) -> None:
+    if args.get(name) not in (None, found):
+        raise refused(f"{name} is {args[name]!r}", f"{where} makes it {found}")
+
+
+def _ffn_name(args: Mapping[str, object]) -> str:
+    """Experts have a size of their own; where there is none, they have that of other layers."""
+    own = args.get("num_experts") and args.get("moe_ffn_hidden_size") is not None
+    return "moe_ffn_hidden_size" if own else "ffn_hidden_size"
+
+
+def _experts_per_token(args: Mapping[str, Any], experts: int) -> int:
+    chosen = _whole(args, "moe_router_topk")
+    if chosen > experts:
+        raise refused(f"moe_router_topk is {chosen}", f"there are {experts} experts to choose from")
+    return chosen
 
 
 def _whole(args: Mapping[str, Any], name: str) -> int:
@@ -248,7 +225,7 @@ def _epsilon(args: Mapping[str, Any]) -> float:
 
 
 def _is_rotary(args: Mapping[str, object]) -> bool:
-    kind = "rope" if args.get("use_rotary_position_embeddings") else args.get("position_embedding_type")
+    kind = args.get("position_embedding_type")
     if kind not in ("rope", "learned_absolute"):
         raise refused(f"position_embedding_type is {kind!r}", "rope and learned_absolute are converted")
     return kind == "rope"
@@ -291,6 +268,8 @@ def _window(args: Mapping[str, object]) -> int | None:
     window = args.get("window_size")
     if window is None:
         return None
-    if not (isinstance(window, tuple | list) and len(window) == 2 and window[1] == 0 and isinstance(window[0], int)):  # noqa: PLR2004 - left and right
-        raise refused(f"window_size is {window!r}", "windows into the past are converted")
-    return None if window[0] == _ENDLESS else int(window[0]) + 1
+    match window:
+        case (int(past), 0) if past >= _ENDLESS:
+            return None if past == _ENDLESS else past + 1
+        case _:
+            raise refused(f"window_size is {window!r}", "windows into the past are converted")

@@ -39,6 +39,9 @@ def test_a_deep_look_finds_what_names_and_sizes_do_not_show(say: "Say", tmp_path
 
     assert inspected(say, folder)["complete"]
     assert not inspected(say, folder, "--deep")["complete"]
+    assert say("inspect", folder).status == 0
+    assert say("inspect", folder, "--deep").status == 1
+    assert say("inspect", make.legacy(tmp_path / "iter_0000007", iteration=7), "--deep").status == 0
 
 
 def test_a_save_directory_means_its_newest_iteration_whatever_the_tracker_says(say: "Say", tmp_path: Path) -> None:

@@ -53,3 +53,22 @@ def test_the_table_names_every_tensor(tmp_path: Path) -> None:
     assert lines[1].startswith("LlamaForCausalLM (llama: the first of those that fit; mistral would do too")
     assert "  model.layers.2.self_attn.k_proj.weight [24, 32] float32" in lines
     assert len(lines) == 4 + len(planned.outputs)
+
+
+@pytest.mark.parametrize("count", ["0", "-5", "x", "9" * 5000])
+def test_a_vocabulary_of_no_tokens_is_refused_as_it_is_written(capsys: pytest.CaptureFixture[str], count: str) -> None:
+    parser = argparse.ArgumentParser()
+    asking.add_options(parser)
+
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--vocab-size={count}"])
+
+    assert "is no number of tokens: write one from 1 on" in capsys.readouterr().err
+
+
+def test_what_is_ignored_is_given_by_name() -> None:
+    parser = argparse.ArgumentParser()
+    asking.add_options(parser)
+
+    assert asking.wishes_of(parser.parse_args(["--ignore-arg", "a", "b"])).ignore_args == ("a", "b")
+    assert asking.wishes_of(parser.parse_args([])).ignore_args == ()

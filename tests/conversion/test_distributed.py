@@ -109,3 +109,32 @@ def test_without_a_version_nothing_is_read(tmp_path: Path) -> None:
 
     with pytest.raises(AutoexpError, match="checkpoint_version"):
         distributed.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("layers", "size", "told"),
+    [
+        (3, (10**15, 72, 32), "num_layers is 3"),
+        (10**15, (10**15, 72, 32), "has holes"),
+        (10**15, (10**15, 0, 32), "has holes"),
+    ],
+)
+def test_layers_that_are_not_there_are_refused_before_they_are_counted_through(
+    tmp_path: Path, layers: int, size: tuple[int, ...], told: str
+) -> None:
+    folder = save_dist(Model(), tmp_path / "iter_0000006")
+    state = torch.load(folder / "common.pt", weights_only=False)
+    state["args"].num_layers = layers
+    torch.save(state, folder / "common.pt")
+
+    def claim(metadata: Metadata) -> None:
+        items: Any = metadata.state_dict_metadata
+        for name, item in items.items():
+            if name == "decoder.layers.self_attention.linear_qkv.weight":
+                item.size = torch.Size(size)
+        if layers != 3:
+            for name in [name for name in items if name.startswith("decoder.layers.") and "qkv.weight" not in name]:
+                del items[name]
+
+    with pytest.raises(AutoexpError, match=told):
+        distributed.read(changed(folder, claim))

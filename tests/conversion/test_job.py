@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -121,7 +122,8 @@ def test_a_tokenizer_is_copied_and_cuts_the_vocabulary_to_its_length(tmp_path: P
     assert {"tokenizer.json", "tokenizer_config.json"} < made["outputs"].keys()
     with pytest.raises(AutoexpError, match="--vocab-size 49 leaves out words of the tokenizer"):
         plan(source, Wishes(tokenizer=words, vocab_size=49))
-    assert convert(source, tmp_path / "hf", Wishes(tokenizer=words)) == made
+    for same in (words, Path(os.path.relpath(words))):
+        assert convert(source, tmp_path / "hf", Wishes(tokenizer=same)) == made
     (words / "tokenizer_config.json").write_text(json.dumps({"eos_token": "8"}))
     with pytest.raises(AutoexpError, match="otherwise"):
         convert(source, tmp_path / "hf", Wishes(tokenizer=words))
@@ -223,14 +225,15 @@ def test_a_save_directory_is_refused_with_its_newest_iteration(tmp_path: Path) -
     assert str(source) in refusal.value.fix
 
 
-def test_what_no_architecture_has_a_place_for_is_refused_by_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["decoder.layers.0.self_attention.gate.weight", "optimizer.hidden.weight"])
+def test_what_no_architecture_has_a_place_for_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
     source = save_torch(Model(), tmp_path / "iter_0000006")
     path = source / "mp_rank_00" / "model_optim_rng.pt"
     state = torch.load(path, weights_only=False)
-    state["model"]["decoder.layers.0.self_attention.gate.weight"] = torch.zeros(3)
+    state["model"][name] = torch.zeros(3)
     torch.save(state, path)
 
-    with pytest.raises(AutoexpError, match=r"decoder\.layers\.0\.self_attention\.gate\.weight would be left out"):
+    with pytest.raises(AutoexpError, match=f"^{re.escape(name)} would be left out"):
         convert(source, tmp_path / "hf", Wishes())
     assert not (tmp_path / "hf").exists()
 
@@ -240,7 +243,7 @@ def test_nothing_in_a_hostile_checkpoint_runs(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
             return os.mkdir, (str(tmp_path / "sprung"),)
 
-    source = save_torch(Model(told={"hidden_size_of_it": Trap()}), tmp_path / "iter_0000006", rng_state=Trap())
+    source = save_torch(Model(told={"save": Trap()}), tmp_path / "iter_0000006", rng_state=Trap())
 
     convert(source, tmp_path / "hf", Wishes())
 
@@ -308,12 +311,32 @@ def test_the_output_of_another_checkpoint_or_of_other_wishes_is_never_taken_for_
     source = save_torch(Model(), tmp_path / "iter_0000006")
     convert(source, tmp_path / "hf", Wishes())
 
-    for other, wishes in (
-        (save_torch(Model(), tmp_path / "iter_0000007", iteration=7), Wishes()),
-        (source, Wishes(vocab_size=9)),
+    for other, wishes, why in (
+        (save_torch(Model(), tmp_path / "iter_0000007", iteration=7), Wishes(), f"another checkpoint: {source}"),
+        (source, Wishes(vocab_size=9), "otherwise: --vocab-size was not given then, and is 9 now"),
+        (source, Wishes(shard_bytes=9), "otherwise: --shard-size was 5000000000 then, and is 9 now"),
+        (source, Wishes(ignore_args=("x",)), r"otherwise: --ignore-arg was not given then, and is \['x'\] now"),
     ):
-        with pytest.raises(AutoexpError, match="another checkpoint, or otherwise"):
+        with pytest.raises(AutoexpError, match=why):
             convert(other, tmp_path / "hf", wishes)
+    os.utime(source / "mp_rank_00" / "model_optim_rng.pt")
+    with pytest.raises(AutoexpError, match=r"of another save: mp_rank_00/model_optim_rng\.pt is another file by now"):
+        convert(source, tmp_path / "hf", Wishes())
+
+
+def test_an_output_whose_checkpoint_has_lost_a_file_says_so_and_one_that_lost_its_checkpoint_is_finished(
+    tmp_path: Path,
+) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    made = convert(source, tmp_path / "hf", Wishes())
+    (source / "mp_rank_00" / "model_optim_rng.pt").unlink()
+
+    with pytest.raises(AutoexpError, match="iter_0000006 is not whole any more") as told:
+        convert(source, tmp_path / "hf", Wishes())
+
+    assert str(tmp_path / "hf") in told.value.why
+    shutil.rmtree(source)
+    assert convert(source, tmp_path / "hf", Wishes()) == made
 
 
 @pytest.mark.parametrize(
@@ -322,6 +345,7 @@ def test_the_output_of_another_checkpoint_or_of_other_wishes_is_never_taken_for_
         pytest.param(".", "a name of its own", id="the folder we are in"),
         pytest.param("absent/..", "a name of its own", id="no name"),
         pytest.param("link", "leads nowhere", id="a dangling link"),
+        pytest.param("empty", "a link to an empty folder", id="a link to an empty folder"),
         pytest.param("circle", "Too many levels", id="a circle of links"),
         pytest.param("file", "it is no folder", id="a file"),
         pytest.param("x" * 300, "File name too long", id="a long name"),
@@ -341,12 +365,15 @@ def test_where_no_folder_can_appear_is_told(
         Path("nested", "conversion.json").write_text("[" * 100_000)
         Path("file").touch()
         Path("link").symlink_to("nowhere")
+        Path("real").mkdir()
+        Path("empty").symlink_to("real")
         Path("circle").symlink_to("circle")
 
     with pytest.raises(AutoexpError, match="is in the way") as told:
         convert(source, Path(name), Wishes())
 
     assert why in told.value.why
+    assert not list(Path().glob(".*partial"))
 
 
 @pytest.mark.parametrize(
@@ -571,3 +598,30 @@ def test_after_a_full_disk_it_goes_on_where_it_stopped(tmp_path: Path, monkeypat
     assert done
     assert {name: (tmp_path / "hf" / name).stat().st_ino for name in done} == done
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hf", "iter_0000006"]
+
+
+@pytest.mark.parametrize(("kind", "lost"), [("qwen3", "q_layernorm"), ("opensci", "linear_fc1.bias")])
+def test_a_model_whose_arguments_demand_more_weights_does_not_become_one_that_has_fewer(
+    tmp_path: Path, kind: str, lost: str
+) -> None:
+    source = save_torch(Model(kind=kind), tmp_path / "iter_0000006")
+    path = source / "mp_rank_00" / "model_optim_rng.pt"
+    state = torch.load(path, weights_only=False)
+    state["model"] = {name: value for name, value in state["model"].items() if lost not in name}
+    torch.save(state, path)
+
+    with pytest.raises(AutoexpError, match="is missing"):
+        plan(source, Wishes())
+
+
+@pytest.mark.parametrize("place", ["mp_rank_01", "hf", "mp_rank_00/hf"])
+def test_a_target_in_the_checkpoint_is_refused_and_the_checkpoint_stays_as_it_is(tmp_path: Path, place: str) -> None:
+    source = save_torch(Model(), tmp_path / "iter_0000006")
+    (tmp_path / "link").symlink_to(source)
+    before = sorted(source.rglob("*"))
+
+    for checkpoint, output in ((source, tmp_path / "link" / place), (tmp_path / "link", source / place)):
+        with pytest.raises(AutoexpError, match="lies in the checkpoint"):
+            convert(checkpoint, output, Wishes())
+
+    assert sorted(source.rglob("*")) == before

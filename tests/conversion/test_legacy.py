@@ -42,6 +42,36 @@ def test_a_weight_that_only_some_ranks_have_is_refused_by_its_name(tmp_path: Pat
         legacy.read(folder)
 
 
+def test_a_weight_that_only_some_expert_ranks_have_is_refused_by_its_name(tmp_path: Path) -> None:
+    folder = save_torch(Model(kind="mixtral"), tmp_path / "iter_0000006", experts=2)
+    path = folder / "mp_rank_00_001" / "model_optim_rng.pt"
+    state = torch.load(path, weights_only=False)
+    state["model"]["decoder.layers.1.adapter.weight"] = torch.ones(2)
+    torch.save(state, path)
+
+    with pytest.raises(AutoexpError, match=r"layers\.1\.adapter\.weight is missing"):
+        legacy.read(folder)
+
+
+def test_a_later_rank_in_the_order_of_rows_before_version_2_is_refused(tmp_path: Path) -> None:
+    folder = save_torch(Model(), tmp_path / "iter_0000006", tensor=2)
+    path = folder / "mp_rank_01" / "model_optim_rng.pt"
+    torch.save({**torch.load(path, weights_only=False), "checkpoint_version": 1.0}, path)
+
+    with pytest.raises(AutoexpError, match=r"checkpoint_version is 1\.0 in mp_rank_01"):
+        legacy.read(folder)
+
+
+def test_arguments_that_are_others_in_a_later_rank_are_noted(tmp_path: Path) -> None:
+    folder = save_torch(Model(), tmp_path / "iter_0000006", tensor=2)
+    path = folder / "mp_rank_01" / "model_optim_rng.pt"
+    state = torch.load(path, weights_only=False)
+    state["args"].rotary_base = 10
+    torch.save(state, path)
+
+    assert legacy.read(folder).differing == {"rotary_base": "10 in mp_rank_01"}
+
+
 def test_two_names_of_one_weight_are_refused(tmp_path: Path) -> None:
     folder = save_torch(Model(), tmp_path / "iter_0000006")
     path = folder / "mp_rank_00" / "model_optim_rng.pt"

@@ -1,6 +1,6 @@
 import pytest
 
-from autoexp.conversion.names import canonical, is_weight, split_of
+from autoexp.conversion.names import canonical, is_of_model, is_weight, split_of
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,7 @@ def test_without_a_gate_the_rows_are_just_shared() -> None:
     ],
 )
 def test_what_is_no_weight_is_known(key: str) -> None:
-    assert not is_weight(key)
-    assert is_weight("decoder.layers.mlp.linear_fc1.weight")
-    assert is_weight("decoder.layers.mlp.pre_extra_state_proj.weight")
+    assert not (is_weight(key) and is_of_model(key))
+    for weight in ("decoder.layers.mlp.linear_fc1.weight", "decoder.layers.mlp.pre_extra_state_proj.weight"):
+        assert is_weight(weight)
+        assert is_of_model(weight)

@@ -91,6 +91,12 @@ def test_legacy_models_neither_stretch_positions_nor_have_a_window_whatever_they
         ({"rotary_interleaved": True}, "rotary_interleaved"),
         ({"rotary_base": None}, "rotary_base"),
         ({"window_size": (128, 1)}, "window_size"),
+        ({"window_size": (-3, 0)}, "window_size"),
+        ({"window_size": (128,)}, "window_size"),
+        ({"hidden_size": 64}, "hidden_size is 64"),
+        ({"ffn_hidden_size": 999}, "ffn_hidden_size is 999"),
+        ({"swiglu": False}, "ffn_hidden_size is 40"),
+        ({"group_query_attention": False}, "group_query_attention is False"),
         ({"layernorm_epsilon": None}, "epsilon"),
         ({"layernorm_epsilon": 1e-5, "norm_epsilon": 1e-6}, "epsilon"),
         ({"layernorm_epsilon": []}, "epsilon"),
@@ -131,6 +137,14 @@ def test_what_changes_a_model_in_an_unknown_way_is_refused_by_its_name(
 )
 def test_what_changes_nothing_is_accepted_in_every_spelling(tmp_path: Path, told: dict[str, Any]) -> None:
     assert traits(tmp_path / "a", "mixtral", told) == traits(tmp_path / "b", "mixtral")
+
+
+@pytest.mark.parametrize("told", [{"moe_router_topk": 5}, {"moe_ffn_hidden_size": 41}, {"ffn_hidden_size": 41}])
+def test_what_contradicts_the_experts_is_refused_by_its_name(tmp_path: Path, told: dict[str, Any]) -> None:
+    with pytest.raises(AutoexpError, match=f"^{next(iter(told))} is"):
+        traits(tmp_path / "a", "mixtral", told)
+
+    assert traits(tmp_path / "b", "mixtral", {"ffn_hidden_size": 41, "moe_ffn_hidden_size": 40}).ffn == 40
 
 
 def test_what_tells_a_model_from_another_kind_is_named_on_both_sides(tmp_path: Path) -> None:

@@ -860,3 +860,29 @@ def test_a_cooldown_longer_than_three_allocations_keeps_what_each_of_them_did(ro
     assert room.rows()["cooldown"]["state"] == "succeeded"
     assert [float(rate) for rate in rates] == pytest.approx([2e-3 * left / 8 for left in range(7, -1, -1)])
     assert state(room.job_dir("cooldown") / "checkpoints")[TRACKER] == "12"
+
+
+@pytest.mark.parametrize("place", ["cooldown", "iter_0001500/cooldown", "iter_0001500/mp_rank_01"])
+def test_a_cooldown_inside_the_pretrainings_folder_is_refused(
+    hook: ModuleType, source: Path, tmp_path: Path, place: str
+) -> None:
+    before = sorted(source.rglob("*"))
+    (tmp_path / "link").symlink_to(source)
+
+    for target in (source / place, tmp_path / "link" / place):
+        with pytest.raises(HookRefused, match="lies in"):
+            hook.branch(source, AT, target)
+
+    assert sorted(source.rglob("*")) == before
+
+
+def test_a_cooldown_inside_an_iteration_that_is_kept_elsewhere_is_refused(
+    hook: ModuleType, source: Path, tmp_path: Path
+) -> None:
+    (source / "iter_0001500").rename(tmp_path / "elsewhere")
+    (source / "iter_0001500").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(HookRefused, match="lies in"):
+        hook.branch(source, AT, tmp_path / "elsewhere" / "cooldown")
+
+    assert not (tmp_path / "elsewhere" / "cooldown").exists()

@@ -357,11 +357,8 @@ def test_two_ranks_that_hold_a_tied_embedding_must_hold_the_same(hook: ModuleTyp
     hook.verify(made, tmp_path / "hf")
     (last,) = made.glob("mp_rank_00_001/*.pt")
     state = torch.load(last, weights_only=False)
-    copy = state["model"]["output_layer.weight"]
-    copy[0, 0] += 1
+    state["model"]["output_layer.weight"][0, 0] += 1
     torch.save(state, last)
 
-    with pytest.raises(AutoexpError, match="cannot be compared") as told:
+    with pytest.raises(AutoexpError, match=r"mp_rank_00_001/.* holds another embedding\.weight"):
         hook.verify(made, tmp_path / "hf")
-
-    assert "its copy of embedding.weight is another one" in told.value.why

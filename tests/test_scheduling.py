@@ -281,8 +281,10 @@ def test_a_note_that_cannot_be_read_is_not_a_note_that_is_not_there(
 
     monkeypatch.setattr("autoexp.files.read_regular", fail)
 
-    with pytest.raises(OSError, match="Input/output error"):
-        bench.submit(2.0)
+    event = bench.submit(2.0)
+
+    assert isinstance(event, SubmitLost)
+    assert "Input/output error" in event.reason
     assert bench.told.submitted == [TOKEN]
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from autoexp import recipes
+from autoexp.backends import torchtitan
 from autoexp.importers import Imported
 from autoexp.importers.notes import Notes
-from autoexp.importers.oellm import postprocess, stages
+from autoexp.importers.oellm import postprocess, stages, titan
 from autoexp.importers.oellm.conditions import Conditions
 from autoexp.importers.oellm.events import Monitoring
 from autoexp.importers.oellm.hydra import Tree
@@ -158,7 +159,8 @@ class Writer:
         made: dict[str, Any] = {**controls, **branch}
         config = self._config(hoisted, given)
         if "backend" in program:
-            made["args"] = self._flags(config, given, branch, node)
+            is_titan = program["backend"] == "torchtitan"
+            made["args"] = titan.flags(config, given) if is_titan else self._flags(config, given, branch, node)
         env = stages.environment(config)
         made["resources"] = stages.resources(config)
         made["env"] = {name: value for name, value in env.items() if "hook" not in program or name.startswith("HF_")}
@@ -169,11 +171,18 @@ class Writer:
             for path, value in hoisted.items()
             if not self._is_ours(path) and (path in self._values.read or not path.startswith(unread))
         }
-        if (script := config.raw("backend.launcher_script")) and "backend" in program:
-            fixed["program"] = self._program(str(self._values.value(script, "backend.launcher_script")))
+        if "backend" in program:
+            fixed |= self._launched(config)
         made |= self._monitored(node.fixed)
         made = {name: value for name, value in made.items() if value}
         return {**({"sweep": level} if level else {}), **({"params": fixed} if fixed else {}), **program, **made}
+
+    def _launched(self, config: Config) -> dict[str, Any]:
+        """Write what a backend is to start, where that is not the usual."""
+        if script := config.raw("backend.launcher_script"):
+            return {"program": self._program(str(self._values.value(script, "backend.launcher_script")))}
+        module = config.raw("backend.launcher_module")
+        return {"program": module} if module not in (None, torchtitan.USUAL_PROGRAM) else {}
 
     def _program(self, script: str) -> str:
         """Write where the program is: below the folder that the configurations stand in."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 SHORT = (
     "backend.megatron.aux.",
     "backend.megatron.",
+    "backend.titan.",
     "slurm.sbatch.",
     "aux.",
     "backend.",

@@ -39,6 +39,7 @@ RESOURCES = ("nodes", "gpus_per_node", "partition", "account", "qos")
 NO_OPTIONS = ("output", "error", "job_name", "array", "gres", "ntasks", "ntasks_per_node", "cpus_per_task", "time")
 BRIDGE = {"checkpoint": "megatron_path", "output": "hf_path", "arch": "derive_hf_arch", "tokenizer": "tokenizer"}
 """Of Megatron-Bridge's conversion, what ours is told, by its own flags."""
+BACKENDS = {"MegatronBackend": "megatron", "TitanBackend": "torchtitan"}
 NODES = "oc.exclude_nodes:"
 EXTRA = "save_extra_steps"
 MAPS = ("oc.mapeval:", "oc.maptmpl:", "oc.mapextractkey:")
@@ -196,10 +197,10 @@ def program(config: Config) -> dict[str, Any]:
             "hook": "megatron_to_hf",
             "with": {name: config.values.value(raw) for name, raw in given.items() if raw is not None},
         }
-    if known != "MegatronBackend":
+    if known not in BACKENDS:
         config.tell("backend.class_name", f"{known} has no backend here: its stage says so, and fails")
         return {"command": ["bash", "-c", f"echo 'write a command: for {known} into the recipe' >&2; exit 1"]}
-    return {"backend": "megatron"}
+    return {"backend": BACKENDS[known]}
 
 
 def left_out(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -83,8 +83,9 @@ def test_a_program_is_a_backend_or_a_script() -> None:
 
     assert stages.program(config({})) == {"backend": "megatron"}
     assert stages.program(config({"backend": {"command": "echo 1"}})) == {"command": ["bash", "-c", "${command}"]}
-    assert "exit 1" in stages.program(config({"backend": {"class_name": "TitanBackend"}}, told=told))["command"][-1]
-    assert "TitanBackend has no backend here" in told[0]
+    assert stages.program(config({"backend": {"class_name": "TitanBackend"}})) == {"backend": "torchtitan"}
+    assert "exit 1" in stages.program(config({"backend": {"class_name": "OddBackend"}}, told=told))["command"][-1]
+    assert "OddBackend has no backend here" in told[0]
 
 
 def test_parts_that_become_nothing_are_told() -> None:

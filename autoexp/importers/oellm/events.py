@@ -280,6 +280,8 @@ class _Event:
             return {"log": self._text(text, is_line=is_line)}
         if asked == "AppendToFile":
             texts = {"path": action.get("path"), "text": action.get("content") or "{match}"}
+            if action.get("dedup", True):
+                self.tell("unsure", f"what is appended to {texts['path']} is so though it may stand there already")
             return {"append": {key: self._text(str(text), is_line=is_line) for key, text in texts.items()}}
         return self._program(action)
 

@@ -55,10 +55,25 @@ def test_as_many_attempts_are_made_as_a_condition_allows() -> None:
     assert found.retry == {"max_attempts": 7}
 
 
+def test_that_a_line_may_be_appended_again_is_told() -> None:
+    told: list[str] = []
+    append = {"class_name": "AppendToFileAction", "path": "bad.txt"}
+
+    found = monitoring(told, log_events=[line("bad", "bad node", append)])
+
+    assert found.events["bad"]["do"] == {"append": {"path": "bad.txt", "text": "{0}"}}
+    assert told[0].endswith("bad: what is appended to bad.txt is so though it may stand there already")
+
+
 def test_other_lines_are_events_with_the_names_of_their_groups() -> None:
     told: list[str] = []
     bad = r"bad node ([^:\s]+)"
-    append = {"class_name": "AppendToFileAction", "path": "${oc.env:HOME}/bad.txt", "content": "{node} {run} {match}"}
+    append = {
+        "class_name": "AppendToFileAction",
+        "path": "${oc.env:HOME}/bad.txt",
+        "content": "{node} {run} {match}",
+        "dedup": False,
+    }
     said = {"class_name": "LogAction"}
     found = monitoring(
         told,

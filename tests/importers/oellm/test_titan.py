@@ -29,7 +29,10 @@ def test_a_swept_option_is_named_and_a_swept_switch_is_on_or_off() -> None:
     made = titan.flags(config({"backend": {"titan": OPTIONS}}, *swept), swept)
 
     assert (made["training.steps"], made["model.flavor"]) == ("${training_steps}", "${model_flavor}")
-    assert (made["compile.enable"], made["compile.no-enable"]) == ("${compile_enable}", "${calc:'not ${compile_enable}'}")
+    assert (made["compile.enable"], made["compile.no-enable"]) == (
+        "${compile_enable}",
+        "${calc:'not ${compile_enable}'}",
+    )
 
 
 def test_a_module_of_more_options_is_named() -> None:

@@ -332,6 +332,8 @@ class Builder:
         hook = self._hook("hook", self.stage.raw["hook"])
         values = self._mapping("with")
         self._check_taken(hook, (*self.stage.path, "with"), values.keys() - OF_A_HOOK)
+        if hook.takes:
+            values = {name.replace("_", "-"): value for name, value in values.items()}
         given = {name: self.scope.built_in.get(name) for name in OF_A_HOOK}
         return (self.world.machine.python, hook.path, *backends.flags({**given, **values}))
 

@@ -24,7 +24,7 @@ from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
 
-from autoexp import cli, clock, events
+from autoexp import cli, clock, events, hosts
 from autoexp.diagnostics import set_up
 from autoexp.hosts import carriers
 from autoexp.journal import open_journal
@@ -84,8 +84,8 @@ def _begin_attempt(folder: Path, job: Job) -> None:
     attempt = attempt_dir(folder, job.attempt)
     attempt.mkdir(parents=True)
     (attempt / f"run.{job.token}").touch()
-    where = {"host": "elsewhere", "boot_id": "another", "pid_namespace": "pid:[1]", "nodes": "", "gpus": ""}
-    begun = {"v": 1, "token": job.token, "id": "1", "pid": 1, "start_time": 1, **where, "at": 1_700_000_000.0}
+    alive = {**hosts.this_process().to_record(), "pid": 1, "start_time": hosts.start_time(1)}
+    begun = {"v": 1, "token": job.token, "id": "1", **alive, "nodes": "", "gpus": "", "at": 1_700_000_000.0}
     (attempt / "started.json").write_text(json.dumps(begun))
 
 

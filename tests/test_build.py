@@ -152,7 +152,8 @@ def test_a_key_that_a_hook_does_not_take_is_found_when_it_is_planned(build: Buil
         build(stage, hooks=lambda _: knows)
     assert key in caught.value.what
     assert caught.value.fix == "did you mean threshold?"
-    build(stage.replace("treshold", "seq_length"), hooks=lambda _: knows)  # however it is spelled
+    spelled = build(stage.replace("treshold", "seq_length"), hooks=lambda _: knows)
+    assert "with" not in stage or spelled.argv[2:] == ("--output", spelled.argv[3], "--seq-length", "300")
 
 
 def test_a_gate_without_gpus_measures_between_processes(build: Build) -> None:

@@ -7,13 +7,14 @@ actions be carried out; what comes of those are events again, until nothing is l
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from pathlib import Path
 
 from autoexp import clock, probe, rulebook, studies, study_files
 from autoexp.actions import Action, AnswerEvent, AppearJob, SubmitJob
 from autoexp.alarms import Alarms
 from autoexp.asking import Asker
+from autoexp.debts import Debts
 from autoexp.errors import AlreadyWatched, AutoexpError
 from autoexp.events import BackoffElapsed, Planned, Retired
 from autoexp.executor import Executors, carry_out, order_of
@@ -27,7 +28,7 @@ from autoexp.orders import Order
 from autoexp.progress import Progress
 from autoexp.readback import lost_wishes
 from autoexp.registry import Key, Ledger, Registry, stamp_of
-from autoexp.remains import lost_attempt
+from autoexp.remains import lost_attempts
 from autoexp.snapshot import Snapshot, awaits_word, changes
 from autoexp.upkeep import Upkeep
 from autoexp.watch import EVERYTHING, Hint, Observer
@@ -37,10 +38,6 @@ TRYING = (State.BACKOFF, State.SUBMITTING)
 """States in which a job may have a time to try again."""
 PATIENT = (SubmitJob, AppearJob, AnswerEvent)
 """What may wait a little when a restart finds thousands of them."""
-MOST_TRIES = 3
-"""At how many sweeps an action is tried again that the system keeps from being done, until nobody waits for it."""
-AT_A_TIME = 100
-"""For how many jobs it is done before the next look."""
 Listener = Callable[[list[Transition]], None]
 """Told of every batch of moves, and of no moves after every wake."""
 
@@ -65,12 +62,7 @@ class Engine:
     _orders: dict[Key, Order] = field(default_factory=dict)
     """The open attempts."""
     _alarms: Alarms[Key] = field(default_factory=Alarms)
-    _owing: dict[Key, None] = field(default_factory=dict)
-    """Jobs whose states may ask for something that was not done yet, as far as anybody knows."""
-    _unmet: dict[str, Key] = field(default_factory=dict)
-    """Actions that could not be carried out, and whose they are."""
-    _tries: dict[str, int] = field(default_factory=dict)
-    """At how many sweeps each was tried again; what is not the system's fault is not worth to be waited for."""
+    _debts: Debts = field(default_factory=Debts)
     _met: set[str] = field(default_factory=set)
     """Studies whose plan was compared with their jobs."""
     _next_sweep: float = 0.0
@@ -87,13 +79,13 @@ class Engine:
 
     def unfinished(self, study: str | None = None) -> bool:
         """Say whether a job, of one study or of any, is neither over nor held, or something of it may soon be done."""
-        hopeful = (key for name, key in self._unmet.items() if self._tries[name] < MOST_TRIES)
-        return any(study in (None, key.study) for key in chain(self._unfinished, self._owing, hopeful))
+        return any(study in (None, key.study) for key in chain(self._unfinished, self._debts.hopeful()))
 
     def settling(self) -> bool:
         """Say whether something is under way that soon comes to something: a client at work, a file not seen yet."""
         late = any(seen.gone_since or seen.exit_since for seen in self._snapshots.values())
-        return late or bool(self._owing) or any(executor.settling() for executor in self.executors.opened.values())
+        at_work = any(executor.settling() for executor in self.executors.opened.values())
+        return late or at_work or bool(self._debts.owing)
 
     def wake(self, hints: Iterable[Hint]) -> None:
         """Look at what the hints and the clock ask for, and do what follows from it."""
@@ -105,8 +97,8 @@ class Engine:
         if EVERYTHING in hints:
             self._next_sweep = now + self.sweep_s
         alarms = list(self._alarms_due(now, hints))
-        owing = list(islice(self._owing, AT_A_TIME))
-        self._settle([*self._done_now(owing), *self._look(hints, now), *alarms])
+        owed = [action for key in self._debts.due() for action in self._owed(key)]
+        self._settle([*self._carry_out(owed), *self._look(hints, now), *alarms])
         self._answer_markers()
         while facts := self._tend():
             self._settle(facts)
@@ -130,7 +122,7 @@ class Engine:
                 self.progress.write(clock.now(), at_once=True)
 
     def _patience_s(self) -> float:
-        if self._owing:
+        if self._debts.owing:
             return 0.0
         now = clock.now()
         due = [self._next_sweep - now, self.lease.due_in_s(now), self.upkeep.due_in_s(now)]
@@ -148,31 +140,16 @@ class Engine:
             yield from self._look_at_studies(now)
         names: Iterable[Hint] = sorted(hints, key=str)  # the same hints come to the same journal
         if everything:
-            names = [*(Key(name, "") for name in self.registry.ledgers), *self._keys()]
+            jobs = (key for key, _ in self.registry.all_jobs())
+            names = [*(Key(name, "") for name in self.registry.ledgers), *jobs]
         for key in names:
             if isinstance(key, Key) and key.study in self._met:
                 self.lease.beat(clock.now())  # there may be thousands of them, each with megabytes of log
                 yield from self._look_at(key, now)
         if everything:
-            self._try_again()
+            for action in self._debts.try_again():
+                self.progress.problem(action, None)
         yield from (Fact(*event) for event in self.asker.again(now, everything=everything))
-
-    def _keys(self) -> list[Key]:
-        return [key for key, _ in self.registry.all_jobs()]
-
-    def _try_again(self) -> None:
-        """Let what could not be done be done, as far as it is still asked for."""
-        unmet, self._unmet = self._unmet, {}
-        for name in unmet:
-            self.progress.problem(name, None)
-            self._tries[name] += 1
-        self._owing.update(dict.fromkeys(unmet.values()))
-
-    def _done_now(self, keys: Iterable[Key]) -> Iterator[Fact]:
-        """Do what these jobs' states still ask for."""
-        for key in keys:
-            self._owing.pop(key, None)
-            yield from self._carry_out(self._owed(key))
 
     def _owed(self, key: Key) -> list[tuple[Key, Action]]:
         """List what a job's state still asks for."""
@@ -248,12 +225,12 @@ class Engine:
             self._note_state(key, job)
             if job.state is State.WAITING:
                 self.asker.soon(key)
-        lost = {fact.key: fact for fact in self._lost_attempts(keys)}
+        lost = {fact.key: fact for fact in lost_attempts(ledger, keys, clock.now())}
         yield from lost.values()
         yield from self._lost_wishes([key for key in keys if key in self._unfinished or key in lost])
         yield from self._gathered(keys)
         asked = [action for key in keys for action in self._owed(key)]
-        self._owing.update((key, None) for key, action in asked if isinstance(action, PATIENT))
+        self._debts.owing.update((key, None) for key, action in asked if isinstance(action, PATIENT))
         yield from self._carry_out((key, action) for key, action in asked if not isinstance(action, PATIENT))
 
     def _gathered(self, keys: Iterable[Key]) -> Iterator[Fact]:
@@ -262,20 +239,13 @@ class Engine:
             ledger = self.registry.ledgers[key.study]
             yield from (Fact(key, event) for event in ledger.gathered(ledger.jobs[key.job], clock.now()))
 
-    def _lost_attempts(self, keys: Iterable[Key]) -> Iterator[Fact]:
-        """Find attempts on disk that the journal does not know of."""
-        for key in keys:
-            ledger = self.registry.ledgers[key.study]
-            found = lost_attempt(ledger.jobs[key.job], ledger.dir_of(key.job), clock.now())
-            if found is not None:
-                yield Fact(key, found)
-
     def _with_attempts(self, facts: Iterable[Fact]) -> Iterator[Fact]:
         """Let what a newborn job has on disk come right after its birth, before whatever is asked of it."""
+        now = clock.now()
         for fact in facts:
             yield fact
             if fact.spec is not None:
-                yield from self._lost_attempts([fact.key])
+                yield from lost_attempts(self.registry.ledgers[fact.key.study], [fact.key], now)
 
     def _lost_wishes(self, keys: list[Key]) -> Iterator[Fact]:
         """Hold what somebody halted, and the journal does not know of: var was lost, or its tail."""
@@ -407,7 +377,7 @@ class Engine:
         """Keep what depends on a job's state: who is unfinished, what is watched, which alarm is set."""
         finished = job.state in OVER or job.state is State.HELD
         (self._unfinished.discard if finished else self._unfinished.add)(key)
-        self._watch_markers(key)
+        self.observer.add(f"{self.registry.ledgers[key.study].dir_of(key.job)}/markers", key)
         if job.state in TRYING and job.wake_at is not None:
             self._alarms.set(key, min(job.wake_at, clock.now() + job.wake_at - job.since))
         before = self._orders.pop(key, None)
@@ -434,9 +404,6 @@ class Engine:
             self.observer.remove(f"{order.job_dir}/checkpoints")
         self.progress.over("/".join(key))
 
-    def _watch_markers(self, key: Key) -> None:
-        self.observer.add(f"{self.registry.ledgers[key.study].dir_of(key.job)}/markers", key)
-
     def _watch_attempt(self, key: Key, job: Job) -> None:
         order = self._orders[key]
         self.observer.add(order.attempt_dir, key)
@@ -457,8 +424,7 @@ class Engine:
                 yield from (Fact(Key(key.study, outcome.job), outcome.event, outcome.spec) for outcome in outcomes)
             except (AutoexpError, OSError) as error:
                 name = f"{key.study}: {action}"
-                self._unmet[name] = key
-                self._tries.setdefault(name, 0 if isinstance(error, OSError) else MOST_TRIES)
+                self._debts.failed(name, key, error)
                 self.progress.problem(name, str(error))
 
     def _tend(self) -> list[Fact]:

@@ -6,17 +6,19 @@ taken back is the job's, whatever the journal says; one that waits for another t
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoexp.effects import KEPT
 from autoexp.events import AttemptFound
+from autoexp.facts import Fact
 from autoexp.files import read_json, read_regular
 from autoexp.model import ACTIVE, Job
 from autoexp.orders import WITHDRAWN
 from autoexp.probe import LONGEST_CLAIM, attempt_dir
+from autoexp.registry import Key, Ledger
 
 _TRACES = ("started.json", "exit.json")
 _PLACE = {"attempt", "inode", "offset"}
@@ -43,6 +45,14 @@ class _Attempt:
     def after(self) -> Any:
         """The attempt that it waits for, if it was submitted behind that one."""
         return None if self.claim is not None else self.intent.get("after")
+
+
+def lost_attempts(ledger: Ledger, keys: Iterable[Key], now: float) -> Iterator[Fact]:
+    """Find attempts of these jobs of one study that the journal does not know of."""
+    for key in keys:
+        found = lost_attempt(ledger.jobs[key.job], ledger.dir_of(key.job), now)
+        if found is not None:
+            yield Fact(key, found)
 
 
 def lost_attempt(job: Job, folder: Path, now: float) -> AttemptFound | None:

@@ -268,7 +268,7 @@ def test_a_restart_takes_back_what_was_taken_back_before_anything_else_begins(
     assert [line["to"] for line in room.journal()].count("stopping")
     (room.root / "demo" / "jobs" / "go").touch()
     room.wait_until((room.attempt_dir("a-i1") / "exit.json").exists)
-    monkeypatch.setattr("autoexp.engine.AT_A_TIME", 1)
+    monkeypatch.setattr("autoexp.debts.AT_A_TIME", 1)
     with engine_of(room) as engine:
         engine.run(until_done())
 
@@ -290,7 +290,7 @@ def test_a_restart_does_what_is_owed_for_some_jobs_and_looks_in_between(
         pass
     monkeypatch.undo()
     assert set(room.states().values()) == {"submitting"}
-    monkeypatch.setattr("autoexp.engine.AT_A_TIME", 1)
+    monkeypatch.setattr("autoexp.debts.AT_A_TIME", 1)
     still: list[int] = []
 
     def done(engine: Engine) -> bool:

@@ -605,6 +605,7 @@ def test_stopping_what_is_over_occupies_nothing(bench: Bench, wait: Wait) -> Non
     order = bench.order("one", "true")
     bench.begin(order)
     end(bench, order, wait)
+    wait(lambda: not bench.executor.alive(order), "the kernel to have done with it")
 
     bench.executor.stop(order, 1.0)
 

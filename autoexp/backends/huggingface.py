@@ -16,9 +16,12 @@ from autoexp.figures import number, whole
 from autoexp.logs import LogFacts, Seen
 from autoexp.model import Verdict
 
+_SHARES = ("fsdp", "sharding_strategy")
+"""Flags, of the Trainer and of `trainers.hf_finetune`, that demand ranks, be it a single one."""
+
 
 def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
-    """Write the command line: the recipe's program under torchrun where it takes several processes, then its flags.
+    """Write the command line: the recipe's program, under torchrun for several processes or to share, then its flags.
 
     Reports go to another stream than the bar: unbuffered, as they are under torchrun, they stand beside it in the log.
 
@@ -31,9 +34,10 @@ def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
             why="the recipe gives no param called program",
             fix="add params: {program: train.py}, a script's path or a module's name",
         )
-    unbuffered = ("-u",) if launch.nodes * launch.processes == 1 else ()
+    shares = any(args.get(name) for name in _SHARES)
+    unbuffered = ("-u",) if launch.nodes * launch.processes == 1 and not shares else ()
     words = program_words(launch.program)
-    return (*torchrun(launch), *unbuffered, *words, *flags({"output_dir": launch.checkpoints, **args}))
+    return (*torchrun(launch, always=shares), *unbuffered, *words, *flags({"output_dir": launch.checkpoints, **args}))
 
 
 _BAR = re.compile(r"\s*\d{1,3}%\s?(?:\|[^|]*\|)?\s+(\d{1,18})/(\d{1,18}) \[(?:[^\]]*?,\s*([\d.]+)(s/it|it/s))?")

@@ -21,11 +21,9 @@ mend, told on stderr, diverged training included · 2 wrong usage, or nothing to
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
 
 from torch import Tensor
 
@@ -38,19 +36,8 @@ from autoexp.trainers.metrics import Metrics
 from autoexp.trainers.model import GPT
 from autoexp.trainers.report import Reporter, dated, now, say
 from autoexp.trainers.sharding import share
+from autoexp.trainers.signals import Signals
 from autoexp.trainers.state import Training
-
-
-class Signals:
-    """Remembers whether the process was asked to stop."""
-
-    def __init__(self) -> None:
-        self.received = False
-        for number in (signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(number, self._note)
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.received = True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

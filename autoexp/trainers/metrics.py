@@ -12,16 +12,16 @@ The first line of a start says what runs, each other one what an iteration came 
 is continued appends, so that a step may stand there twice: the last one counts.
 """
 
-import json
 import math
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from autoexp import scaling
 from autoexp.errors import AutoexpError
 from autoexp.trainers import flags, gauges
+from autoexp.trainers.jsonl import Lines
 from autoexp.trainers.loop import Step
 from autoexp.trainers.state import Training
 
@@ -39,15 +39,13 @@ class Metrics:
         """Begin, or go on behind what is there already; all ranks must call this."""
         args, sharding, world = training.args, training.sharding, training.world
         held = gauges.of_all(world, sharding.held_bytes())
-        self._lines: IO[str] | None = None
+        self._lines = Lines(None if world.rank else args.metrics)
         self._board: SummaryWriter | None = None
         if world.rank:
             return
-        if args.metrics is not None:
-            self._lines = _opened(args.metrics)
         if args.tensorboard_dir is not None:
             self._board = _board(args.tensorboard_dir)
-        self._write(
+        self._lines.write(
             kind="start",
             iteration=training.iteration,
             world=world.size,
@@ -62,10 +60,10 @@ class Metrics:
 
     def add(self, training: Training, made: Step, seconds: float) -> None:
         """Write down an iteration that took so many seconds."""
-        if self._lines is None and self._board is None:
+        if not self._lines and self._board is None:
             return
         said = _values(training, made, seconds)
-        self._write(kind="step", **said)
+        self._lines.write(kind="step", **said)
         if self._board is not None:
             for name in CURVES:
                 if said[name] is not None:
@@ -75,15 +73,9 @@ class Metrics:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lines is not None:
-            self._lines.close()
+        self._lines.close()
         if self._board is not None:
             self._board.close()
-
-    def _write(self, **said: Any) -> None:
-        if self._lines is not None:
-            self._lines.write(json.dumps(said) + "\n")
-            self._lines.flush()
 
 
 def _values(training: Training, made: Step, seconds: float) -> dict[str, Any]:
@@ -112,14 +104,6 @@ def _finite(value: float) -> float | None:
 
 def _named(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _opened(path: Path) -> IO[str]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a", encoding="utf-8")
-    except OSError as error:
-        raise AutoexpError(f"cannot write {path}", why=str(error), fix="give a file of yours with --metrics") from error
 
 
 def _board(folder: Path) -> "SummaryWriter":

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autoexp.errors import AutoexpError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
@@ -27,6 +29,19 @@ class World:
 def processes() -> int:
     """Return how many processes train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def groups(size: int | None) -> int:
+    """Return how many groups of `size` ranks there are; each is a node's ranks where none is given.
+
+    Raises:
+        AutoexpError: the ranks do not make whole groups.
+    """
+    group = size or int(os.environ.get("LOCAL_WORLD_SIZE", processes()))
+    if processes() % group:
+        why = f"{processes()} ranks are no multiple of {group}"
+        raise AutoexpError("cannot make groups that share the model", why=why, fix="change the size of a group")
+    return processes() // group
 
 
 def leads() -> bool:

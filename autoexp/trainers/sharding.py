@@ -12,7 +12,6 @@ them train alike: gradients are means over the global batch.
 """
 
 import argparse
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from torch import nn
 
 from autoexp.errors import AutoexpError
 from autoexp.trainers.model import GPT
-from autoexp.trainers.ranks import World, local
+from autoexp.trainers.ranks import World, groups, local
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
@@ -103,7 +102,7 @@ def _by_fsdp(model: GPT, world: World, args: argparse.Namespace, strategy: str) 
         fully_shard,
     )
 
-    replicas = _replicas(world, args) if strategy == "hybrid_shard" else 1
+    replicas = groups(args.shard_group_size) if strategy == "hybrid_shard" else 1
     options: dict[str, Any] = {"mesh": _mesh(world, replicas), "mp_policy": MixedPrecisionPolicy()}
     if args.bf16:
         options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
@@ -137,15 +136,6 @@ def _mesh(world: World, replicas: int) -> Any:
         return init_device_mesh(world.device.type, (world.size,))
     names = ("replicate", "shard")
     return init_device_mesh(world.device.type, (replicas, world.size // replicas), mesh_dim_names=names)
-
-
-def _replicas(world: World, args: argparse.Namespace) -> int:
-    """Return how many groups there are: each is a node's ranks, unless the command line says how many."""
-    group = args.shard_group_size or int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
-    if world.size % group:
-        why = f"{world.size} ranks are no multiple of {group}"
-        raise AutoexpError("cannot make groups that share the model", why=why, fix="change --shard-group-size")
-    return world.size // group
 
 
 def _size(layer: nn.Module) -> int:

@@ -20,6 +20,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 PINNED: dict[str, tuple[str, ...]] = {
     "demo": ("model=small", "lr=2e-3"),
     "megatron-autoexp": ("variant=cpu", "model=10M", "bias=with", "lr=1e-2", "micro_batch_size=4"),
+    "fsdp_bloom": ("variant=cpu", "--where", 'stage == "scaling" and world == 2'),
     "fsdp_custom_gpt": ("variant=cpu", "strategy=hybrid_shard"),
     "strong_scaling": ("variant=cpu", "world=2"),
     "weak_scaling": ("variant=cpu", "world=2"),

@@ -1,0 +1,1 @@
+"""The parts of `trainers.hf_finetune`."""

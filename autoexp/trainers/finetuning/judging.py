@@ -33,7 +33,7 @@ def judged(trainer: Any, asked: Sequence[Question], options: Options, world: Wor
 def answer(trainer: Any, question: Question, options: Options, world: World) -> str:
     """Let the model answer a question, by the likeliest token each time, to the end of a line."""
     tokenizer, most = trainer.processing_class, options.answer_tokens
-    tokens = torch.tensor([squad.prompt(tokenizer, question, options.max_length - most)], device=world.device)
+    tokens = torch.tensor([squad.prompt(tokenizer, question, options.max_length)], device=world.device)
     said = trainer.model.generate(
         tokens,
         attention_mask=torch.ones_like(tokens),

@@ -128,6 +128,8 @@ def test_the_base_install_has_all_that_the_watcher_imports() -> None:
     base = {name.partition(">")[0].replace("pyyaml", "yaml") for name in project["dependencies"]}
     extras = {"trainers": {"torch", "numpy"}, "report": {"matplotlib"}, "conversion": {"numpy", "huggingface_hub"}}
     extras["importers"] = {"hydra"}
+    extras["trainers/hf_finetune.py"] = {"transformers"}
+    extras["trainers/finetuning"] = {"transformers", "tokenizers", "accelerate", "datasets"}
     elsewhere = {TOP / "autoexp" / folder: names for folder, names in extras.items()}
     found: dict[str, set[str]] = {}
     for path in TOP.glob("autoexp/**/*.py"):

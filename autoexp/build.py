@@ -277,8 +277,13 @@ class Builder:
     def _events(self) -> tuple[Rule, ...]:
         path = (*self.stage.path, "events")
         values = self._mapping("events")
+        notify = self._mapping("notify") or None
+        if notify:
+            self._check_taken(self._hook("notify", "notify"), (*self.stage.path, "notify"), notify)
         with self.blame.at(path, self.scope):
-            rules = rulebook.read_rules(values, lambda name: self._hook("events", name).path, self.recipe.stages)
+            rules = rulebook.read_rules(
+                values, lambda name: self._hook("events", name).path, self.recipe.stages, notify
+            )
         return tuple(replace(rule, when=self._resolved(path, rule.when)) if rule.when else rule for rule in rules)
 
     def _requires(self) -> Iterator[str]:

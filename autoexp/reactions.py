@@ -96,9 +96,11 @@ def _do(deed: Deed, folder: Path, seen: Mapping[str, JSON]) -> str:
             raise AutoexpError(f"{path!r} is no path", why="a path has no zero byte", fix="name the file otherwise")
         append_line(folder / path, text)
     if deed.hook is not None:
-        values = {
-            key: told(value, seen) if isinstance(value, str) else value for key, value in deed.hook.values.items()
-        }
-        hooks.prepare(HookCall(name=deed.hook.name, path=deed.hook.path, values=values), folder)
-        return f"hook: {deed.hook.name}"
+        call = deed.hook
+        if deed.name == "notify":
+            values = {**call.values, "text": text}  # its command is the recipe's: no log line may change it
+        else:
+            values = {key: told(value, seen) if isinstance(value, str) else value for key, value in call.values.items()}
+        hooks.prepare(HookCall(name=call.name, path=call.path, values=values), folder)
+        return f"{deed.name}: {text or call.name}"
     return f"{deed.name}: {text}" if text else deed.name

@@ -27,7 +27,7 @@ VERBS: Mapping[str, Verb] = {
     "finish": Verb.SUCCEED,
 }
 """What is asked of the job itself, as a marker would."""
-DEEDS = (*VERBS, "submit", "append", "hook", "log")
+DEEDS = (*VERBS, "submit", "append", "hook", "log", "notify")
 RULE_KEYS = ("log", "contains", "state", "from", "limit", "when", "do")
 MOST = 1000
 """How often a rule may be followed in the life of a job."""
@@ -94,14 +94,19 @@ def submitters(stage: str, events: Mapping[str, Mapping[str, Any]]) -> Iterator[
                 yield name, event
 
 
-def read_rules(raw: Mapping[str, Any], hook: Callable[[str], str], stages: Collection[str]) -> tuple[Rule, ...]:
-    """Read a stage's events; `hook` finds a hook's file.
+def read_rules(
+    raw: Mapping[str, Any],
+    hook: Callable[[str], str],
+    stages: Collection[str],
+    notify: Mapping[str, Any] | None = None,
+) -> tuple[Rule, ...]:
+    """Read a stage's events; `hook` finds a hook's file, and `notify` says how the stage tells people something.
 
     Raises:
         PolicyError: a key, a deed, a state or a name in a text is unknown, or a value is not what it should be.
         ConditionError: `when` is no condition.
     """
-    return tuple(_Reader(str(name), hook, stages).read(rule) for name, rule in raw.items())
+    return tuple(_Reader(str(name), hook, stages, notify).read(rule) for name, rule in raw.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ class _Reader:
     name: str
     hook: Callable[[str], str]
     stages: Collection[str]
+    notify: Mapping[str, Any] | None
 
     def read(self, raw: Any) -> Rule:
         if not isinstance(raw, Mapping):
@@ -201,14 +207,22 @@ class _Reader:
                 path = self.hook(str(hook))
                 if isinstance(values, Mapping | None):
                     return Deed(name=name, hook=HookCall(name=str(hook), path=path, values=values or {}))
+            case "notify", str(text):
+                return Deed(name=name, text=text, hook=self._telling())
             case "log", str(text):
                 return Deed(name=name, text=text)
             case _, str() | None if name in VERBS:
                 return Deed(name=name, text=said or "")
         raise self._error(("do",), f"{name}: {said!r} does not fit", f"write {SHAPES.get(name, f'{name}: REASON')}")
 
+    def _telling(self) -> HookCall:
+        if self.notify is None:
+            fix = "give the stage notify: {command: [mail, -s, autoexp, ME]}"
+            raise self._error(("do", "notify"), "nobody says how people are told", fix)
+        return HookCall(name="notify", path=self.hook("notify"), values=self.notify)
+
     def _checked(self, deed: Deed, names: Sequence[str]) -> Deed:
-        texts = [deed.text, deed.path, *(deed.hook.values.values() if deed.hook else ())]
+        texts = [deed.text, deed.path, *(deed.hook.values.values() if deed.hook and deed.name == "hook" else ())]
         for text in texts:
             for name in _NAME.findall(text) if isinstance(text, str) else ():
                 if name not in names:
@@ -223,4 +237,5 @@ SHAPES: Mapping[str, str] = {
     "submit": "submit: STAGE, one of this recipe's",
     "hook": "hook: {NAME: {KEY: VALUE}}",
     "log": "log: TEXT",
+    "notify": "notify: TEXT",
 }

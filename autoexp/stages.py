@@ -14,9 +14,9 @@ RECIPE_KEYS = ("study", "machine", "params", "sweep", "budget", "stages")
 STAGE_KEYS = (
     *("backend", "args", "hook", "with", "command", "container"),
     *("sweep", "params", "each", "needs", "start", "cancel", "finish", "prepare", "gate"),
-    *("resources", "env", "retry", "stall", "events", "priority", "requires"),
+    *("resources", "env", "retry", "stall", "events", "notify", "priority", "requires"),
 )
-KEYS_TO_COME = ("pack", "notify")
+KEYS_TO_COME = ("pack",)
 EACH_COUNTS = {
     "from": ("iteration", "iterations count from 1"),
     "every": ("iteration", "iterations count from 1"),
@@ -26,7 +26,7 @@ EACH_COUNTS = {
 PROGRAMS = ("backend", "hook", "command")
 MAPPINGS = (
     *("args", "with", "params", "sweep", "start", "cancel", "finish", "prepare"),
-    *("resources", "env", "retry", "stall", "events", "each"),
+    *("resources", "env", "retry", "stall", "events", "notify", "each"),
 )
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

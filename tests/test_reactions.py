@@ -51,6 +51,17 @@ def hook(folder: Path, body: str, **values: Any) -> Deed:
     return Deed(name="hook", hook=HookCall(name="mine", path=str(path), values=values))
 
 
+def test_people_are_told_by_the_stages_command_which_no_log_line_changes(owing: Owing, tmp_path: Path) -> None:
+    seen = "(job_dir / 'told').write_text(repr(values))"
+    ledger = owing(Deed(name="notify", text="{job}: {line}", hook=hook(tmp_path, seen, command="echo {line}").hook))
+
+    (said,) = answer(ACTION, ledger, 1.0)
+
+    assert said == Answered(at=1.0, event="spike", number=1, done=("notify: one: loss spike at 7",))
+    values = {"command": "echo {line}", "text": "one: loss spike at 7"}
+    assert (ledger.dir_of("one") / "told").read_text() == repr(values)
+
+
 def test_a_line_is_appended_with_what_was_seen_and_a_message_kept(owing: Owing) -> None:
     append = Deed(name="append", path="notes/{event}.txt", text="{job} of {study}: {1} in {line}")
     ledger = owing(append, Deed(name="log", text="at {iteration}"))

@@ -11,11 +11,13 @@ from autoexp.model import Condition, Deed, HookCall, Rule
 from autoexp.policies import PolicyError
 from autoexp.rulebook import MOST, read_rules, search, submitters, told
 
+TELLING = HookCall(name="notify", path="/hooks/notify.py", values={"command": "mail {me}"})
 SPIKE = Rule(name="spike", log=r"spike at (?P<at>\d+)", limit=2)
 
 
 def read(**rule: Any) -> Rule:
-    (found,) = read_rules({"spike": {"do": "cancel", **rule}}, lambda name: f"/hooks/{name}.py", ("train", "look"))
+    rules, stages = {"spike": {"do": "cancel", **rule}}, ("train", "look")
+    (found,) = read_rules(rules, lambda name: f"/hooks/{name}.py", stages, {"command": "mail {me}"})
     return found
 
 
@@ -46,10 +48,16 @@ def test_an_event_is_read_with_all_it_may_say() -> None:
         ({"submit": "look"}, Deed(name="submit", text="look")),
         ({"hook": {"h": {"x": 1}}}, Deed(name="hook", hook=HookCall(name="h", path="/hooks/h.py", values={"x": 1}))),
         ({"hook": {"h": None}}, Deed(name="hook", hook=HookCall(name="h", path="/hooks/h.py"))),
+        ({"notify": "at {line}"}, Deed(name="notify", text="at {line}", hook=TELLING)),
     ],
 )
 def test_what_is_to_be_done_is_read(said: Any, deed: Deed) -> None:
     assert read(contains="x", do=said).do == (deed,)
+
+
+def test_nobody_can_be_told_where_nobody_says_how() -> None:
+    with pytest.raises(PolicyError, match="nobody says how people are told"):
+        read_rules({"spike": {"contains": "x", "do": {"notify": "it happened"}}}, str, ())
 
 
 @pytest.mark.parametrize(

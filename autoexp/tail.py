@@ -27,6 +27,9 @@ LOOK_BYTES = 16 << 20
 LOOK_MATCHES = 20
 """How many matching lines one look reads: what is owed for them stands in the journal until it is answered."""
 LONGEST_LAST_LINE = 200
+_OF_TORCHRUN = b" torch/distributed/elastic/multiprocessing/api.py:"
+"""Stands in the first line of its farewell; a page about exit codes, with a traceback of its own, follows."""
+_END_OF_ITS_PAGE = b"=" * 60
 _WHY, _FIX = b"  why: ", b"  fix: "
 """How the second and the third line of our own errors begin (`errors.AutoexpError`)."""
 
@@ -82,8 +85,14 @@ def _read_lines(lines: list[bytes], facts: LogFacts, backend: Backend) -> LogFac
 
 
 def _last_words(lines: list[bytes]) -> bytes | None:
-    """Return the last line that is not empty; of the three of an error of ours the one that says what happened."""
-    last = _last_before(lines, len(lines))
+    """Return the last line that is not empty; of the three of an error of ours the one that says what happened.
+
+    What torchrun adds when a program of its has failed says nothing about why.
+    """
+    end = next((number for number, line in enumerate(lines) if _OF_TORCHRUN in line), len(lines))
+    last = _last_before(lines, end)
+    if last is not None and lines[last].strip() == _END_OF_ITS_PAGE:
+        return None
     if last is not None and lines[last].startswith((_WHY, _FIX)):
         why = next((number for number in range(last, -1, -1) if lines[number].startswith(_WHY)), last)
         last = _last_before(lines, why)

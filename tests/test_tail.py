@@ -155,6 +155,31 @@ def test_of_several_symptoms_the_strongest_counts_unless_the_training_went_on(
     assert read_on(log, LogFacts(), MEGATRON).symptom is kind
 
 
+FAREWELL = """\
+E1122 14:01:23.237000 4680 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1) local_rank: 0
+Traceback (most recent call last):
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+train.py FAILED
+------------------------------------------------------------
+  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html
+============================================================
+"""
+
+
+@pytest.mark.parametrize("said", ["ValueError: no such layer\n", "train: it failed\n  why: so\n  fix: mend it\n"])
+@pytest.mark.parametrize("seen_before", [0, 1, 2])
+def test_torchruns_farewell_is_no_programs_last_word(tmp_path: Path, said: str, seen_before: int) -> None:
+    log, facts = tmp_path / "log", LogFacts()
+    pieces = [said, FAREWELL[: FAREWELL.index("Trace")], FAREWELL[FAREWELL.index("Trace") :]]
+    for piece in ["".join(pieces[: seen_before + 1]), *pieces[seen_before + 1 :]]:
+        with log.open("a") as file:
+            file.write(piece)
+        facts = read_on(log, facts, COMMAND)
+
+    assert facts.last_line == said.splitlines()[0]
+
+
 def test_the_last_line_is_shortened(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("y" * 1000 + "\n")

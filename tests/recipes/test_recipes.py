@@ -4,6 +4,8 @@ And broken ones, each with what is to be said of it in its first line.
 """
 
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +24,29 @@ PINNED: dict[str, tuple[str, ...]] = {
     "megatron-autoexp": ("variant=cpu", "model=10M", "bias=with", "lr=1e-2", "micro_batch_size=4"),
     "fsdp_bloom": ("variant=cpu", "--where", 'stage == "scaling" and world == 2'),
     "fsdp_custom_gpt": ("variant=cpu", "strategy=hybrid_shard"),
+    "nemo_data_parallel": (
+        *("stages.import.container=null", "stages.import.resources=null"),
+        *("stages.finetune.container=null", "stages.finetune.resources={world: 1}"),
+        *("--where", 'stage == "finetune" and model == "llama31_8b" and world == 1'),
+    ),
+    "nemo_model_parallel": (
+        *("stages.finetune.container=null", 'stages.finetune.resources={world: "${world}"}'),
+        *("tp=2", "--where", 'model == "mixtral_8x7b"'),
+    ),
     "strong_scaling": ("variant=cpu", "world=2"),
     "weak_scaling": ("variant=cpu", "world=2"),
     "oellm-multi-stage": ("variant=cpu", "lr=1e-3", "global_batch_size=64"),
 }
 """One point of a recipe's sweep is enough: the others move alike, and take minutes."""
+NEMO = r"""#!/usr/bin/env bash
+# Stands in for a program that takes GPUs: it prints the lines of a training that went well.
+[[ "$1 $2" == "llm finetune" ]] || exit 0
+[[ " $* " == *" trainer.max_steps=250 "* && " $* " == *" --factory "* ]] || exit 2
+for step in {0..249..83}; do
+  printf 'Training epoch 0, iteration %d/249 | lr: 1e-05 | global_batch_size: 8 | global_step: %d' "$step" "$step"
+  printf ' | reduced_train_loss: 0.5 | train_step_timing in s: 0.1 | consumed_samples: %d\n' "$((8 * step + 8))"
+done
+"""
 LONGEST = 80
 """Lines of a recipe."""
 BRANCHES = {
@@ -50,6 +70,9 @@ TOLD = ("iteration", "path", "ending", "code", "reason", "parent")
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
 def test_a_shipped_recipe_moves_as_its_reference_log_says(room: "Room", tmp_path: Path, name: str) -> None:
     room.machine(cpus=2)
+    nemo = room.write("bin/nemo", NEMO)
+    nemo.chmod(0o755)
+    room.variables["PATH"] = f"{nemo.parent}:{os.environ['PATH']}"
 
     status = room.start("run", RECIPES / f"{name}.yaml", *PINNED[name], "--machine", "bench").wait(1000)
 
@@ -116,6 +139,43 @@ def test_oellm_s_decays_go_on_from_their_own_siblings(planned: Planned) -> None:
 
     assert {stage: len(group) for stage, group in jobs.items()} == {"stable": 9, "decay6B": 9}
     assert all(job["needs"] == [job["job"].replace("decay6B", "stable")] for job in jobs["decay6B"])
+
+
+def test_no_model_is_asked_to_fit_where_it_does_not(planned: Planned) -> None:
+    grid = [
+        (job["values"]["model"], job["params"]["world"], job["params"]["ep"])
+        for job in planned("nemo_data_parallel")["finetune"]
+    ]
+
+    assert grid == [
+        *(("llama31_8b", world, 1) for world in (1, 2, 4, 8)),
+        *(("mixtral_8x7b", world, world) for world in (2, 4, 8)),
+    ]
+
+
+def test_model_parallel_runs_train_all_weights_and_use_all_of_their_gpus(room: "Room") -> None:
+    room.run("plan", RECIPES / "nemo_model_parallel.yaml", "--machine", "slurm", "--root", room.root)
+
+    found = {}
+    for folder in (room.root / "nemo_model_parallel" / "jobs").iterdir():
+        script = " ".join((folder / "run.sh").read_text().split())
+        found[folder.name] = (
+            "peft=none" in script,
+            int(re.findall(r"--gres=gpu:(\d+)", script)[0]),
+            int(re.findall(r"tensor_model_parallel_size=(\d+)", script)[0]),
+            int(re.findall(r"expert_model_parallel_size=(\d+)", script)[0]),
+        )
+    assert found == {
+        **{f"finetune-tp{tp}-modelllama31_8b": (True, tp, tp, 1) for tp in (2, 4, 8)},
+        **{f"finetune-tp{tp}-ep2-modelmixtral_8x7b": (True, 2 * tp, tp, 2) for tp in (2, 4)},
+    }
+
+
+def test_gpus_that_a_grid_does_not_divide_are_refused(room: "Room") -> None:
+    done = room.run("plan", RECIPES / "nemo_model_parallel.yaml", "world=6", "--machine", "slurm", "--dry-run")
+
+    assert done.returncode == 1
+    assert "the point {'tp': 4, 'model': 'llama31_8b'} is not what the sweep requires" in done.stderr
 
 
 def spell(records: list[dict[str, Any]]) -> str:

@@ -107,7 +107,7 @@ def compile_calculation(text: str, shown: str) -> Calculation:
     def calculate(holes: Holes) -> Any:
         try:
             return compiled(holes)
-        except (ArithmeticError, TypeError, ValueError, LookupError) as error:
+        except (ArithmeticError, AttributeError, TypeError, ValueError, LookupError) as error:
             raise ExpressionError(f"{shown} has no value: {error}") from error
 
     return calculate

@@ -15,6 +15,8 @@ class Box:
     stage: str
     jobs: str
     """How many jobs it has, or what they appear for."""
+    waits: tuple[str, ...] = ()
+    """What its jobs wait for, each kind of them once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,42 +34,64 @@ def draw(plan: Plan, style: str) -> str:
 
 
 def _boxes(plan: Plan) -> Iterator[Box]:
+    stages = {job.id: job.stage for job in (*plan.jobs, *plan.previews)}
     counts = Counter(job.stage for job in plan.jobs)
     templates = {template.stage: template for template in plan.templates}
     parents = Counter(template.stage for template in plan.templates)
-    for stage in dict.fromkeys([*counts, *templates]):
+    waits: dict[str, dict[str, None]] = {stage: {} for stage in (*counts, *templates)}
+    for template in plan.templates:
+        waits[template.stage][f"after {stages[template.parent]}: each {template.kind}"] = None
+    for job in (*plan.jobs, *plan.previews):
+        waits[job.stage].update(dict.fromkeys(_told(job.start, stages)))
+    for stage, told in waits.items():
         if stage in counts:
-            yield Box(stage, f"{counts[stage]} job{'s' * (counts[stage] > 1)}")
+            jobs = f"{counts[stage]} job{'s' * (counts[stage] > 1)}"
         else:
             batch = templates[stage].batch
             what = f"{batch} checkpoints" if batch else templates[stage].kind
-            yield Box(stage, f"one for each {what} of {parents[stage]}")
+            jobs = f"one for each {what} of {parents[stage]}"
+        yield Box(stage, jobs, tuple(told))
 
 
 def _arrows(plan: Plan) -> Iterator[Arrow]:
     stages = {job.id: job.stage for job in (*plan.jobs, *plan.previews)}
-    for job in plan.jobs:
-        yield from _waits(job, job.start, stages)
     for template in plan.templates:
         yield Arrow(stages[template.parent], template.stage, f"each {template.kind}")
+    for job in (*plan.jobs, *plan.previews):
+        yield from _waits(job, job.start, stages, "")
 
 
-def _waits(job: JobSpec, condition: Condition, stages: Mapping[str, str]) -> Iterator[Arrow]:
+def _waits(job: JobSpec, condition: Condition, stages: Mapping[str, str], how: str) -> Iterator[Arrow]:
+    inside = {"not": "not ", "any": "or "}.get(condition.name, "")
     for part in condition.parts:
-        yield from _waits(job, part, stages)
-    told = [f"{value}" for key, value in condition.params.items() if key != "stage"]
-    for name in (*condition.jobs, *condition.templates):
-        yield Arrow(stages[name], job.stage, " ".join((condition.name.replace("_", " "), *told)))
+        yield from _waits(job, part, stages, how + inside)
+    for name in dict.fromkeys(stages[name] for name in (*condition.jobs, *condition.templates)):
+        yield Arrow(name, job.stage, f"{how}{_spelled(condition)}")
 
 
-def _text(boxes: list[Box], arrows: list[Arrow]) -> Iterator[str]:
+def _told(condition: Condition, stages: Mapping[str, str]) -> Iterator[str]:
+    """Say what a condition waits for: one text for each that must hold."""
+    if condition.name == "all":
+        for part in condition.parts:
+            yield from _told(part, stages)
+    elif condition.name == "any":
+        yield " or ".join(" and ".join(_told(part, stages)) for part in condition.parts)
+    elif condition.name == "not":
+        yield f"not {' and '.join(_told(condition.parts[0], stages))}"
+    else:
+        of = ", ".join(dict.fromkeys(stages[name] for name in (*condition.jobs, *condition.templates)))
+        yield f"after {of}: {_spelled(condition)}" if of else _spelled(condition)
+
+
+def _spelled(condition: Condition) -> str:
+    told = [str(value) for key, value in condition.params.items() if key != "stage" and value is not None]
+    return " ".join((condition.name.replace("_", " "), *told))
+
+
+def _text(boxes: list[Box], _: list[Arrow]) -> Iterator[str]:
     for box in boxes:
-        waits = [f"after {arrow.source}: {arrow.why}" for arrow in arrows if arrow.target == box.stage]
-        lines = [
-            f"{box.stage}: {box.jobs}",
-            *waits[:MOST],
-            *([f"and {len(waits) - MOST} more"] if waits[MOST:] else []),
-        ]
+        more = [f"and {len(box.waits) - MOST} more"] if box.waits[MOST:] else []
+        lines = [f"{box.stage}: {box.jobs}", *box.waits[:MOST], *more]
         width = max(map(len, lines))
         edge = f"+{'-' * (width + 2)}+"
         yield from (edge, *(f"| {line.ljust(width)} |" for line in lines), edge)

@@ -27,7 +27,13 @@ def pad(number: int, width: int = 7) -> str:
 
 
 def join(separator: str, items: Sequence[Any]) -> str:
-    """Put values side by side as text."""
+    """Put values side by side as text.
+
+    Raises:
+        TypeError: the separator does not come first.
+    """
+    if not isinstance(separator, str):
+        raise TypeError("the separator comes first: join('-', [1, 2])")
     return separator.join(map(str, items))
 
 
@@ -57,8 +63,13 @@ def wsd_branch(train_iters: int, decay: float, save_interval: int = 1) -> int:
     """Return the iteration that a cooldown branches at: the last one saved before its decay begins.
 
     A decay below 1 is a share of all iterations, rounded down as Megatron-LM's users do; else it is iterations.
+
+    Raises:
+        ValueError: the decay is longer than all of the training.
     """
     length = int(decay * train_iters) if decay < 1 else int(decay)
+    if not 0 <= length <= train_iters:
+        raise ValueError(f"a decay of {length} iterations does not fit into {train_iters}")
     return (train_iters - length) // save_interval * save_interval
 
 

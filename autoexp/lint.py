@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from autoexp import branching
+from autoexp.axes import axes_of
 from autoexp.backends.megatron import USUAL_PROGRAM
 from autoexp.branching import number, plain
 from autoexp.budget import HOUR_S, gpus_of
@@ -108,14 +109,24 @@ def _spelled(jobs: Sequence[JSON]) -> str:
 
 def _unused(recipe: Recipe) -> Iterator[Finding]:
     """Find the axes that nothing reads, neither by their own name nor by a name that their entries bring."""
-    read = set(names_read((recipe.params, recipe.sweep, *(stage.raw for stage in recipe.stages.values()))))
-    levels: list[tuple[KeyPath, Mapping[str, Any]]] = [(("sweep",), recipe.sweep)]
-    levels += [((*stage.path, "sweep"), stage.raw.get("sweep") or {}) for stage in recipe.stages.values()]
-    for start, sweep in levels:
-        for path, name, brought in _axes(sweep, start):
-            if read.isdisjoint((name, *brought)):
-                fix = "use it, or remove it: its jobs do the same work several times"
-                yield Finding("unused-axis", f"nothing reads the axis {name}", fix, path)
+    read = set(
+        names_read(_without_choice((recipe.params, recipe.sweep, *(stage.raw for stage in recipe.stages.values()))))
+    )
+    axes = [*axes_of(recipe.sweep, ("sweep",))]
+    for stage in recipe.stages.values():
+        axes += axes_of(stage.raw.get("sweep"), (*stage.path, "sweep"))
+    for axis in axes:
+        is_one = all(value == axis.values[0] for value in axis.values)
+        if not is_one and read.isdisjoint((axis.name, *axis.brings)):
+            fix = "use it, or remove it: its jobs do the same work several times"
+            yield Finding("unused-axis", f"nothing reads the axis {axis.name}", fix, axis.path)
+
+
+def _without_choice(raw: Any) -> Any:
+    """Leave out what only chooses among points: it makes no job another one."""
+    if isinstance(raw, Mapping):
+        return {key: _without_choice(value) for key, value in raw.items() if key not in ("filter", "require")}
+    return [_without_choice(value) for value in raw] if isinstance(raw, list | tuple) else raw
 
 
 def names_read(raw: Any) -> Iterator[str]:
@@ -128,32 +139,6 @@ def names_read(raw: Any) -> Iterator[str]:
     elif isinstance(raw, list | tuple):
         for value in raw:
             yield from names_read(value)
-
-
-def _axes(sweep: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str, tuple[str, ...]]]:
-    """Yield a sweep's axes of several values: where each stands, its name, and what its entries bring along."""
-    if not isinstance(sweep, Mapping):
-        return
-    for name, values in (sweep.get("params") or {}).items():
-        if isinstance(values, list) and len(values) > 1:
-            yield (*path, "params", name), name, ()
-    configs = sweep.get("configs") or {}
-    for name, entries in configs.items() if isinstance(configs, Mapping) else ():
-        if isinstance(entries, list | dict) and len(entries) > 1:
-            yield (*path, "configs", name), name, tuple(names_in(entries))
-    for number_, group in enumerate(sweep.get("groups") or ()):
-        yield from _axes(group, (*path, "groups", number_))
-
-
-def names_in(entries: Any) -> Iterator[str]:
-    """List every key in a value, at any depth: a generous answer to what a sweep may define."""
-    if isinstance(entries, Mapping):
-        for key, value in entries.items():
-            yield str(key)
-            yield from names_in(value)
-    elif isinstance(entries, list | tuple):
-        for entry in entries:
-            yield from names_in(entry)
 
 
 def _missing(plan: Plan, world: World) -> Iterator[Finding]:

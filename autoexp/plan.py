@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any
 
 from autoexp import lint, saves
+from autoexp.axes import names_in
 from autoexp.batches import for_iteration, joined, unlike
 from autoexp.blame import Blame
 from autoexp.build import OF_A_CHECKPOINT, Builder, NoSibling
@@ -277,4 +278,4 @@ class Planner:
 def names_of(recipe: Recipe) -> frozenset[str]:
     """List the names that some stage or sweep of a recipe defines."""
     stages = ((stage.raw.get("params"), stage.raw.get("sweep")) for stage in recipe.stages.values())
-    return frozenset(name for raw in (recipe.sweep, *stages) for name in lint.names_in(raw)) | {*OF_A_CHECKPOINT}
+    return frozenset(name for raw in (recipe.sweep, *stages) for name in names_in(raw)) | {*OF_A_CHECKPOINT}

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from autoexp import folders
+from autoexp.axes import Axis, Unpinned, axes_of
 from autoexp.errors import AutoexpError, RecipeError
 from autoexp.jobfiles import block
 from autoexp.places import KeyPath, Places
@@ -154,7 +155,7 @@ def _parse(text: str, file: str, *, has_lines: bool = True) -> tuple[dict[str, A
             if len(written) > limit:
                 why, fix = "its aliases stand for each other, over and over", "write out what is meant"
                 raise RecipeError(f"{file} holds more than {limit} values", why=why, fix=fix)
-        raw = OmegaConf.to_container(OmegaConf.create(text)) if node is not None else {}
+        raw = OmegaConf.to_container(OmegaConf.create(text, max_yaml_expanded_nodes=None)) if node is not None else {}
     except yaml.YAMLError as error:
         raise _syntax_error(error, place(getattr(error, "problem_mark", None))) from error
     except OmegaConfBaseException as error:
@@ -235,9 +236,12 @@ def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -
     if "." in name or name in ("study", "machine"):
         places = [_set(raw, name.split("."), value, override)]
     elif axes := list(_axes(raw, name)):
-        for path, holder in axes:
-            holder[name] = _pinned(holder[name], value, override) if path[-2] == "configs" else [value]
-        places = [path for path, _ in axes]
+        for axis in axes:
+            try:
+                axis.pin(value)
+            except Unpinned as error:
+                raise _refused(override, error.why, error.fix) from error
+        places = [axis.path for axis in axes]
     else:
         for path, holder in _params(raw, name, override):
             holder[name] = value
@@ -276,34 +280,14 @@ def _params(raw: dict[str, Any], name: str, override: str) -> list[tuple[KeyPath
     return found
 
 
-def _axes(raw: Mapping[str, Any], name: str) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+def _axes(raw: Mapping[str, Any], name: str) -> Iterator[Axis]:
     """Find every axis called `name`, in the study's sweep and the stages'."""
-    yield from _axes_of(raw.get("sweep"), name, ("sweep",))
+    levels: list[tuple[KeyPath, Any]] = [(("sweep",), raw.get("sweep"))]
     for stage, body in (raw.get("stages") or {}).items():
         if isinstance(body, dict):
-            yield from _axes_of(body.get("sweep"), name, ("stages", stage, "sweep"))
-
-
-def _axes_of(sweep: Any, name: str, path: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
-    if not isinstance(sweep, dict):
-        return
-    for key in ("params", "configs"):
-        if isinstance(sweep.get(key), dict) and name in sweep[key]:
-            yield (*path, key, name), sweep[key]
-    for number, group in enumerate(sweep.get("groups") or ()):
-        yield from _axes_of(group, name, (*path, "groups", number))
-
-
-def _pinned(entries: Any, value: Any, override: str) -> list[Any]:
-    """Keep the one named entry of an axis."""
-    named: dict[str, Any] = {}
-    for entry in entries if isinstance(entries, list) else [entries]:
-        named |= (
-            {name: {name: params} for name, params in entry.items()} if isinstance(entry, dict) else {str(entry): entry}
-        )
-    if str(value) not in named:
-        raise _refused(override, "the axis has no such entry", f"use one of {', '.join(named)}")
-    return [named[str(value)]]
+            levels.append((("stages", stage, "sweep"), body.get("sweep")))
+    for path, sweep in levels:
+        yield from (axis for axis in axes_of(sweep, path) if axis.name == name)
 
 
 def _refused(override: str, why: str, fix: str) -> RecipeError:

@@ -47,7 +47,12 @@ def _is_calls(value: Any) -> bool:
     return all(isinstance(values, Mapping | None) for values in value.values())
 
 
+def _is_telling(value: Any) -> bool:
+    return not isinstance(value, Mapping) or _is_command(value.get("command"))
+
+
 SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "notify": (_is_telling, "{command: a script, or a list of words}"),
     "requires": (_is_stages, "a path, or a list of paths"),
     "command": (_is_command, "a script, or a list of words"),
     "needs": (_is_stages, "a stage, or a list of stages"),

@@ -4,8 +4,8 @@ A level has `params` (axis: values), `configs` (axis: named entries, or a list o
 `groups` (further levels). `type` says how they combine: `product` (every combination; the default), `zip` (first
 with first, second with second) or `list` (one after the other). `defaults` lends names to every point of the
 level, `filter` keeps the points for which it is true, and `require` refuses the recipe if a kept point fails it.
-An entry of `configs` may be a level itself. A name that two parts of a level define is a mistake, unless
-`list_composition` names it: then it is the one's list and the other's, one after the other.
+An entry of `configs` may be a level itself, whose names are its `defaults`. A name that two parts of a level define is
+a mistake, unless `list_composition` names it: then it is the one's list and the other's, one after the other.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,9 @@ from autoexp.expressions import literal
 
 KEYS = ("type", "params", "configs", "groups", "defaults", "filter", "require", "list_composition")
 AXES = ("params", "configs", "groups")
-"""The keys that make points; an entry of `configs` with one of them is a level itself."""
+"""The keys that make points."""
+OF_A_LEVEL = (*AXES, "filter", "require", "list_composition")
+"""An entry of `configs` with one of them is a level itself."""
 TYPES = ("product", "list", "zip")
 
 MOST_POINTS = 100_000
@@ -90,6 +92,8 @@ def _check(sweep: Any, path: Path) -> None:
             raise SweepError(f"{key} is written as NAME: VALUES", (*path, key), "indent the names below it")
         if key == "list_composition" and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
             raise SweepError(f"{value!r} are no names", (*path, key), "write a list of names")
+        if key in AXES and value is not None and not value:
+            raise SweepError(f"{key} is empty", (*path, key), "give it something to sweep over, or remove it")
         if key in ("groups", "configs") and not isinstance(value or (), Sequence | Mapping):
             raise SweepError(f"{value!r} are no {key}", (*path, key), "write a list")
     if sweep.get("type", "product") not in TYPES:
@@ -132,13 +136,22 @@ def _configs(configs: Any, evaluate: Evaluate, path: Path) -> Iterator[list[Poin
 def _whole(entry: Any, evaluate: Evaluate, path: Path) -> list[Point]:
     if not isinstance(entry, Mapping):
         raise SweepError(f"{entry!r} is no configuration", path, "write - {NAME: VALUE, ...}, or name the axis")
-    if _is_level(entry):
+    if is_level(entry):
         return expand(entry, evaluate, path)
+    _check_plain(entry, path)
     return [_point({name: evaluate(value, {}, (*path, name)) for name, value in entry.items()})]
 
 
-def _is_level(entry: Mapping[str, Any]) -> bool:
-    return entry.keys() <= set(KEYS) and not entry.keys().isdisjoint(AXES)
+def is_level(entry: Mapping[str, Any]) -> bool:
+    """Say whether an entry of `configs` is a level itself, rather than names with their values."""
+    return entry.keys() <= set(KEYS) and not entry.keys().isdisjoint(OF_A_LEVEL)
+
+
+def _check_plain(entry: Mapping[str, Any], path: Path) -> None:
+    for key in OF_A_LEVEL:
+        if key in entry:
+            said = f"{key} makes this entry a level of the sweep, which has no {next(iter(entry.keys() - set(KEYS)))!r}"
+            raise SweepError(said, (*path, key), "put the entry's names under defaults:, or call it otherwise")
 
 
 def _entries(axis: str, entries: Any, path: Path) -> Iterator[tuple[str, Mapping[str, Any], Path]]:
@@ -159,7 +172,11 @@ def _entries(axis: str, entries: Any, path: Path) -> Iterator[tuple[str, Mapping
 
 def _entry(axis: str, name: str, params: Mapping[str, Any], path: Path, evaluate: Evaluate) -> list[Point]:
     here = Point({axis: name}, {axis: literal(name)})
-    inside = expand(params, evaluate, (*path, name)) if _is_level(params) else [Point({}, params)]
+    if is_level(params):
+        inside = expand(params, evaluate, (*path, name))
+    else:
+        _check_plain(params, (*path, name))
+        inside = [Point({}, params)]
     return [_merge(here, point, path) for point in inside]
 
 

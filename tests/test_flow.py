@@ -42,6 +42,7 @@ def test_text_has_a_box_for_each_stage_with_its_jobs_and_what_they_wait_for(plan
         "after pretrain: checkpoint reached 60",
         "choose: 2 jobs",
         "after cooldown: job succeeded",
+        "file exists go",
         "convert: one for each checkpoint of 6",
         "after pretrain: each checkpoint",
         "after cooldown: each checkpoint",
@@ -70,3 +71,35 @@ def test_a_plan_of_unusual_stages_is_drawn(planner: Callable[..., Planner]) -> N
     recipe = "study: s\nstages: {end: {command: [a]}, graph: {needs: end, command: [b]}}"
 
     assert '  s0 -->|"job succeeded"| s1' in flow.draw(planner(recipe).plan(), "mermaid")
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        ("{not: {job_state: {stage: a, state: running}}}", ["not after a: job state running"]),
+        (
+            "{any: [{job_succeeded: {stage: a}}, {file_exists: {path: /x}}]}",
+            ["after a: job succeeded or file exists /x"],
+        ),
+        ("{file_exists: {path: /x}, elapsed: {for: 3h}}", ["file exists /x", "elapsed 3h"]),
+        ("{log_matches: {regex: 'a b'}}", ["log matches a b"]),
+    ],
+)
+def test_a_box_says_what_its_jobs_wait_for_as_the_recipe_means_it(
+    planner: Callable[..., Planner], start: str, told: list[str]
+) -> None:
+    recipe = f"study: s\nstages:\n  a: {{command: [a]}}\n  b: {{command: [b], start: {start}}}"
+
+    drawn = flow.draw(planner(recipe).plan(), "text").splitlines()
+
+    assert [line.strip("| ") for line in drawn if line.startswith("|")] == ["a: 1 job", "b: 1 job", *told]
+
+
+def test_an_arrow_says_what_is_not_to_be_and_what_is_one_of_several(planner: Callable[..., Planner]) -> None:
+    start = "{any: [{job_succeeded: {stage: a}}, {not: {job_state: {stage: a, state: running}}}]}"
+    recipe = f"study: s\nstages:\n  a: {{command: [a]}}\n  b: {{command: [b], start: {start}}}"
+
+    drawn = flow.draw(planner(recipe).plan(), "dot")
+
+    assert '"a" -> "b" [label="or job succeeded"]' in drawn
+    assert '"a" -> "b" [label="or not job state running"]' in drawn

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from autoexp.functions import FUNCTIONS, gpt_params, tokens_to_iters, wsd_branch
@@ -62,13 +62,26 @@ def test_a_cooldown_branches_at_the_last_checkpoint_before_its_decay(iterations:
 
 
 @given(
-    iterations=st.integers(1, 10**6),
-    decay=st.one_of(st.floats(0, 0.99), st.integers(1, 10**6)),
+    iterations=st.integers(10**3, 10**6),
+    decay=st.one_of(st.floats(0, 0.99), st.integers(1, 10**5)),
     save=st.integers(1, 10**4),
 )
 def test_a_branch_is_on_the_grid_and_leaves_the_whole_decay(iterations: int, decay: float, save: int) -> None:
-    branch = wsd_branch(iterations, decay, save)
     length = int(decay * iterations) if decay < 1 else int(decay)
+    assume(length <= iterations)
+
+    branch = wsd_branch(iterations, decay, save)
 
     assert branch % save == 0
     assert 0 <= iterations - length - branch < save
+
+
+@pytest.mark.parametrize("decay", [101, -1, -0.5])
+def test_a_decay_that_does_not_fit_has_no_branch_point(decay: float) -> None:
+    with pytest.raises(ValueError, match="does not fit into 100"):
+        wsd_branch(100, decay)
+
+
+def test_join_says_which_of_its_arguments_comes_first() -> None:
+    with pytest.raises(TypeError, match="the separator comes first"):
+        FUNCTIONS["join"]([1, 2], "-")

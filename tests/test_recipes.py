@@ -373,6 +373,14 @@ def test_an_error_that_an_override_caused_points_at_the_command_line(planner: Pl
     assert caught.value.what.startswith(what)
 
 
+def test_a_long_recipe_is_a_recipe(tmp_path: Path) -> None:
+    sweep = f"sweep: {{params: {{seed: {list(range(10_001))}}}}}"
+
+    recipe = load(tmp_path, f"study: s\n{sweep}\nstages: {{t: {{command: ['${{seed}}']}}}}")
+
+    assert len(recipe.sweep["params"]["seed"]) == 10_001
+
+
 def test_aliases_that_stand_for_each_other_over_and_over_are_refused_at_once(tmp_path: Path) -> None:
     pairs = zip("abcdefg", "bcdefgh", strict=True)
     levels = [f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]" for before, name in pairs]

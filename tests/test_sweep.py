@@ -101,6 +101,36 @@ def test_list_puts_one_after_the_other() -> None:
     assert axes_of(sweep) == [{"a": 1}, {"a": 2}, {"b": "x"}, {"a": 3, "c": 4}]
 
 
+@pytest.mark.parametrize("key", ["params", "configs", "groups"])
+@pytest.mark.parametrize("empty", [[], {}])
+def test_a_sweep_over_nothing_is_refused(key: str, empty: object) -> None:
+    with pytest.raises(SweepError, match=f"{key} is empty"):
+        expand({"defaults": {"a": 1}, key: empty}, evaluate)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"width": 16, "filter": "${calc:'${width} > 32'}"},
+        {"width": 16, "params": {"depth": [1, 2]}},
+        {"width": 16, "groups": [{"params": {"depth": [1, 2]}}]},
+    ],
+)
+def test_an_entry_that_mixes_names_with_keys_of_a_level_is_refused(entry: dict[str, Any]) -> None:
+    for configs in ({"model": [{"small": entry}]}, [entry]):
+        with pytest.raises(SweepError, match="makes this entry a level") as refused:
+            expand({"configs": configs}, evaluate)
+        assert "defaults:" in refused.value.fix
+
+
+def test_an_entry_may_filter_itself_and_have_a_name_that_is_no_axis_of_a_level() -> None:
+    entries = [{"small": {"defaults": {"width": 16}, "filter": "${calc:'${width} > 32'}"}}, {"big": {"type": "json"}}]
+
+    with pytest.raises(SweepError, match="drops all 1 points"):
+        expand({"configs": {"model": entries[:1]}}, evaluate)
+    assert scopes_of({"configs": {"model": entries[1:]}}) == [{"model": "big", "type": "json"}]
+
+
 def test_an_entry_may_be_a_level_itself() -> None:
     large = {"defaults": {"width": 64}, "params": {"lr": [1, 2]}, "filter": "${calc:'${lr} * ${width} < 100'}"}
 
@@ -188,6 +218,13 @@ def _merged(row: Any) -> dict[str, Any]:
     return dict(chain.from_iterable(part.items() for part in row))
 
 
+def _written(level: Any) -> Any:
+    """Leave out what is empty: nobody writes it."""
+    if isinstance(level, dict):
+        return {key: _written(value) for key, value in level.items() if value not in ({}, [])}
+    return [_written(each) for each in level] if isinstance(level, list) else level
+
+
 @st.composite
 def _levels(draw: st.DrawFn) -> dict[str, Any]:
     names = (f"axis{number}" for number in count())
@@ -197,7 +234,7 @@ def _levels(draw: st.DrawFn) -> dict[str, Any]:
         kind = draw(st.sampled_from(["product", "list", "zip"])) if length is None else "zip"
         wanted = length or (draw(st.integers(1, 3)) if kind == "zip" else None)
         sizes = st.integers(1, 3) if wanted is None else st.just(wanted)
-        least = 1 if length else 0
+        least = 1 if length or depth else 0
         params = {
             next(names): draw(st.lists(st.integers(), min_size=n, max_size=n))
             for n in draw(st.lists(sizes, min_size=least, max_size=2))
@@ -215,7 +252,7 @@ def _levels(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=150)
 @given(_levels())
 def test_any_nesting_of_groups_is_what_itertools_makes_of_it(level: dict[str, Any]) -> None:
-    assert axes_of(level) == _reference(level)
+    assert axes_of(_written(level)) == _reference(level)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""Where a sweep has its axes, at all its levels, and how one is pinned to a value. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoexp.places import KeyPath
+from autoexp.sweep import is_level
+
+
+class Unpinned(Exception):
+    """An axis cannot be pinned to a value."""
+
+    def __init__(self, why: str, fix: str) -> None:
+        super().__init__(why)
+        self.why = why
+        self.fix = fix
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A name that a level of a sweep gives several values, as they are written."""
+
+    name: str
+    path: KeyPath
+    level: dict[str, Any]
+    """The level that has it."""
+    within: str
+    """`params`, or `configs`: named entries there, or whole configurations that each give it a value."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether whole configurations give it its values."""
+        return self.within == "configs" and isinstance(self.level["configs"], list)
+
+    @property
+    def values(self) -> list[Any]:
+        """Its values, or its entries."""
+        if self.is_whole:
+            return [entry[self.name] for entry in self.level["configs"] if self._is_in(entry)]
+        return _listed(self.level[self.within][self.name])
+
+    @property
+    def brings(self) -> tuple[str, ...]:
+        """Every name that its entries may define."""
+        return () if self.within == "params" or self.is_whole else tuple(names_in(self.values))
+
+    def pin(self, value: Any) -> None:
+        """Leave only this value of it, in its level.
+
+        Raises:
+            Unpinned: it has none such where one must be chosen.
+        """
+        if self.level.get("type") == "zip":
+            self._pin_zipped(value)
+        elif self.is_whole:
+            self._check_any(self.values, [entry for entry in self.values if _is(entry, value)])
+            self.level["configs"] = [
+                entry for entry in self.level["configs"] if not self._is_in(entry) or _is(entry[self.name], value)
+            ]
+        elif self.within == "params":
+            self.level["params"][self.name] = [value]
+        else:
+            named = [entry for entry in _entries(self.values) if _is(_label(entry), value)]
+            self._check_any(list(map(_label, _entries(self.values))), named)
+            self.level["configs"][self.name] = named
+
+    def _pin_zipped(self, value: Any) -> None:
+        """Leave the same places of all axes that are zipped with it."""
+        if self.level.get("groups"):
+            raise Unpinned("it is zipped with groups", "filter the sweep, or plan some of its jobs by --where")
+        values = self.values if self.within == "params" or self.is_whole else list(map(_label, self.values))
+        kept = [number for number, each in enumerate(values) if _is(each, value)]
+        self._check_any(values, kept)
+        for key in ("params", "configs"):
+            axes = self.level.get(key) or {}
+            if isinstance(axes, list):
+                self.level[key] = [axes[number] for number in kept]
+                continue
+            for name, listed in axes.items():
+                if len(_listed(listed)) == len(values):
+                    axes[name] = [_listed(listed)[number] for number in kept]
+
+    def _is_in(self, entry: Any) -> bool:
+        return isinstance(entry, Mapping) and not is_level(entry) and self.name in entry
+
+    def _check_any(self, known: list[Any], found: list[Any]) -> None:
+        if not found:
+            what = "entry" if self.within == "configs" and not self.is_whole else "value"
+            raise Unpinned(f"the axis has no such {what}", f"use one of {', '.join(map(str, known))}")
+
+
+def axes_of(sweep: Any, path: KeyPath) -> Iterator[Axis]:
+    """List the axes of a sweep, with those of its groups and of entries that are levels themselves."""
+    if not isinstance(sweep, dict):
+        return
+    params, configs = sweep.get("params") or {}, sweep.get("configs") or {}
+    for name in params if isinstance(params, Mapping) else ():
+        yield Axis(str(name), (*path, "params", name), sweep, "params")
+    yield from _named(sweep, configs, (*path, "configs")) if isinstance(configs, Mapping) else ()
+    yield from _whole(sweep, configs, (*path, "configs")) if isinstance(configs, list) else ()
+    for number, group in enumerate(_listed(sweep.get("groups") or [])):
+        yield from axes_of(group, (*path, "groups", number))
+
+
+def _named(sweep: dict[str, Any], configs: Mapping[str, Any], path: KeyPath) -> Iterator[Axis]:
+    for name, entries in configs.items():
+        yield Axis(str(name), (*path, name), sweep, "configs")
+        for number, entry in enumerate(_listed(entries)):
+            for label, body in entry.items() if isinstance(entry, dict) else ():
+                if isinstance(body, dict) and is_level(body):
+                    yield from axes_of(body, (*path, name, number, label))
+
+
+def _whole(sweep: dict[str, Any], configs: list[Any], path: KeyPath) -> Iterator[Axis]:
+    seen: set[str] = set()
+    for number, entry in enumerate(configs):
+        if isinstance(entry, dict) and is_level(entry):
+            yield from axes_of(entry, (*path, number))
+        elif isinstance(entry, dict):
+            yield from (Axis(name, (*path, number, name), sweep, "configs") for name in entry.keys() - seen)
+            seen |= entry.keys()
+
+
+def _entries(values: list[Any]) -> Iterator[Any]:
+    """Take mappings of several entries apart."""
+    for value in values:
+        yield from ({name: body} for name, body in value.items()) if isinstance(value, dict) else [value]
+
+
+def _label(entry: Any) -> Any:
+    return next(iter(entry)) if isinstance(entry, dict) and entry else entry
+
+
+def _is(one: Any, other: Any) -> bool:
+    return bool(one == other) or str(one) == str(other)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def names_in(entries: Any) -> Iterator[str]:
+    """List every key in a value, at any depth: a generous answer to what a sweep may define."""
+    if isinstance(entries, Mapping):
+        for key, value in entries.items():
+            yield str(key)
+            yield from names_in(value)
+    elif isinstance(entries, list | tuple):
+        for entry in entries:
+            yield from names_in(entry)

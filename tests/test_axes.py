@@ -1,0 +1,113 @@
+"""Where a sweep has its axes, and what becomes of it when one is pinned."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from autoexp.axes import Unpinned, axes_of
+
+SWEEP: dict[str, Any] = {
+    "params": {"lr": [1, 2]},
+    "configs": {
+        "model": [
+            {"small": {"defaults": {"width": 16}, "params": {"depth": [1, 2]}}},
+            {"big": {"width": 64}},
+            "plain",
+        ]
+    },
+    "groups": [{"configs": [{"a": 1, "b": 2}, {"params": {"c": [3, 4]}}, {"a": 2, "b": 2}]}],
+}
+
+
+def pinned(sweep: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    sweep = deepcopy(sweep)
+    for axis in [axis for axis in axes_of(sweep, ("sweep",)) if axis.name == name]:
+        axis.pin(value)
+    return sweep
+
+
+def test_axes_are_found_at_every_level_with_their_values() -> None:
+    found = {axis.name: (axis.path, axis.values) for axis in axes_of(SWEEP, ("sweep",))}
+
+    entry = ("sweep", "configs", "model", 0, "small", "params", "depth")
+    whole = ("sweep", "groups", 0, "configs")
+    assert found == {
+        "lr": (("sweep", "params", "lr"), [1, 2]),
+        "model": (("sweep", "configs", "model"), SWEEP["configs"]["model"]),
+        "depth": (entry, [1, 2]),
+        "a": ((*whole, 0, "a"), [1, 2]),
+        "b": ((*whole, 0, "b"), [2, 2]),
+        "c": ((*whole, 1, "params", "c"), [3, 4]),
+    }
+
+
+def test_an_axis_of_entries_brings_the_names_that_they_define() -> None:
+    brings = {axis.name: set(axis.brings) for axis in axes_of(SWEEP, ())}
+
+    assert {"small", "big", "width", "depth"} <= brings["model"]
+    assert brings["lr"] == brings["a"] == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "level", "left"),
+    [
+        pytest.param("lr", 9, ("params", "lr"), [9], id="a value of its own"),
+        pytest.param("model", "big", ("configs", "model"), [{"big": {"width": 64}}], id="an entry"),
+        pytest.param("model", "plain", ("configs", "model"), ["plain"], id="an entry without names"),
+        pytest.param(
+            "a", "2", ("groups", 0, "configs"), [{"params": {"c": [3, 4]}}, {"a": 2, "b": 2}], id="whole configurations"
+        ),
+    ],
+)
+def test_of_a_pinned_axis_one_value_is_left(name: str, value: Any, level: tuple[Any, ...], left: Any) -> None:
+    found: Any = pinned(SWEEP, name, value)
+    for key in level:
+        found = found[key]
+
+    assert found == left
+
+
+def test_axes_that_are_zipped_with_a_pinned_one_keep_the_same_places() -> None:
+    sweep = {"type": "zip", "params": {"a": [1, 2, 1], "b": [3, 4, 5]}, "configs": {"m": ["x", {"y": {"k": 1}}, "z"]}}
+
+    assert pinned(sweep, "a", 1) == {
+        "type": "zip",
+        "params": {"a": [1, 1], "b": [3, 5]},
+        "configs": {"m": ["x", "z"]},
+    }
+    assert pinned(sweep, "m", "y")["params"] == {"a": [2], "b": [4]}
+    assert pinned({"type": "zip", "params": {"a": [1, 2]}, "configs": [{"b": 3}, {"b": 4}]}, "b", 4) == {
+        "type": "zip",
+        "params": {"a": [2]},
+        "configs": [{"b": 4}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("sweep", "name", "says", "fix"),
+    [
+        (SWEEP, "model", "no such entry", "small, big, plain"),
+        (SWEEP, "a", "no such value", "1, 2"),
+        ({"type": "zip", "params": {"a": [1], "b": [2]}}, "a", "no such value", "1"),
+        (
+            {"type": "zip", "params": {"a": [1]}, "groups": [{"params": {"b": [2]}}]},
+            "a",
+            "zipped with groups",
+            "--where",
+        ),
+    ],
+)
+def test_a_value_that_must_be_one_of_its_own_and_is_none_is_refused(
+    sweep: dict[str, Any], name: str, says: str, fix: str
+) -> None:
+    with pytest.raises(Unpinned) as refused:
+        pinned(sweep, name, "nine")
+
+    assert says in refused.value.why
+    assert fix in refused.value.fix
+
+
+@pytest.mark.parametrize("sweep", [None, [], "x", {"params": 3, "configs": 4, "groups": 5}])
+def test_what_is_no_sweep_has_no_axes(sweep: Any) -> None:
+    assert list(axes_of(sweep, ())) == []

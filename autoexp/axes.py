@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoexp.places import KeyPath
-from autoexp.sweep import is_level
+
+KEYS = ("type", "params", "configs", "groups", "defaults", "filter", "require", "list_composition")
+AXES = ("params", "configs", "groups")
+"""The keys that make points."""
+OF_A_LEVEL = (*AXES, "filter", "require", "list_composition")
+"""An entry of `configs` with one of them is a level itself."""
 
 
 class Unpinned(Exception):
@@ -88,6 +93,11 @@ class Axis:
         if not found:
             what = "entry" if self.within == "configs" and not self.is_whole else "value"
             raise Unpinned(f"the axis has no such {what}", f"use one of {', '.join(map(str, known))}")
+
+
+def is_level(entry: Mapping[str, Any]) -> bool:
+    """Say whether an entry of `configs` is a level itself, rather than names with their values."""
+    return entry.keys() <= set(KEYS) and not entry.keys().isdisjoint(OF_A_LEVEL)
 
 
 def axes_of(sweep: Any, path: KeyPath) -> Iterator[Axis]:

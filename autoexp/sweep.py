@@ -14,13 +14,9 @@ from functools import reduce
 from math import prod
 from typing import Any
 
+from autoexp.axes import AXES, KEYS, OF_A_LEVEL, is_level
 from autoexp.expressions import literal
 
-KEYS = ("type", "params", "configs", "groups", "defaults", "filter", "require", "list_composition")
-AXES = ("params", "configs", "groups")
-"""The keys that make points."""
-OF_A_LEVEL = (*AXES, "filter", "require", "list_composition")
-"""An entry of `configs` with one of them is a level itself."""
 TYPES = ("product", "list", "zip")
 
 MOST_POINTS = 100_000
@@ -140,11 +136,6 @@ def _whole(entry: Any, evaluate: Evaluate, path: Path) -> list[Point]:
         return expand(entry, evaluate, path)
     _check_plain(entry, path)
     return [_point({name: evaluate(value, {}, (*path, name)) for name, value in entry.items()})]
-
-
-def is_level(entry: Mapping[str, Any]) -> bool:
-    """Say whether an entry of `configs` is a level itself, rather than names with their values."""
-    return entry.keys() <= set(KEYS) and not entry.keys().isdisjoint(OF_A_LEVEL)
 
 
 def _check_plain(entry: Mapping[str, Any], path: Path) -> None:

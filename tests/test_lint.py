@@ -57,6 +57,26 @@ def test_an_axis_that_nothing_reads_is_told_once_with_its_place(warned: Warned) 
     assert "nothing reads the axis model" in found[0]["message"]
 
 
+@pytest.mark.parametrize(
+    ("sweep", "path"),
+    [
+        pytest.param("{configs: [{lr: 1, wd: 2}, {lr: 2, wd: 2}]}", "configs.0.lr", id="of whole configurations"),
+        pytest.param(
+            "{configs: {m: [{a: {params: {depth: [1, 2]}}}]}}", "configs.m.0.a.params.depth", id="of an entry"
+        ),
+        pytest.param("{params: {lr: [1, 2, 3]}, filter: \"${calc:'${lr} < 3'}\"}", "params.lr", id="only filtered"),
+    ],
+)
+def test_an_axis_that_makes_no_job_another_one_is_told_wherever_it_stands(
+    planner: Callable[..., Planner], sweep: str, path: str
+) -> None:
+    recipe = f"study: s\nsweep: {sweep}\nstages: {{a: {{command: [run]}}}}"
+
+    told = [warning for warning in planner(recipe).plan().warnings if warning["code"] == "unused-axis"]
+
+    assert [str(warning["where"]).partition(": ")[2] for warning in told] == [f"sweep.{path}"]
+
+
 WSD = """
 pretrain:
   backend: megatron

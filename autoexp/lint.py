@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from autoexp import branching
@@ -19,7 +20,7 @@ from autoexp.outline import Plan
 from autoexp.places import KeyPath
 from autoexp.saves import branched
 from autoexp.stages import Recipe
-from autoexp.world import World
+from autoexp.world import World, job_dir
 
 OF_FORKS = frozenset(("save-extra-steps", "save-total-limit", "keep-last", "keep-latest-k"))
 """Flags of Megatron-LM's forks that we know."""
@@ -33,36 +34,30 @@ LIBRARIES = (
     *(
         "NCCL_",
         "RCCL_",
-        "CUDA",
-        "CUBLAS",
+        "CUDA_",
+        "CUBLAS_",
+        "CUBLASLT_",
         "CUDNN_",
         "NVTE_",
         "NVIDIA_",
         "HIP_",
         "HSA_",
-        "ROC",
-        "MIOPEN_",
-        "UCX_",
-        "FI_",
+        "ROCM_",
+        "ROCR_",
     ),
-    *("OFI_", "GLOO_", "TORCH", "PYTORCH_", "TRITON_", "XLA_", "MASTER_", "PET_", "OMP_", "MKL_", "KMP_", "OPENBLAS_"),
-    *(
-        "MPI",
-        "OMPI_",
-        "PMI",
-        "SLURM_",
-        "SRUN_",
-        "SBATCH_",
-        "APPTAINER",
-        "SINGULARITY",
-        "HF_",
-        "HUGGING",
-        "TRANSFORMERS_",
-    ),
-    *("TOKENIZERS_", "WANDB_", "MLFLOW_", "HYDRA_", "PYTHON", "LD_", "LC_", "LANG", "XDG_", "MALLOC_", "PATH", "HOME"),
-    *("TMPDIR", "USER", "TERM", "TZ", "http", "HTTP", "no_proxy", "NO_PROXY", "SSL_", "REQUESTS_"),
+    *("ROCBLAS_", "MIOPEN_", "UCX_", "FI_", "OFI_", "GLOO_", "TORCH_", "TORCHELASTIC_", "TORCHINDUCTOR_", "PYTORCH_"),
+    *("TRITON_", "XLA_", "MASTER_", "PET_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "MPICH_", "MPI_", "I_MPI_", "OMPI_"),
+    *("PMI_", "PMIX_", "SLURM_", "SRUN_", "SBATCH_", "APPTAINER_", "APPTAINERENV_", "SINGULARITY_", "SINGULARITYENV_"),
+    *("HF_", "HUGGINGFACE_", "HUGGING_FACE_", "TRANSFORMERS_", "TOKENIZERS_", "WANDB_", "MLFLOW_", "HYDRA_"),
+    *("LD_", "LC_", "XDG_", "MALLOC_", "SSL_", "REQUESTS_"),
 )
 """How the variables begin that libraries, launchers and the system read."""
+OF_THE_SYSTEM = re.compile(
+    r"PATH|HOME|USER|TERM|TZ|TMPDIR|LANG(UAGE)?|PYTHON[A-Z]+|(http|https|ftp|all|no)_proxy", re.IGNORECASE
+)
+"""Whole names that they read."""
+CHECKPOINTS = "checkpoints"
+"""What a training's output is."""
 SHOWN = 3
 """How many of the jobs concerned a message names."""
 _NAME = re.compile(r"\$\{\s*([A-Za-z_]\w*)")
@@ -80,11 +75,16 @@ class Finding:
     job: str = ""
 
 
-def warnings(recipe: Recipe, plan: Plan, world: World) -> Iterator[Mapping[str, JSON]]:
-    """Yield what is odd, each kind once for each stage: its code, a message, where, and the jobs concerned."""
+def warnings(recipe: Recipe, plan: Plan, world: World, first: Sequence[JobSpec] = ()) -> Iterator[Mapping[str, JSON]]:
+    """Yield what is odd, each kind once for each stage: its code, a message, where, and the jobs concerned.
+
+    `first` are the first jobs of those that will appear.
+    """
     kinds: dict[tuple[str, KeyPath, str], list[Finding]] = {}
-    of_jobs = (*_of_jobs(plan.jobs, world.root), *_unknown_flags(plan, world), *_shared(plan), *_unread(plan, world))
-    for finding in (*_unused(recipe), *_over_budget(plan), *_missing(plan, world), *of_jobs):
+    every = (*plan.jobs, *first)
+    of_jobs = (*_of_jobs(plan.jobs, world.root), *_unknown_flags(every, world), *_unread(every, world))
+    paths = (*_missing(every, world), *_shared(every), *_shared_by_checkpoints(first, world.root), *_barren(plan))
+    for finding in (*_unused(recipe), *_over_budget(plan), *paths, *of_jobs):
         kind = finding.code, finding.path, _NUMBERS.sub("", finding.what)
         kinds.setdefault(kind, []).append(finding)
     for (code, path, _), findings in kinds.items():
@@ -141,14 +141,15 @@ def names_read(raw: Any) -> Iterator[str]:
             yield from names_read(value)
 
 
-def _missing(plan: Plan, world: World) -> Iterator[Finding]:
-    """Find what jobs cannot do without, and is not there; each path is looked for once."""
+def _missing(jobs: Iterable[JobSpec], world: World) -> Iterator[Finding]:
+    """Find what jobs cannot do without, and is not there; each path is looked for once, from where the job begins."""
     there: dict[str, bool] = {}
-    for job in plan.jobs:
+    for job in jobs:
         for path in job.requires:
-            if path not in there:
-                there[path] = world.exists(path)
-            if not there[path]:
+            place = path if path.startswith("/") else f"{job_dir(world.root, job.study, job.id)}/{path}"
+            if place not in there:
+                there[place] = world.exists(place)
+            if not there[place]:
                 what, fix = f"{path} is not there", "correct the path, or put it there before the job starts"
                 yield Finding("missing-path", what, fix, ("stages", job.stage, "requires"), job.id)
 
@@ -163,10 +164,10 @@ def _over_budget(plan: Plan) -> Iterator[Finding]:
 # Jobs
 
 
-def _unknown_flags(plan: Plan, world: World) -> Iterator[Finding]:
+def _unknown_flags(jobs: Iterable[JobSpec], world: World) -> Iterator[Finding]:
     """Find flags that Megatron-LM's own program does not know; it would end with a usage error on the cluster."""
     usual = world.machine.programs.get("megatron", USUAL_PROGRAM)
-    for job in plan.jobs:
+    for job in jobs:
         if job.backend == "megatron" and str(job.params.get("program", usual)).rpartition("/")[2] == USUAL_PROGRAM:
             for name in sorted(job.args.keys() - FLAGS - OF_FORKS):
                 what = f"Megatron-LM {VERSIONS} has no --{name}"
@@ -179,10 +180,10 @@ def _near_flag(name: str) -> str:
     return f"did you mean --{near[0]}?" if near else "correct it, unless your copy has it"
 
 
-def _shared(plan: Plan) -> Iterator[Finding]:
+def _shared(jobs: Iterable[JobSpec]) -> Iterator[Finding]:
     """Find jobs that write where another one writes."""
     writers: dict[str, str] = {}
-    for job in plan.jobs:
+    for job in jobs:
         for path in dict.fromkeys(_outputs(job)):
             if (first := writers.setdefault(path, job.id)) != job.id:
                 what = f"it writes to {path}, and so does {first}"
@@ -190,10 +191,33 @@ def _shared(plan: Plan) -> Iterator[Finding]:
                 yield Finding("shared-output", what, fix, ("stages", job.stage), job.id)
 
 
+def _shared_by_checkpoints(jobs: Iterable[JobSpec], root: str) -> Iterator[Finding]:
+    """Find what writes to one place whatever checkpoint it is for."""
+    for job in jobs:
+        own = job_dir(root, job.study, job.id)
+        for path in dict.fromkeys(_outputs(job)):
+            if job.iteration is not None and str(job.iteration) not in path and not f"{path}/".startswith(f"{own}/"):
+                what = f"it writes to {path}, and so do the jobs of all other checkpoints"
+                fix = "leave the path out, or let it begin with ${dir}, or name the ${iteration} in it"
+                yield Finding("shared-output", what, fix, ("stages", job.stage), job.id)
+
+
+def _barren(plan: Plan) -> Iterator[Finding]:
+    """Find jobs that are to appear for the checkpoints of a job that saves none."""
+    by_id = {job.id: job for job in (*plan.jobs, *plan.previews)}
+    for template in plan.templates:
+        parent = by_id.get(template.parent)
+        if template.kind == "checkpoint" and parent is not None and parent.output != CHECKPOINTS:
+            what = f"it appears for checkpoints of {parent.stage}, whose jobs are no trainings, and save none"
+            yield Finding(
+                "never-starts", what, "name a stage with a backend", ("stages", template.stage, "each"), template.id
+            )
+
+
 def _outputs(job: JobSpec) -> Iterator[str]:
     """List the absolute paths that a job is told to write to; others lie in its own directory."""
     words = _words(job)
-    for word, following in zip(words, (*words[1:], ""), strict=True):
+    for word, following in pairwise((*words, "")):
         name, _, value = word.partition("=")
         if name in OUTPUTS:
             path = value or following
@@ -211,11 +235,11 @@ def _words(job: JobSpec) -> Sequence[str]:
         return ()
 
 
-def _unread(plan: Plan, world: World) -> Iterator[Finding]:
+def _unread(jobs: Iterable[JobSpec], world: World) -> Iterator[Finding]:
     """Find exported variables that neither the command nor the programs it names read; libraries read theirs."""
     sources: dict[str, str] = {}
-    for job in plan.jobs:
-        own = [name for name in job.env if not name.startswith(LIBRARIES)]
+    for job in jobs:
+        own = [name for name in job.env if not (name.startswith(LIBRARIES) or OF_THE_SYSTEM.fullmatch(name))]
         paths = [word for word in _words(job) if own and word.startswith("/") and word.endswith(PROGRAMS)]
         for path in paths:
             if path not in sources:
@@ -235,7 +259,9 @@ def _of_jobs(jobs: Iterable[JobSpec], root: str) -> Iterator[Finding]:
     for job in by_id.values():
         yield from _no_iteration(job)
         yield from _flat_end(job)
-        yield from _never_reached(job, job.start, by_id)
+        yield from _schedule(job)
+        if (why := _never(job, job.start, by_id)) is not None:
+            yield Finding("never-starts", *why, ("stages", job.stage, "start"), job.id)
     for branch in branched(by_id.values(), root):
         yield from _branch(*branch)
 
@@ -251,25 +277,53 @@ def _flat_end(job: JobSpec) -> Iterator[Finding]:
     """Find a training whose schedule is over before it is: Megatron-LM goes on with the lowest rate."""
     said = plain(job.args)
     end, last = number(said.get("lr_decay_iters")), number(said.get("train_iters"))
-    falls = said.get("lr_decay_style") not in (None, "constant")
+    falls = said.get("lr_decay_style") != "constant"  # left out, it is linear
     if falls and end is not None and last is not None and end < last and not number(said.get("min_lr")):
         what = f"its last {last - end:g} iterations train with a learning rate of 0: the schedule ends at {end:g}"
         fix = f"give lr-decay-iters {last:g}, as train-iters"
         yield Finding("zero-learning-rate", what, fix, ("stages", job.stage, "args", "lr-decay-iters"), job.id)
 
 
-def _never_reached(job: JobSpec, condition: Condition, jobs: Mapping[str, JobSpec]) -> Iterator[Finding]:
-    """Find what waits for a checkpoint after the last iteration of whoever is to write it."""
-    for part in condition.parts if condition.name == "all" else ():
-        yield from _never_reached(job, part, jobs)
-    if condition.name != "checkpoint_reached":
-        return
+def _schedule(job: JobSpec) -> Iterator[Finding]:
+    """Find schedules whose parts do not fit into each other."""
+    said = plain(job.args)
+    is_wsd = said.get("lr_decay_style") == "WSD"
+    end = number(said.get("lr_decay_iters")) or number(said.get("train_iters"))
+    pairs = (
+        ("lr-wsd-decay-iters", end if is_wsd else None, "the schedule ends at"),
+        ("lr-decay-iters", number(said.get("train_iters")) if is_wsd else None, "it trains"),
+        ("lr-warmup-iters", number(said.get("train_iters")), "it trains"),
+    )
+    for name, most, where in pairs:
+        value = number(said.get(name.replace("-", "_")))
+        if value is not None and most is not None and value > most:
+            what = f"its {name} is {value:g}, and {where} {most:g}"
+            yield Finding("schedule", what, "correct one of the two", ("stages", job.stage, "args", name), job.id)
+
+
+def _never(job: JobSpec, condition: Condition, jobs: Mapping[str, JobSpec]) -> tuple[str, str] | None:
+    """Say why a condition can never hold, and what to do, as far as the plan shows it."""
+    inside = [_never(job, part, jobs) for part in condition.parts if condition.name in ("all", "any")]
+    if condition.name == "all" or (condition.name == "any" and inside and all(inside)):
+        return next(filter(None, inside), None)
+    if condition.name == "metadata_equals":
+        key, wanted = str(condition.params["key"]), condition.params["value"]
+        known = {**job.params, **job.values}
+        is_said = f"is {known[key]!r}, and waits for {wanted!r}" if key in known else "is nothing that it has"
+        return None if known.get(key, jobs) == wanted else (f"its {key} {is_said}", "correct the key, or the value")
+    if condition.name == "checkpoint_reached":
+        return next(filter(None, (_out_of_reach(condition, jobs.get(name)) for name in condition.jobs)), None)
+    return None
+
+
+def _out_of_reach(condition: Condition, writer: JobSpec | None) -> tuple[str, str] | None:
     wanted = number(condition.params["iteration"]) or 0
-    for name in condition.jobs:
-        last = number(plain(jobs[name].args).get("train_iters")) if name in jobs else None
-        if last is not None and wanted > last:
-            what = f"it waits for iteration {wanted:g} of {name}, which ends at {last:g}"
-            yield Finding("never-starts", what, "correct one of the two", ("stages", job.stage, "start"), job.id)
+    last = number(plain(writer.args).get("train_iters")) if writer is not None else None
+    if writer is not None and writer.output != CHECKPOINTS:
+        return f"it waits for a checkpoint of {writer.stage}, which is no training", "name a stage with a backend"
+    if writer is not None and last is not None and wanted > last:
+        return f"it waits for iteration {wanted:g} of {writer.id}, which ends at {last:g}", "correct one of the two"
+    return None
 
 
 def _branch(job: JobSpec, iteration: int, parent: JobSpec | None) -> Iterator[Finding]:

@@ -73,7 +73,7 @@ class Planner:
         )
         if where is not None:
             made = where.restrict(made)
-        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world)))
+        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world, tuple(self._trials.values()))))
 
     def know(self, jobs: Iterable[JobSpec], plan: Plan) -> None:
         """Take over an earlier plan, so that jobs can appear for it."""

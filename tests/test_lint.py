@@ -273,3 +273,112 @@ def test_names_are_found_in_values_of_any_shape() -> None:
     raw = {"a": ["${x}", ("${ y }/${z.w}", 3)], "b": "${calc:'${v} + 1'}"}
 
     assert [*names_read(raw)] == ["x", "y", "z", "calc", "v"]
+
+
+# Stages whose jobs appear later
+
+
+def test_what_is_wrong_with_jobs_that_will_appear_is_told_with_their_first_one(warned: Warned) -> None:
+    stages = """
+        train: {backend: megatron, args: {train-iters: 100, save-interval: 10}}
+        same: {each: {checkpoint: train}, command: [run, --output, /shared/hf]}
+        own: {each: {checkpoint: train}, command: [run, --output, "/shared/${iteration}"]}
+        here: {each: {checkpoint: train}, command: [run, --output, "${dir}/hf"]}
+        lacking: {each: {checkpoint: train}, command: [run], requires: /nonexistent/tok}
+        again: {each: {job: same}, backend: megatron, args: {train-iters: 1, lrr: 2}}
+        """
+
+    found = warned(stages, exists=lambda path: path != "/nonexistent/tok")
+
+    assert sorted((each["code"], each["where"].partition(": ")[2]) for each in found) == [
+        ("missing-path", "stages.lacking.requires"),
+        ("shared-output", "stages.same"),
+        ("unknown-argument", "stages.again.args.lrr"),
+    ]
+
+
+def test_jobs_for_the_checkpoints_of_what_saves_none_never_appear(warned: Warned) -> None:
+    (found,) = warned("a: {command: [run]}\nb: {each: {checkpoint: a}, command: [run]}")
+
+    assert (found["code"], found["where"].partition(": ")[2]) == ("never-starts", "stages.b.each")
+
+
+# Stages that never start
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        ("{metadata_equals: {key: nope, value: 3}}", "its nope is nothing that it has"),
+        ("{metadata_equals: {key: lr, value: 3}}", "its lr is 1, and waits for 3"),
+        ("{checkpoint_reached: {stage: prepare, iteration: 5}}", "which is no training"),
+        ("{any: [{metadata_equals: {key: lr, value: 3}}, {metadata_equals: {key: wd, value: 1}}]}", "its lr is 1"),
+    ],
+)
+def test_a_stage_that_can_never_start_is_told(warned: Warned, start: str, says: str) -> None:
+    stages = f"prepare: {{command: [run]}}\ntrain: {{command: [run, '${{lr}}'], start: {start}}}"
+
+    found = warned(stages, "params: {lr: 1}\n")
+
+    assert [each["code"] for each in found] == ["never-starts"]
+    assert says in found[0]["message"]
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "{metadata_equals: {key: lr, value: 1}}",
+        "{any: [{metadata_equals: {key: lr, value: 3}}, {file_exists: {path: go}}]}",
+        "{not: {metadata_equals: {key: lr, value: 3}}}",
+    ],
+)
+def test_a_stage_that_may_start_is_not(warned: Warned, start: str) -> None:
+    assert warned(f"train: {{command: [run, '${{lr}}'], start: {start}}}", "params: {lr: 1}\n") == []
+
+
+# Schedules
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        ("lr-decay-style: WSD, lr-decay-iters: 50, lr-wsd-decay-iters: 60, train-iters: 50", "schedule"),
+        ("lr-decay-style: WSD, lr-wsd-decay-iters: 60, train-iters: 50", "schedule"),
+        ("lr-decay-style: WSD, lr-decay-iters: 60, lr-wsd-decay-iters: 10, train-iters: 50", "schedule"),
+        ("lr-warmup-iters: 60, train-iters: 50", "schedule"),
+        ("lr-decay-iters: 40, train-iters: 50", "zero-learning-rate"),
+        ("lr-decay-style: cosine, lr-decay-iters: 60, train-iters: 50", None),
+        ("lr-decay-style: constant, lr-decay-iters: 40, train-iters: 50", None),
+        ("lr-warmup-iters: 50, train-iters: 50", None),
+    ],
+)
+def test_a_schedule_whose_parts_do_not_fit_is_told(warned: Warned, args: str, code: str | None) -> None:
+    found = warned(f"train: {{backend: megatron, args: {{{args}}}}}")
+
+    assert [each["code"] for each in found] == ([code] if code else [])
+
+
+# Where things are looked for
+
+
+def test_a_relative_path_is_looked_for_where_the_job_begins(warned: Warned) -> None:
+    asked: list[str] = []
+
+    def exists(path: str) -> bool:
+        asked.append(path)
+        return True
+
+    warned("train: {command: [run], requires: [data/tok, /data/tok]}", exists=exists)
+
+    assert [path.endswith("/s/jobs/train/data/tok") or path == "/data/tok" for path in asked] == [True, True]
+
+
+OWN = ("USER_BATCH", "PATHS_X", "LANGUAGE_MODEL", "TERMS", "CUDATA")
+OF_OTHERS = ("PATH", "LANG", "PYTHONPATH", "https_proxy", "CUDA_VISIBLE_DEVICES", "MPICH_GPU_SUPPORT_ENABLED")
+
+
+@pytest.mark.parametrize("name", [*OWN, *OF_OTHERS])
+def test_only_what_others_are_known_to_read_is_passed_over(warned: Warned, name: str) -> None:
+    found = warned(f"train: {{command: [bash, /run.sh], env: {{{name}: 1}}}}", source=lambda _: "echo hello")
+
+    assert [each["code"] for each in found] == (["unread-variable"] if name in OWN else [])

@@ -182,8 +182,8 @@ def test_a_conversion_without_a_training_is_refused(imported: Import) -> None:
 def test_a_conversion_begins_at_the_iteration_that_its_helper_was_given(
     given: str,
     first: int | None,
-    told: bool,
-    imported: Import,  # noqa: FBT001 - a parameter
+    told: bool,  # noqa: FBT001 - a parameter
+    imported: Import,
 ) -> None:
     text = MEGATRON.replace("convert_helper.sh {RUN_DIR}", "convert_helper.sh {RUN_DIR} {MIN_ITER}")
     made = imported(f"{text}{REST}MIN_ITER: {given}\n")

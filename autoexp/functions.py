@@ -1,6 +1,7 @@
 """What `${calc:'...'}` can call: arithmetic, text, lists, and what recipes of trainings need again and again."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,20 @@ def listed(*limits: int) -> list[int]:
 def pad(number: int, width: int = 7) -> str:
     """Spell a number with leading zeros, seven digits as in `iter_0000200`."""
     return f"{number:0{width}d}"
+
+
+_SPEC = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?\d{0,3}[,_]?(?:\.\d{1,2})?[bcdeEfFgGosxX%]?", re.DOTALL)
+
+
+def formatted(value: float | str, spec: str) -> str:
+    """Spell a value as Python's format does.
+
+    Raises:
+        ValueError: it is no format, or none for such a value.
+    """
+    if not _SPEC.fullmatch(spec):
+        raise ValueError(f"{spec!r} is no format such as '.1e', ',' or '>8'")
+    return format(value, spec)
 
 
 def join(separator: str, items: Sequence[Any]) -> str:
@@ -79,5 +94,6 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "bool": bool, "len": len, "sum": sum, "prod": math.prod, "sorted": sorted, "any": any, "all": all,
     "range": listed, "lower": str.lower, "upper": str.upper, "strip": str.strip, "replace": str.replace,
     "split": str.split, "join": join, "startswith": str.startswith, "endswith": str.endswith, "pad": pad,
-    "quantity": parse, "gpt_params": gpt_params, "tokens_to_iters": tokens_to_iters, "wsd_branch": wsd_branch,
+    "format": formatted, "quantity": parse, "gpt_params": gpt_params, "tokens_to_iters": tokens_to_iters,
+    "wsd_branch": wsd_branch,
 }  # fmt: skip

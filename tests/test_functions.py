@@ -16,11 +16,18 @@ from autoexp.scaling import Shape, parameters
         ("lower", ["A"], "a"), ("upper", ["a"], "A"), ("strip", [" a "], "a"), ("replace", ["a.b", ".", "_"], "a_b"),
         ("split", ["a,b", ","], ["a", "b"]), ("join", ["x", [1, "a"]], "1xa"), ("startswith", ["ab", "a"], True),
         ("endswith", ["ab", "a"], False), ("pad", [200], "0000200"), ("pad", [7, 2], "07"),
+        ("format", [0.001, ".1e"], "1.0e-03"), ("format", [61036, ","], "61,036"), ("format", ["a", ">3"], "  a"),
         ("quantity", ["100M"], 100_000_000), ("quantity", ["4GiB"], 4 << 30), ("quantity", ["1h30m"], 5400),
     ],
 )  # fmt: skip
 def test_a_function_does_what_its_name_says(name: str, arguments: list[Any], value: object) -> None:
     assert FUNCTIONS[name](*arguments) == value
+
+
+@pytest.mark.parametrize("spec", ["9999d", ".999f", "%Y", "{}"])
+def test_a_format_that_nobody_can_want_is_refused(spec: str) -> None:
+    with pytest.raises(ValueError, match="is no format"):
+        FUNCTIONS["format"](1, spec)
 
 
 def test_a_list_that_nobody_can_want_is_refused() -> None:

@@ -11,10 +11,16 @@ from autoexp.calculation import ExpressionError
 from autoexp.expressions import compile_value
 
 Tell = Callable[[str], None]
-HOLE = re.compile(r"(?P<interpolation>\$\{[^{}]*\})|\{\{?(?P<name>[A-Za-z_]\w*)(?::0?(?P<width>\d+)d)?\}\}?")
-"""A name in braces, perhaps with the width of a number; or one of OmegaConf's own."""
+HOLE = re.compile(
+    r"(?P<interpolation>\$\{[^{}]*\})"
+    r"|\{\{?(?P<name>[A-Za-z_]\w*)(?P<rest>(?:[!:\[]|\.(?=[A-Za-z_]))(?:[^{}]|\{[^{}]*\})*)?\}\}?"
+)
+"""A name in braces, with how it is to be formatted, or a part of it; or one of OmegaConf's own."""
+_ZEROS = re.compile(r":0(\d+)d")
+_SPEC = re.compile(r"(?:[^{}'\"$\\]?[<>=^])?[-+ ]?#?0?\d{0,3}[,_]?(?:\.\d{1,2})?[bcdeEfFgGosxX%]?")
 _EXPRESSION = re.compile(r"expr\((.*)\)\s*", re.DOTALL)
-_QUOTED_HOLE = re.compile(r"(?P<quote>[\"'])(\{[A-Za-z_]\w*\})(?P=quote)")
+_QUOTED_HOLE = re.compile(r"(?P<quote>[\"'])(\{[A-Za-z_]\w*(?::[^{}'\"]*)?\})(?P=quote)")
+_BARE = re.compile(r"\$\{calc:'([^']*)'\}")
 _SINGLE = re.compile(r"'([^'\"]*)'")
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*)(\.\d*)?([eE][+-]?\d+)?")
 
@@ -38,17 +44,31 @@ def _filled(hole: re.Match[str], known: Collection[str], tell: Tell) -> str:
             return interpolation
         last = inner.rpartition(".")[2]
         return f"${{{last}}}" if "." in inner and last in known else f"\\{interpolation}"
-    if hole["name"] not in known:
-        tell(f"{hole[0]} is not defined, and stays as it is written")
+    name, rest = hole["name"], hole["rest"] or ""
+    is_spec = rest[:1] in ("", ":") and _SPEC.fullmatch(rest[1:])
+    if name not in known:
+        if is_spec:
+            tell(f"{hole[0]} is not defined, and stays as it is written")
+            return hole[0]
+        start, end = hole.span("rest")
+        return f"{hole[0][: start - hole.start()]}{pasted(rest, known, tell)}{hole[0][end - hole.start() :]}"
+    if not is_spec:
+        tell(f"{hole[0]} has no words in a recipe, and stays as it is written: ${{calc:'...'}} may say it")
         return hole[0]
-    if hole["width"]:
-        return f"${{calc:'pad(${{{hole['name']}}}, {hole['width']})'}}"
-    return f"${{{hole['name']}}}"
+    return f"${{calc:'{formatted}'}}" if (formatted := _formatted(name, rest)) else f"${{{name}}}"
+
+
+def _formatted(name: str, rest: str) -> str:
+    """Write how a value is to be spelled, as an expression; empty where it is as it is."""
+    if zeros := _ZEROS.fullmatch(rest):
+        return f"pad(${{{name}}}, {zeros[1]})"
+    return f'format(${{{name}}}, "{rest[1:]}")' if rest[1:] else ""
 
 
 def _calculation(inside: str, known: Collection[str], tell: Tell) -> str:
     text = _SINGLE.sub(r'"\1"', _QUOTED_HOLE.sub(r"\2", inside.strip()))
-    written = f"${{calc:'{pasted(text, known, tell)}'}}"
+    said = _BARE.sub(r"\1", pasted(text, known, tell))
+    written = f"${{calc:'{said}'}}"
     try:
         compile_value(written)
     except ExpressionError as error:
@@ -60,7 +80,8 @@ def _calculation(inside: str, known: Collection[str], tell: Tell) -> str:
 def holes(value: object) -> set[str]:
     """List the names that a raw value refers to."""
     if isinstance(value, str):
-        return {hole["name"] for hole in HOLE.finditer(value) if hole["name"]}
+        found = [hole for hole in HOLE.finditer(value) if hole["name"]]
+        return {hole["name"] for hole in found}.union(*(holes(hole["rest"]) for hole in found))
     if isinstance(value, dict):
         return set().union(*map(holes, value.values()))
     return set().union(*map(holes, value)) if isinstance(value, list) else set()

@@ -120,10 +120,10 @@ class Writer:
         params |= {one.name: self._value(one.value, one) for one in self._common if not one.is_axis}
         params |= {old: f"${{{new}}}" for old, new in self._called.items()}
         sweep = self._level([one for one in self._common if one.is_axis])
-        used = set(names_read([sweep, *({k: v for k, v in one.items() if k != "params"} for one in made.values())]))
+        used = _read([sweep, *({k: v for k, v in one.items() if k != "params"} for one in made.values())])
         levels = [params, *(one.get("params", {}) for one in made.values())]
         used.add("program")
-        while more := set().union(*(names_read(level[n]) for level in levels for n in level if n in used)) - used:
+        while more := set().union(*(_read(level[n]) for level in levels for n in level if n in used)) - used:
             used |= more
         self._tell_unused(params, used)
         for one in made.values():
@@ -193,6 +193,11 @@ class Writer:
         if not isinstance(plain, str):
             return plain
         return native(raw, self._known, lambda said: self._notes.tell("unsure", definition.path, said))
+
+
+def _read(value: Any) -> set[str]:
+    """List the names that a value needs, also where it could only be left as it was written."""
+    return {*names_read(value), *holes(value)}
 
 
 def _logged(definition: Definition, kind: Kind) -> Any:

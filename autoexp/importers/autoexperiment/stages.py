@@ -13,7 +13,7 @@ from autoexp.importers.autoexperiment import template as templates
 from autoexp.importers.autoexperiment import training
 from autoexp.importers.autoexperiment.tree import Definition
 from autoexp.importers.notes import Notes
-from autoexp.importers.placeholders import pasted
+from autoexp.importers.placeholders import HOLE, number, pasted
 from autoexp.naming import safe
 from autoexp.places import KeyPath
 
@@ -26,6 +26,8 @@ RETRY = {"max_attempts": 10, "when": {"hung": "retry"}}
 CONVERT_RESOURCES = {"nodes": 1, "gpus_per_node": 1, "cpus": 8, "walltime": "6h"}
 CONVERT_OPTIONS = {"arch": "MODEL_TYPE", "tokenizer": "TOKENIZER_MODEL", "vocab-size": "VOCAB_SIZE"}
 HALF_AN_HOUR_S = 1800
+DEEPEST = 8
+"""How many names may stand for one another, until one is a number."""
 HOME = "workdir"
 """The param that says where the original's relative paths begin."""
 
@@ -128,6 +130,10 @@ def title(labels: Sequence[tuple[str, str]], file: str) -> str:
 
 def stage(kind: Kind, kinds: Sequence[Kind]) -> dict[str, Any]:
     """Write a kind as a stage's keys, its params and sweep aside."""
+    for name, whole in templates.formats(kind.text or ""):
+        if name in kind.known:
+            said = f"its template has {whole}, which stays as it is written: let a param say it, and name that"
+            kind.tell("unsure", "template", said)
     if kind.is_conversion:
         return _conversion(kind, kinds)
     made = _training(kind, kinds) if kind.is_training else _script(kind)
@@ -216,7 +222,11 @@ def _conversion(kind: Kind, kinds: Sequence[Kind]) -> dict[str, Any]:
     parent = parent_of(kind, kinds)
     each: dict[str, Any] = {"checkpoint": parent.name}
     if helper and helper[2]:
-        each["from"] = int(helper[2]) if helper[2].isdecimal() else helper[2]
+        if (first := _settled(kind, helper[2])) is None:
+            said = f"from is left out, and every checkpoint converted: {helper[2]} is not one number for all its jobs"
+            kind.tell("left-out", "start_condition_cmd", said)
+        elif first > 0:
+            each["from"] = first
     options = templates.parse(kind.text).options if kind.text else {}
     asked = templates.resources(options, kind.known, kind.unsure("template")) or CONVERT_RESOURCES
     asked = {name: value for name, value in asked.items() if name != "processes_per_node"}
@@ -234,6 +244,21 @@ def _conversion(kind: Kind, kinds: Sequence[Kind]) -> dict[str, Any]:
     env = {"HF_HOME": "${HF_HOME}", "HF_HUB_OFFLINE": 1} if "HF_HOME" in kind.known else {}
     made = {"each": each, "hook": "convert_eval", "with": {**told, **tasks}, "resources": asked}
     return {**made, **({"env": env} if env else {}), "retry": {"max_attempts": 3}}
+
+
+def _settled(kind: Kind, text: str) -> int | None:
+    """Return the whole number that a text comes to, where it is the same for all jobs of a kind."""
+    for _ in range(DEEPEST):
+        if (found := number(text)) != text:
+            return found if isinstance(found, int) else None
+        if not (hole := HOLE.fullmatch(text)) or hole["rest"] or hole["interpolation"]:
+            return None
+        own = [one for one in kind.own if one.name == hole["name"] and not one.is_axis]
+        values = {str(one.value) for one in own} or {str(value) for value in kind.values(hole["name"])}
+        if len(values) != 1:
+            return None
+        text = values.pop()
+    return None
 
 
 def parent_of(kind: Kind, kinds: Sequence[Kind]) -> Kind:

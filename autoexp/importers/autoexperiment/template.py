@@ -4,7 +4,7 @@ Values go into the script by the environment, so that quotes and here-documents 
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from autoexp.expressions import literal
@@ -20,6 +20,7 @@ _SHORT = {
 }  # fmt: skip
 _OURS = ("job-name", "output", "error", "open-mode", "chdir", "export", "array")
 _HOLE = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_]\w*)\}")
+_FORMAT = re.compile(r"\{\{|\}\}|(?P<whole>\{(?P<name>[A-Za-z_]\w*)(?:[!:\[]|\.(?=[A-Za-z_]))[^{}]*\})")
 TAKEN = frozenset({"PATH", "HOME", "USER", "LANG", "TMPDIR", "SHELL", "PWD", "IFS", "HOSTNAME"})
 """Variables that a script must find as they are."""
 
@@ -50,6 +51,11 @@ def parse(text: str) -> Template:
 def names(text: str) -> set[str]:
     """List the names that a template refers to."""
     return {found["name"] for found in _HOLE.finditer(text) if found["name"]}
+
+
+def formats(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the names that a template formats, or takes a part of, each with how it does."""
+    yield from ((found["name"], found["whole"]) for found in _FORMAT.finditer(text) if found["name"])
 
 
 def plain(text: str) -> str:

@@ -71,6 +71,9 @@ class Writer:
         self._root = Reader(notes, tree.choose, tree.is_group).node(raw, ("sweep",))
         self._current = str(tree.config.get("stage") or "")
         self._made = self._split()
+        self._values.look = lambda path: _at({**tree.config, "sweep": raw}, path)
+        if self._flat.get("backend.class_name") == titan.BACKEND:
+            self._values.folder = titan.folder(self._flat)
         given = self._root.paths()
         self._values.knows = lambda path: path in self._flat or path in self._usual or path in given
         self._tell_of_escapes()
@@ -295,3 +298,15 @@ class Writer:
         unset = {self._names.of(path) for path in somewhere - at_times if not config.known(path)}
         unset |= {self._names.of(path) for path in everywhere}
         return {name: value for name, value in made.items() if name not in unset}
+
+
+def _at(value: Any, path: str) -> Any:
+    """Return what stands at a dotted path; None where nothing does."""
+    for step in path.split("."):
+        if isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        elif isinstance(value, Mapping) and step in value:
+            value = value[step]
+        else:
+            return None
+    return value

@@ -12,6 +12,8 @@ STATES = {
     **dict.fromkeys(("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL"), "failed"),
 }  # fmt: skip
 _ITERATION = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}/iter_(\$\{.+?\}'?\}?|\d+)(?:/.*)?")
+_STEP = re.compile(r"(\$\{sibling\.(\w+)\.checkpoints\}/step-(?:\d+|\$\{.*\}))(?:/(?:\.metadata)?)?")
+"""torchtitan's: the index in it is written last."""
 _PADDED = re.compile(r"\$\{calc:'pad\((?:int\()?(\$\{[\w.]+\})\)?(?:, 7)?\)'\}")
 _CHECKPOINTS = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}(?:/.*)?")
 _SIBLING = re.compile(r"\$\{sibling\.(\w+)\.\w+\}.*")
@@ -63,6 +65,13 @@ def _file(said: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     if found := _ITERATION.fullmatch(path):
         number = int(found[2]) if found[2].isdecimal() else _PADDED.sub(r"\1", found[2])
         return {"checkpoint_reached": {"stage": found[1], "iteration": number}}
+    if found := _STEP.fullmatch(path):
+        index = f"{found[1]}/.metadata"
+        tell(
+            f"{index} is waited for, which torchtitan writes last, or for {found[2]}'s success: checkpoint_reached "
+            "does not follow torchtitan's folders, and file_exists does not look whether the checkpoint is whole"
+        )
+        return {"any": [{"file_exists": {"path": index}}, {"job_succeeded": {"stage": found[2]}}]}
     if found := _CHECKPOINTS.fullmatch(path):
         tell(f"{path} is left to nobody to write: it starts when the job of {found[1]} has succeeded")
         return {"job_succeeded": {"stage": found[1]}}
@@ -95,6 +104,21 @@ def _content(said: Mapping[str, Any], _: Tell) -> dict[str, Any]:
     }
 
 
+def _metadata(said: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Write that a value is what it should be, and one of those it may be, where both are given."""
+    key, equals, within = said.get("key"), said.get("equals"), said.get("within") or []
+    if (equals is None and not within) or not isinstance(within, list):
+        tell(f"a condition on {key} is left out: it has no value, or list of values, to compare it with")
+        return {}
+    some = [{"metadata_equals": {"key": key, "value": value}} for value in within]
+    parts = [*([] if equals is None else [{"metadata_equals": {"key": key, "value": equals}}]), *_any(some)]
+    return parts[0] if len(parts) == 1 else {"all": parts}
+
+
+def _any(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"any": conditions}] if conditions else []
+
+
 _WRITERS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
     "FileExists": _file,
     "BlockingFileExists": _file,
@@ -109,7 +133,7 @@ _WRITERS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
     "Timeout": lambda said, _: {"not": {"elapsed": {"for": f"{said.get('timeout_seconds', 600)}s"}}},
     "Command": lambda said, _: {"command_succeeds": {"command": said.get("command")}},
     "ShellCommand": lambda said, _: {"command_succeeds": {"command": said.get("command")}},
-    "Metadata": lambda said, _: {"metadata_equals": {"key": said.get("key"), "value": said.get("equals")}},
+    "Metadata": _metadata,
 }
 
 

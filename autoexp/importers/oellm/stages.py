@@ -81,6 +81,12 @@ class Config:
             return f"${{{self.names.of(path)}}}"
         return self.values.value(self.raw(path), path)
 
+    def listed(self, path: str) -> list[str] | None:
+        """Return the formulas of a list that is made of the sweep's own entries, be it by another path."""
+        raw = str(self.raw(path))
+        named = _PATH.fullmatch(raw)
+        return self.listed(named[1]) if named else self.values.mapped(raw)
+
     def own(self, path: str) -> Any:
         """Write what hardly anybody varies: the value itself, if it can be."""
         return (
@@ -105,7 +111,7 @@ def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
         elif name in SWITCHED_OFF and (raw is not True or path in given):
             made[SWITCHED_OFF[name]] = f"${{calc:'not ${{{config.names.of(path)}}}'}}"
             config.values.read.add(path)
-        elif name == EXTRA and _is_calculated(config, str(raw)):
+        elif name == EXTRA and is_calculated(config, str(raw)):
             made[name.replace("_", "-")] = AUTO
             config.tell(path, "its list is left out: auto, for it follows from the stages that branch off")
         elif name not in SWITCHED_OFF:
@@ -113,12 +119,10 @@ def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
     return made
 
 
-def _is_calculated(config: Config, raw: str) -> bool:
+def is_calculated(config: Config, raw: str) -> bool:
     """Say whether a list is made of the sweep's own entries, be it by another path."""
     named = _PATH.fullmatch(raw)
-    return any(name in raw for name in MAPS) or (
-        named is not None and _is_calculated(config, str(config.raw(named[1])))
-    )
+    return any(name in raw for name in MAPS) or (named is not None and is_calculated(config, str(config.raw(named[1]))))
 
 
 def resources(config: Config) -> dict[str, Any]:
@@ -155,10 +159,10 @@ def environment(config: Config) -> dict[str, Any]:
         if not VARIABLE.fullmatch(name) or raw in (None, "") or name in SET or name.startswith("SLURM_"):
             continue
         if isinstance(raw, str) and _SHELL.search(raw.replace("\\", "")):
-            computed.append(name)
+            computed += [name] if name not in computed else []
             continue
         found[name] = config.own(path)
-        relative += [name] if str(raw).startswith(".") else []
+        relative += [name] if str(raw).startswith(".") and name not in relative else []
     if computed:
         said = f"{', '.join(computed)}: computed in the job, and left out: see to them in the machine's setup"
         config.tell("slurm.env", said)

@@ -16,6 +16,8 @@ from autoexp.importers.oellm.names import BUILT_IN, OF_SIBLING, Names
 from autoexp.importers.times import walltime
 
 Tell = Callable[[str], None]
+SAVES = "checkpoints"
+"""Where jobs save, below their own folder: Megatron-LM's here, and ours."""
 RESOLVERS: Mapping[str, str] = {
     "mul": "*", "muli": "int *", "add": "+", "addi": "int +", "sub": "-", "subi": "int -",
     "div": "{0} / {1}", "divi": "int({0}) // int({1})", "cdivi": "ceil({0} / {1})", "sqrt": "sqrt({0})",
@@ -32,7 +34,11 @@ _ESCAPED = re.compile(r"\\+\$\{")
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*)(\.[\d_]*)?([eE][+-]?\d+)?")
 _CLOCK = re.compile(r"[-_]\$\{oc\.timestring:\s*\}|\$\{oc\.timestring:\s*\}[-_]?")
 """The time of a launch, in a name that had to differ from those of other launches."""
-_SAVED = re.compile(r"(\$\{sibling\.\w+)\.dir\}(?:/checkpoints\b|(?=/iter_|/latest_checkpointed_iteration))")
+_MAPPED = re.compile(
+    r"\$\{oc\.mapeval:\$\{oc\.maptmpl:(?P<quote>['\"])(?P<formula>.*)(?P=quote),(?P<items>\$\{.*\})\}\}"
+)
+"""A formula for each entry of a list, `%` in it."""
+_ITEMS = re.compile(r"\$\{(?:oc\.mapextractkey:(?P<key>[\w.]+),\$\{)?(?P<path>[\w.]+)\}\}?")
 _ZFILL = re.compile(r"str\((\$\{[^{}]*\})\)\.zfill\((\d+)\)")
 _WORDS = {"null": "None", "none": "None", "true": "True", "false": "False"}
 
@@ -45,6 +51,10 @@ class Values:
     tell: Tell
     knows: Callable[[str], bool] = lambda _: True
     """Says whether a path has a value, which `oc.select` asks for."""
+    look: Callable[[str], Any] = lambda _: None
+    """Finds what the sweep as it was written has at a path, `groups.0.configs`."""
+    folder: str = SAVES
+    """Where jobs saved, below their own folder."""
     read: set[str] = field(default_factory=set)
     """Paths that some value needs."""
     siblings: set[str] = field(default_factory=set)
@@ -53,6 +63,8 @@ class Values:
     def value(self, raw: Any, path: str = "") -> Any:
         """Translate a value of any shape; `path` is where relative names begin."""
         if isinstance(raw, str):
+            if (formulas := self.mapped(raw)) is not None:
+                return [self.text(each, path) for each in formulas]
             written = self.text(raw, path)
             return walltime(written) if path == TIME and "${" not in written else written
         if isinstance(raw, Mapping):
@@ -67,7 +79,27 @@ class Values:
             self.tell(f"{path}: the time in {plain!r} is left out: jobs and their folders have names of their own")
         pieces = _pieces(timeless)
         written = "".join(self._interpolation(piece, path) if is_hole else piece for is_hole, piece in pieces)
-        return _SAVED.sub(r"\1.checkpoints}", written)
+        return self._saved().sub(r"\1.checkpoints}", written)
+
+    def mapped(self, raw: str) -> list[str] | None:
+        """Return a formula for each entry of a list that the sweep has, where a text is made of that."""
+        found = _MAPPED.fullmatch(plain := _ESCAPED.sub("${", raw))
+        items = _ITEMS.fullmatch(found["items"]) if found else None
+        if not found or not items or plain.count("{") != plain.count("}"):
+            return None
+        listed, key = self.look(items["path"]), items["key"]
+        if not isinstance(listed, list):
+            return None
+        entries = [each.get(key) if isinstance(each, Mapping) else None for each in listed] if key else listed
+        if not all(isinstance(each, int | float) for each in entries):
+            return None
+        return [f"${{oc.eval:'{found['formula'].replace('%', str(each))}'}}" for each in entries]
+
+    def _saved(self) -> re.Pattern[str]:
+        return re.compile(
+            rf"(\$\{{sibling\.\w+)\.dir\}}"
+            rf"(?:/{re.escape(self.folder)}(?![\w.-])|(?=/iter_|/latest_checkpointed_iteration))"
+        )
 
     def _interpolation(self, inside: str, path: str) -> str:
         if found := _RESOLVER.fullmatch(inside.strip()):

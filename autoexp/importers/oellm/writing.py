@@ -29,9 +29,9 @@ class Levels:
                 for path, values in node.params.items()
             }
         if node.children:
-            level |= (
-                self._list(node) if node.kind == "list" else {"groups": [self.write(each) for each in node.children]}
-            )
+            made = self._list(node) if node.kind == "list" else {"groups": [self.write(each) for each in node.children]}
+            clash = level and (level.keys() & made.keys() or "type" in made)  # what stands above goes with each of them
+            level |= {"groups": [made]} if clash else made
         if fixed := self._named(node.fixed):
             level |= {"defaults": fixed} if level else {"configs": [fixed]}
         if node.filter is not None:

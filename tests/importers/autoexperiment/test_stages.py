@@ -167,3 +167,57 @@ def test_what_megatron_autoexp_gets_wrong_is_mended_and_told(imported: Import) -
 def test_a_conversion_without_a_training_is_refused(imported: Import) -> None:
     with pytest.raises(RecipeError, match="there is nothing to convert"):
         imported("name: x\ntemplate: convert_eval_checkpoint.sbatch\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "first", "told"),
+    [
+        ("200", 200, False),
+        ('"{SAVE_INTERVAL}"', 100, False),
+        ("0", None, False),
+        ("[100, 200]", None, True),
+        ('"expr({SAVE_INTERVAL} * 2)"', None, True),
+    ],
+)
+def test_a_conversion_begins_at_the_iteration_that_its_helper_was_given(
+    given: str,
+    first: int | None,
+    told: bool,  # noqa: FBT001 - a parameter
+    imported: Import,
+) -> None:
+    text = MEGATRON.replace("convert_helper.sh {RUN_DIR}", "convert_helper.sh {RUN_DIR} {MIN_ITER}")
+    made = imported(f"{text}{REST}MIN_ITER: {given}\n")
+
+    assert made.stages["cooldown_convert_eval"]["each"].get("from") == first
+    assert ("{MIN_ITER} is not one number for all its jobs" in made.told) is told
+
+
+def test_a_value_in_a_format_is_spelled_so_in_the_job_and_told_of_in_a_template(imported: Import) -> None:
+    text = EVALUATED.replace("run_{lr}_{mode}", "run_{lr:.1e}_{steps:,}_{mode!s}{odd!r}") + "steps: 61036\nodd: 1\n"
+    made = imported(text, train__sbatch=TRAIN + "echo {lr:.1e} ${{lr:-1}}\n")
+
+    assert made.plan.jobs[-1].env["sbatch_script"] == "run_2.0e-01_61,036_{mode!s}{odd!r}.sbatch"
+    assert "study.yaml:6: name: {mode!s} has no words in a recipe" in made.told
+    assert "its template has {lr:.1e}, which stays as it is written" in made.told
+    assert "{lr:-1}" not in made.told
+    assert "nothing reads" not in made.told
+
+
+SCALES = "".join(f"        - {n}: {{TOKENS_NOW: {n}_000}}\n" for n in (100, 200, 400, 1000, 2000))
+BIAS = "BIAS:\n  - WITH: {DISABLE_BIAS_LINEAR: ''}\n  - WITHOUT: {DISABLE_BIAS_LINEAR: --disable-bias-linear}\n"
+LARGE = (
+    MEGATRON.replace("MICRO_BATCH_SIZE: [4, 16]", f"MICRO_BATCH_SIZE: [4, 16, 32]\n{BIAS}")
+    .replace("LR: 1e-3", "LR: [1e-2, 5e-3, 1e-3, 5e-4, 1e-4]")
+    .replace("  - L:", "  - M: {NUM_LAYERS: 3, HIDDEN_SIZE: 96, NUM_ATTN_HEADS: 4, FFN_HIDDEN_SIZE: 384}\n  - L:")
+    .replace("SCALE: [{half: {TOKENS_NOW: 500_000}}, {all: {TOKENS_NOW: 1_000_000}}]", f"SCALE:\n{SCALES}")
+    .replace('EXP_NAME: "{MODEL}_', 'EXP_NAME: "{MODEL}_lr{LR}_{BIAS}_')
+)
+
+
+def test_a_sweep_of_a_thousand_jobs_has_all_of_them_once(imported: Import) -> None:
+    made = imported(LARGE + REST.replace("DISABLE_BIAS_LINEAR: ['', --disable-bias-linear]\n", ""))
+
+    counts = {"pretrain": 90, "pretrain_convert_eval": 90, "cooldown": 450, "cooldown_convert_eval": 450}
+    assert (made.counts, sum(made.counts.values())) == (counts, 1080)
+    assert len({job.id for job in made.plan.jobs}) == 90 + 450
+    assert len({(job.needs, job.values["SCALE"]) for job in made.plan.jobs if job.stage == "cooldown"}) == 450

@@ -8,6 +8,7 @@ from autoexp.importers.oellm.names import Names
 from autoexp.importers.oellm.values import Values
 
 SIBLING = "${sibling.stable.job.base_output_dir}/checkpoints"
+IS_ONE = {"metadata_equals": {"key": "k", "value": 1}}
 
 
 def conditions(told: list[str]) -> Conditions:
@@ -50,6 +51,14 @@ def conditions(told: list[str]) -> Conditions:
         ({"class_name": "CommandCondition", "command": ["true"]}, {"command_succeeds": {"command": ["true"]}}),
         ({"class_name": "MetadataCondition", "key": "k", "equals": 1}, {"metadata_equals": {"key": "k", "value": 1}}),
         (
+            {"class_name": "MetadataCondition", "key": "k", "within": ["a", 2]},
+            {"any": [{"metadata_equals": {"key": "k", "value": "a"}}, {"metadata_equals": {"key": "k", "value": 2}}]},
+        ),
+        (
+            {"class_name": "MetadataCondition", "key": "k", "equals": 1, "within": [1]},
+            {"all": [IS_ONE, {"any": [IS_ONE]}]},
+        ),
+        (
             {"class_name": "OrCondition", "conditions": [{"class_name": "FileExists", "path": "x"}]},
             {"any": [{"file_exists": {"path": "x"}}]},
         ),
@@ -80,7 +89,10 @@ def test_several_conditions_must_all_hold() -> None:
         {"class_name": "MoonPhaseCondition"},
         {"class_name": "SlurmStateCondition", "job_name": "x", "state": "FAILED"},
         {"class_name": "FileExists", "path": f"{SIBLING}/done.txt"},
+        {"class_name": "FileExists", "path": f"{SIBLING}/step-20"},
         {"class_name": "AlwaysTrue", "persistent_pass": True},
+        {"class_name": "MetadataCondition", "key": "k"},
+        {"class_name": "MetadataCondition", "key": "k", "within": "${aux.some}"},
     ],
 )
 def test_what_means_something_else_here_is_told(raw: dict[str, Any]) -> None:

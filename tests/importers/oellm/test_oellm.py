@@ -347,3 +347,71 @@ def test_a_relative_name_in_a_variable_begins_where_it_stands(imported: Import) 
     text = "slurm: {sbatch: {nodes: 2}, env: {WORLD: '${oc.muli:${..sbatch.nodes},4}'}}\n"
 
     assert imported(text, dialect="oellm").plan.jobs[0].env["WORLD"] == "8"
+
+
+TITAN = """\
+aux:
+  tokens: 64000
+  seq: 64
+  gbs: 10
+  decay: 0.2
+  extra: "${oc.mapeval:${oc.maptmpl:'int((%//(${aux.seq}*${aux.gbs}))*(1-${aux.decay}))',\
+${oc.mapextractkey:aux.tokens,${sweep.groups.1.configs.1.configs}}}}"
+backend:
+  class_name: TitanBackend
+  titan:
+    job: {dump_folder: "${job.base_output_dir}"}
+    training: {steps: "${oc.eval:'${aux.tokens}//(${aux.seq}*${aux.gbs})'}"}
+    optimizer: {lr: 0.1}
+    checkpoint: {enable: true, interval: 50}
+sweep:
+  type: product
+  groups:
+    - params: {M.optimizer.lr: [0.1, 0.2]}
+    - type: list
+      configs:
+        - {stage: stable, M.checkpoint.extra_steps: "${aux.extra}"}
+        - type: list
+          defaults:
+            stage: "decay\\\\${aux.at}"
+            aux.at: "\\\\${oc.eval:'int((\\\\${aux.tokens}//(\\\\${aux.seq}*\\\\${aux.gbs}))*(1-\\\\${aux.decay}))'}"
+            M.checkpoint.initial_load_path: "\\\\${sibling.stable.job.base_output_dir}/checkpoint/step-\\\\${aux.at}"
+            M.checkpoint.exclude_from_loading: [lr_scheduler]
+            job.start_condition:
+              class_name: FileExistsCondition
+              path: "\\\\${sibling.stable.job.base_output_dir}/checkpoint/step-\\\\${aux.at}"
+          configs: [{aux.tokens: 16000}, {aux.tokens: 32000}]
+""".replace("M.", "backend.titan.")
+
+
+def test_a_decay_of_titan_waits_for_the_folder_that_its_stable_run_saves_to(imported: Import) -> None:
+    made = imported(TITAN, dialect="oellm")
+    stable = next(job for job in made.plan.jobs if job.stage == "stable")
+    decay = next(job for job in made.plan.jobs if job.needs == (stable.id,) and job.args["training.steps"] == 50)
+    saved = f"/root/study/jobs/{stable.id}/checkpoints/step-40"
+
+    assert made.counts == {"stable": 2, "decay": 4}
+    assert decay.args["checkpoint.initial_load_path"] == saved
+    assert stable.args["checkpoint.extra_steps"] == [20, 40]
+    assert decay.values["optimizer_lr"] == stable.values["optimizer_lr"]
+    assert [(part.name, part.params, part.jobs) for part in decay.start.parts] == [
+        ("file_exists", {"path": f"{saved}/.metadata"}, ()),
+        ("job_succeeded", {"stage": "stable"}, (stable.id,)),
+    ]
+    assert "file_exists does not look whether the checkpoint is whole" in made.told
+    assert f"--checkpoint.folder {saved.rpartition('/')[0]}" in " ".join(stable.argv)
+
+
+def test_a_folder_that_titan_was_told_to_save_to_is_the_job_s_own(imported: Import) -> None:
+    text = TITAN.replace("/checkpoint/", "/out/ck/").replace("interval: 50", "folder: ck")
+    text = text.replace("${job.base_output_dir}", "${job.base_output_dir}/out")
+    made = imported(text, dialect="oellm")
+
+    assert made.stages["decay"]["params"]["checkpoint_initial_load_path"] == "${sibling.stable.checkpoints}/step-${at}"
+
+
+def test_steps_to_save_that_cannot_be_told_are_left_out(imported: Import) -> None:
+    made = imported(TITAN.replace("sweep.groups.1", "sweep.groups.7"), dialect="oellm")
+
+    assert not any("checkpoint.extra_steps" in job.args for job in made.plan.jobs)
+    assert "checkpoint.extra_steps is left out: its list cannot be told here" in made.told

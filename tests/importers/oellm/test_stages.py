@@ -71,6 +71,15 @@ def test_what_jobs_export_is_kept_and_what_they_compute_told() -> None:
     assert [said.partition(":")[0] for said in told] == ["HOST", "P"]
 
 
+def test_a_variable_that_several_parts_export_is_told_of_once() -> None:
+    told: list[str] = []
+    env = {"HOST": "$(hostname)", "PYTHONPATH": "./sub:."}
+
+    stages.environment(config({"slurm": {"env": env}, "backend": {"env": env}}, told=told))
+
+    assert [said.partition(":")[0] for said in told] == ["HOST", "PYTHONPATH"]
+
+
 def test_a_container_is_its_image() -> None:
     raw = {"container": {"image": "i.sif", "runtime": "singularity", "bind": ["/d"]}}
 

@@ -38,6 +38,16 @@ def test_what_has_no_words_here_stays_text_and_is_told() -> None:
     assert len(told) == 1
 
 
+@pytest.mark.parametrize("items", ["${oc.mapextractkey:aux.n,${sweep.configs}}", "${aux.list}"])
+def test_a_formula_for_each_entry_is_a_list(items: str) -> None:
+    known = {"sweep.configs": [{"aux.n": 10}, {"aux.n": 20}], "aux.list": [10, 20]}
+    values = Values(Names(), pytest.fail, look=known.get)
+
+    made = values.value(f"${{oc.mapeval:${{oc.maptmpl:'int(%*(1-${{aux.a}}))',{items}}}}}", "x")
+
+    assert made == ["${calc:'int(10*(1-${a}))'}", "${calc:'int(20*(1-${a}))'}"]
+
+
 @pytest.mark.parametrize("written", ["job_${oc.timestring:}", r"\\${oc.timestring:}_job", "job${oc.timestring:}"])
 def test_the_time_of_a_launch_is_left_out_of_names_and_told(written: str) -> None:
     told: list[str] = []

@@ -21,6 +21,17 @@ def test_entries_of_one_value_are_an_axis() -> None:
     assert written(Node("list", children=entries({"aux.a": 1}, {"aux.a": 2}))) == {"params": {"a": [1, 2]}}
 
 
+def test_axes_above_a_list_go_with_each_of_its_entries() -> None:
+    one = Node("list", params={"lr": [1, 2]}, children=entries({"aux.a": 1}, {"aux.a": 2}))
+    deep = Node("list", params={"lr": [1, 2]}, children=(Node(params={"x": [1, 2]}), Node(fixed={"x": 3})))
+
+    assert written(one) == {"params": {"lr": [1, 2]}, "groups": [{"params": {"a": [1, 2]}}]}
+    assert written(deep) == {
+        "params": {"lr": [1, 2]},
+        "groups": [{"type": "list", "groups": [{"params": {"x": [1, 2]}}, {"configs": [{"x": 3}]}]}],
+    }
+
+
 def test_entries_of_a_few_values_are_told_apart_by_them() -> None:
     alike = Node("list", children=entries({"a": 1, "b": "x"}, {"a": 2, "b": "y"}))
 

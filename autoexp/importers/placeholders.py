@@ -6,6 +6,7 @@ in the job as it was written. Here it is told.
 
 import re
 from collections.abc import Callable, Collection
+from itertools import zip_longest
 
 from autoexp.calculation import ExpressionError
 from autoexp.expressions import compile_value
@@ -16,6 +17,7 @@ HOLE = re.compile(
     r"|\{\{?(?P<name>[A-Za-z_]\w*)(?P<rest>(?:[!:\[]|\.(?=[A-Za-z_]))(?:[^{}]|\{[^{}]*\})*)?\}\}?"
 )
 """A name in braces, with how it is to be formatted, or a part of it; or one of OmegaConf's own."""
+_DOUBLED = re.compile(r"\{\{|\}\}")
 _ZEROS = re.compile(r":0(\d+)d")
 _SPEC = re.compile(r"(?:[^{}'\"$\\]?[<>=^])?[-+ ]?#?0?\d{0,3}[,_]?(?:\.\d{1,2})?[bcdeEfFgGosxX%]?")
 _EXPRESSION = re.compile(r"expr\((.*)\)\s*", re.DOTALL)
@@ -33,8 +35,12 @@ def native(text: str, known: Collection[str], tell: Tell) -> str:
 
 
 def pasted(text: str, known: Collection[str], tell: Tell) -> str:
-    """Write a text with names in it."""
-    return HOLE.sub(lambda hole: _filled(hole, known, tell), text)
+    """Write a text with names in it; where all its braces are names or doubled, the doubled ones are single."""
+    others = HOLE.split(text)[:: HOLE.groups + 1]
+    is_formatted = not any(set("{}") & set(_DOUBLED.sub("", other)) for other in others)
+    filled = (_filled(hole, known, tell) for hole in HOLE.finditer(text))
+    singled = (_DOUBLED.sub(lambda pair: pair[0][0], other) if is_formatted else other for other in others)
+    return "".join(part for pair in zip_longest(singled, filled, fillvalue="") for part in pair)
 
 
 def _filled(hole: re.Match[str], known: Collection[str], tell: Tell) -> str:

@@ -10,6 +10,9 @@ KNOWN = {"LR", "A", "B"}
     [
         pytest.param("x_{A}_{{B}}", "x_${A}_${B}", id="names, also in doubled braces"),
         pytest.param("/data/{0000..0139}.tar", "/data/{0000..0139}.tar", id="braces around no name"),
+        pytest.param("/data/{{0000..0010}}.tar", "/data/{0000..0010}.tar", id="doubled braces around no name"),
+        pytest.param("{{0..1}}_{A}", "{0..1}_${A}", id="such braces beside a name"),
+        pytest.param('{"a": {"b": 1}}', '{"a": {"b": 1}}', id="braces that no format takes"),
         pytest.param("iter_{A:07d}", "iter_${calc:'pad(${A}, 7)'}", id="a width"),
         pytest.param("{A:}", "${A}", id="no format"),
         pytest.param(

@@ -285,9 +285,9 @@ def _flat_end(job: JobSpec) -> Iterator[Finding]:
 
 
 def _schedule(job: JobSpec) -> Iterator[Finding]:
-    """Find schedules whose parts do not fit into each other."""
+    """Find schedules whose parts do not fit into each other; those of cooldowns are looked at as such."""
     said = plain(job.args)
-    is_wsd = said.get("lr_decay_style") == "WSD"
+    is_wsd = said.get("lr_decay_style") == "WSD" and branching.branch_point(job) is None
     end = number(said.get("lr_decay_iters")) or number(said.get("train_iters"))
     pairs = (
         ("lr-wsd-decay-iters", end if is_wsd else None, "the schedule ends at"),

@@ -73,7 +73,8 @@ class Planner:
         )
         if where is not None:
             made = where.restrict(made)
-        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world, tuple(self._trials.values()))))
+        first = tuple(self._trials[template.id] for template in made.templates)
+        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world, first)))
 
     def know(self, jobs: Iterable[JobSpec], plan: Plan) -> None:
         """Take over an earlier plan, so that jobs can appear for it."""

@@ -540,6 +540,9 @@ def test_what_is_gone_for_good_with_its_container_is_ended_by_a_person(room: "Ro
     room.prefix = CONTAINER
     room.start("watch", room.root, "--observer", "poll")
     room.wait_for({"one": "running"})
+    room.wait_until(
+        (room.attempt_dir("one") / "started.json").exists
+    )  # its claim, which comes first, is a beginning too
     (container,) = room.watchers
     room.prefix = ()
     for child in children_of(container.pid):

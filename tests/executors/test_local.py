@@ -4,7 +4,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class Bench:
         for executor in (*self.earlier, self.executor):
             for child in (*(running.child for running in executor.running.values()), *executor._leaving):
                 if child is not None:
+                    with suppress(ProcessLookupError):  # one that had just begun did not carry the variable yet
+                        os.killpg(child, signal.SIGKILL)
                     os.waitpid(child, 0)
 
     def order(self, name: str, script: str = "sleep 60", *, attempt: int = 1, **counts: Any) -> Order:

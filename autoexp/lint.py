@@ -109,9 +109,9 @@ def _spelled(jobs: Sequence[JSON]) -> str:
 
 def _unused(recipe: Recipe) -> Iterator[Finding]:
     """Find the axes that nothing reads, neither by their own name nor by a name that their entries bring."""
-    read = set(
-        names_read(_without_choice((recipe.params, recipe.sweep, *(stage.raw for stage in recipe.stages.values()))))
-    )
+    sweeps = [_without_choice((recipe.sweep, *(stage.raw.get("sweep") for stage in recipe.stages.values())))]
+    bodies = [{key: value for key, value in stage.raw.items() if key != "sweep"} for stage in recipe.stages.values()]
+    read = set(names_read((recipe.params, sweeps, bodies)))
     axes = [*axes_of(recipe.sweep, ("sweep",))]
     for stage in recipe.stages.values():
         axes += axes_of(stage.raw.get("sweep"), (*stage.path, "sweep"))

@@ -29,6 +29,7 @@ LOOK_MATCHES = 20
 LONGEST_LAST_LINE = 200
 _OF_TORCHRUN = b" torch/distributed/elastic/multiprocessing/api.py:"
 """Stands in the first line of its farewell; a page about exit codes, with a traceback of its own, follows."""
+_ON_ITS_PAGE = b"torch.distributed.elastic.multiprocessing.errors.ChildFailedError"
 _END_OF_ITS_PAGE = b"=" * 60
 _WHY, _FIX = b"  why: ", b"  fix: "
 """How the second and the third line of our own errors begin (`errors.AutoexpError`)."""
@@ -91,7 +92,7 @@ def _last_words(lines: list[bytes]) -> bytes | None:
     """
     end = next((number for number, line in enumerate(lines) if _OF_TORCHRUN in line), len(lines))
     last = _last_before(lines, end)
-    if last is not None and lines[last].strip() == _END_OF_ITS_PAGE:
+    if last is not None and lines[last].strip() == _END_OF_ITS_PAGE and any(_ON_ITS_PAGE in line for line in lines):
         return None
     if last is not None and lines[last].startswith((_WHY, _FIX)):
         why = next((number for number in range(last, -1, -1) if lines[number].startswith(_WHY)), last)

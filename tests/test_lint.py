@@ -77,6 +77,12 @@ def test_an_axis_that_makes_no_job_another_one_is_told_wherever_it_stands(
     assert [str(warning["where"]).partition(": ")[2] for warning in told] == [f"sweep.{path}"]
 
 
+def test_a_flag_called_filter_reads_an_axis_as_any_other(warned: Warned) -> None:
+    stages = "a: {backend: command, params: {program: run}, args: {filter: '${lr}'}}"
+
+    assert warned(stages, "sweep: {params: {lr: [1, 2]}}\n") == []
+
+
 WSD = """
 pretrain:
   backend: megatron

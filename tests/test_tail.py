@@ -180,6 +180,13 @@ def test_torchruns_farewell_is_no_programs_last_word(tmp_path: Path, said: str, 
     assert facts.last_line == said.splitlines()[0]
 
 
+def test_a_programs_own_rule_is_its_last_line(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"bye\n{'=' * 60}\n")
+
+    assert read_on(log, LogFacts(), COMMAND).last_line == "=" * 60
+
+
 def test_the_last_line_is_shortened(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("y" * 1000 + "\n")

@@ -9,7 +9,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from autoexp import branching
+from autoexp import branching, partitions
 from autoexp.axes import axes_of
 from autoexp.backends.megatron import USUAL_PROGRAM
 from autoexp.branching import number, plain
@@ -83,6 +83,7 @@ def warnings(recipe: Recipe, plan: Plan, world: World, first: Sequence[JobSpec] 
     kinds: dict[tuple[str, KeyPath, str], list[Finding]] = {}
     every = (*plan.jobs, *first)
     of_jobs = (*_of_jobs(plan.jobs, world.root), *_unknown_flags(every, world), *_unread(every, world))
+    of_jobs += (*_over_limits(every, world),)
     paths = (*_missing(every, world), *_shared(every), *_shared_by_checkpoints(first, world.root), *_barren(plan))
     for finding in (*_unused(recipe), *_over_budget(plan), *paths, *of_jobs):
         kind = finding.code, finding.path, _NUMBERS.sub("", finding.what)
@@ -162,6 +163,14 @@ def _over_budget(plan: Plan) -> Iterator[Finding]:
 
 
 # Jobs
+
+
+def _over_limits(jobs: Iterable[JobSpec], world: World) -> Iterator[Finding]:
+    """Find what asks for more than the machine's file says it can have: the scheduler would refuse it."""
+    for job in jobs:
+        if (excess := partitions.excess(world.machine, job.resources)) is not None:
+            what = f"it asks for {excess.asked}, and {excess.why}"
+            yield Finding("over-limit", what, excess.fix, ("stages", job.stage, "resources", excess.key), job.id)
 
 
 def _unknown_flags(jobs: Iterable[JobSpec], world: World) -> Iterator[Finding]:

@@ -1,11 +1,12 @@
 from collections.abc import Callable
+from dataclasses import replace
 from textwrap import dedent, indent
 from typing import Any
 
 import pytest
 
 from autoexp.lint import names_read
-from autoexp.machine import Machine
+from autoexp.machine import Machine, Partition
 from autoexp.plan import Planner
 
 Plans = Callable[..., Planner]
@@ -183,11 +184,31 @@ def test_what_a_job_cannot_do_without_and_is_not_there_is_told(warned: Warned) -
 
 
 def test_more_gpu_hours_than_the_budget_has_are_told(warned: Warned) -> None:
-    stages = "train: {command: [run], resources: {nodes: 2, gpus_per_node: 4, walltime: 3h}}\n"
+    stages = "train: {command: [run], resources: {gpus_per_node: 8, walltime: 3h}}\n"
 
     assert warned(stages, "budget: {gpu_hours: 24}\n") == []
     (found,) = warned(stages, "budget: {gpu_hours: 23}\n")
     assert "one attempt of each job may take 24 GPU hours, and the budget is 23" in found["message"]
+
+
+def test_more_than_the_machine_has_is_told_where_it_is_asked_for_and_planned_all_the_same(warned: Warned) -> None:
+    small = Partition(walltime_s=3600, nodes=2)
+    machine = Machine(name="m", executor="slurm", options={"partition": "small"}, partitions={"small": small})
+    stages = """
+        train: {backend: megatron, resources: {nodes: 2, walltime: 2h}}
+        score: {each: {checkpoint: train}, command: [s, '${checkpoint}'], resources: {nodes: 3, walltime: 1h}}
+        """
+
+    train, score = warned(stages, machine=machine)
+    assert (train["code"], train["jobs"]) == ("over-limit", ["train"])
+    assert train["where"].endswith("stages.train.resources.walltime")
+    assert "asks for walltime: 2h, and partition small of machine m allows 1h; ask for at most 1h" in train["message"]
+    assert score["where"].endswith("stages.score.resources.nodes")
+    assert warned("a: {command: [a], resources: {nodes: 9, partition: other}}\n", machine=machine) == []
+    (other,) = warned(
+        "a: {command: [a], resources: {partition: other}}\n", machine=replace(machine, all_partitions=True)
+    )
+    assert "it asks for the partition other, and machine m has small" in other["message"]
 
 
 def test_many_jobs_are_counted(warned: Warned) -> None:

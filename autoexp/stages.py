@@ -13,7 +13,7 @@ from autoexp.places import KeyPath, Places
 RECIPE_KEYS = ("study", "machine", "params", "sweep", "budget", "stages")
 STAGE_KEYS = (
     *("backend", "args", "hook", "with", "command", "container"),
-    *("sweep", "params", "each", "needs", "start", "cancel", "finish", "prepare", "gate"),
+    *("sweep", "axes", "params", "each", "needs", "start", "cancel", "finish", "prepare", "gate"),
     *("resources", "env", "retry", "stall", "events", "notify", "priority", "requires"),
 )
 KEYS_TO_COME = ("pack",)
@@ -54,6 +54,7 @@ def _is_telling(value: Any) -> bool:
 SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "notify": (_is_telling, "{command: a script, or a list of words}"),
     "requires": (_is_stages, "a path, or a list of paths"),
+    "axes": (_is_stages, "an axis of the study's sweep, or a list of them, [] for none"),
     "command": (_is_command, "a script, or a list of words"),
     "needs": (_is_stages, "a stage, or a list of stages"),
     "prepare": (_is_calls, "HOOK: {NAME: VALUE, ...}"),
@@ -90,6 +91,12 @@ class Stage:
     def path(self) -> KeyPath:
         """Where it stands in the recipe."""
         return ("stages", self.name)
+
+    @property
+    def axes(self) -> tuple[str, ...] | None:
+        """Name the axes of the study's sweep that it has; None is all of them."""
+        named = self.raw.get("axes")
+        return None if named is None else (named,) if isinstance(named, str) else tuple(named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +240,9 @@ def _program(raw: Mapping[str, Any], path: KeyPath, places: Places) -> str:
 def _read_each(raw: Mapping[str, Any], path: KeyPath, places: Places) -> Each | None:
     if "each" not in raw:
         return None
+    if raw.get("axes") is not None:
+        why = "its jobs have the axes of those that they appear for"
+        raise places.error((*path, "axes"), "axes do not go with each", why=why, fix="remove axes")
     each, path = raw["each"] or {}, (*path, "each")
     for key in each:
         if key not in ("checkpoint", "job", *EACH_COUNTS):

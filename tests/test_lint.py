@@ -45,7 +45,7 @@ def test_an_axis_that_nothing_reads_is_told_once_with_its_place(warned: Warned) 
             - configs: {model: [{small: {width: 1}}, {large: {width: 2}}]}
         """
     stages = """
-        a: {command: [run], sweep: {params: {seed: [1, 2]}}}
+        a: {command: [run, "${lr}"], sweep: {params: {seed: [1, 2]}}}
         b: {command: [run, "${lr}"]}
         """
 
@@ -76,6 +76,18 @@ def test_an_axis_that_makes_no_job_another_one_is_told_wherever_it_stands(
     told = [warning for warning in planner(recipe).plan().warnings if warning["code"] == "unused-axis"]
 
     assert [str(warning["where"]).partition(": ")[2] for warning in told] == [f"sweep.{path}"]
+
+
+def test_a_stage_whose_jobs_do_the_same_work_is_told_which_axis_makes_them(warned: Warned) -> None:
+    more = "sweep: {params: {lr: [1, 2]}, configs: {model: [{a: {w: 1}}, {b: {w: 2}}]}}\nparams: {rate: '${lr}'}\n"
+    train = "train: {command: [run, '${rate}', '${w}']}\n"
+
+    (found,) = warned(f"data: {{command: [tokenize, '${{w}}']}}\n{train}", more)
+    assert (found["code"], found["jobs"]) == ("same-work", [])
+    assert "nothing in data reads the axis lr: its jobs do the same work several times; name the" in found["message"]
+    assert warned(f"data: {{axes: model, command: [tokenize, '${{w}}']}}\n{train}", more) == []
+    assert warned(f"{train}score: {{needs: train, command: [score]}}\n", more) == [], "they wait for different jobs"
+    assert warned(f"{train}score: {{command: [score, '${{sibling.train.dir}}']}}\n", more) == []
 
 
 def test_a_flag_called_filter_reads_an_axis_as_any_other(warned: Warned) -> None:

@@ -272,10 +272,11 @@ class Planner:
         for job in made:
             twin = self._ids.setdefault(job.id, job)
             if twin is not job:
+                spelled = "" if twin.values == job.values else ": in ids _ stands for most signs"
                 raise self.recipe.places.error(
                     stage.path,
                     f"two jobs have the id {job.id}",
-                    why=f"one is {dict(twin.values)}, the other {dict(job.values)}",
+                    why=f"one is {dict(twin.values)}, the other {dict(job.values)}{spelled}",
                     fix="remove the duplicate, or give the sweep an axis, or named entries, that tell them apart",
                 )
 

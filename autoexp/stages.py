@@ -11,6 +11,8 @@ from autoexp.naming import LONGEST_ID
 from autoexp.places import KeyPath, Places
 
 RECIPE_KEYS = ("study", "machine", "params", "sweep", "budget", "stages")
+OF_OTHERS = ("extends", "variants")
+"""Keys of the file that are gone once what they name is merged."""
 STAGE_KEYS = (
     *("backend", "args", "hook", "with", "command", "container"),
     *("sweep", "axes", "params", "each", "needs", "start", "cancel", "finish", "prepare", "gate"),
@@ -123,7 +125,7 @@ def read_recipe(raw: Mapping[str, Any], places: Places, text: str) -> Recipe:
     """
     for key in raw:
         if key not in RECIPE_KEYS:
-            raise places.unknown((key,), RECIPE_KEYS)
+            raise places.unknown((key,), (*RECIPE_KEYS, *OF_OTHERS))
     study = raw.get("study")
     if not isinstance(study, str) or not is_name(study):
         raise places.error(

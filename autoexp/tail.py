@@ -86,7 +86,7 @@ def _read_lines(lines: list[bytes], facts: LogFacts, backend: Backend) -> LogFac
 
 
 def _last_words(lines: list[bytes]) -> bytes | None:
-    """Return the last line that is not empty; of the three of an error of ours the one that says what happened.
+    """Return the last line that is not empty; of the three of an error of ours those that say what happened, and why.
 
     What torchrun adds when a program of its has failed says nothing about why.
     """
@@ -96,7 +96,8 @@ def _last_words(lines: list[bytes]) -> bytes | None:
         return None
     if last is not None and lines[last].startswith((_WHY, _FIX)):
         why = next((number for number in range(last, -1, -1) if lines[number].startswith(_WHY)), last)
-        last = _last_before(lines, why)
+        what = _last_before(lines, why)
+        return None if what is None else lines[what] + b": " + lines[why].removeprefix(_WHY)
     return None if last is None else lines[last]
 
 

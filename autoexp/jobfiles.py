@@ -17,6 +17,7 @@ from string import Template
 from typing import Any
 
 from autoexp.codec import encode
+from autoexp.logs import BEGINS_AGAIN
 from autoexp.model import JobSpec
 from autoexp.world import checkpoint_name, job_dir
 
@@ -26,6 +27,7 @@ $directives# $job of study $study, written by autoexp; every value stands in job
 [[ -n $${AUTOEXP_ROOT:-} ]] || export AUTOEXP_ROOT=$root
 [[ -n $${AUTOEXP_DIR:-} ]] || export AUTOEXP_DIR=$dir
 export AUTOEXP_STUDY=$study AUTOEXP_JOB=$job AUTOEXP_ATTEMPT="$${AUTOEXP_ATTEMPT:-0}"
+unset "$${!SBATCH_@}"  # they were for the sbatch that submitted this, not for one that the job may start
 cd -- "$$AUTOEXP_DIR" || exit 1
 setup() {
 $setup
@@ -48,6 +50,7 @@ if { exec 3> "$$claim"; } 2>/dev/null; then
 else
   read -r owner < "$$claim" && [[ $$owner == "$$me" && -n $${SLURM_RESTART_COUNT:-} ]] || exit 0
   [[ ! -e $$attempt/exit.json ]] || exit 0  # it said how it ended: that is final, whoever queues it again
+  echo "$again"
 fi
 set +o noclobber
 read -r line < /proc/$$$$/stat; read -r -a stat <<< "$${line##*) }"; read -r boot < /proc/sys/kernel/random/boot_id
@@ -168,6 +171,7 @@ def run_script(spec: JobSpec, root: str, path_prefix: str = "", directives: Sequ
     """
     gate = _GATE.substitute(command=shlex.join(spec.gate)) if spec.gate else ""
     return _SCRIPT.substitute(
+        again=BEGINS_AGAIN,
         job=spec.id,
         study=spec.study,
         root=shlex.quote(root),

@@ -9,6 +9,7 @@ from pathlib import Path
 from autoexp.backends import Backend
 from autoexp.files import open_regular
 from autoexp.logs import (
+    BEGINS_AGAIN,
     LONGEST_LINE_BYTES,
     OF_THE_SCHEDULER,
     LogFacts,
@@ -107,6 +108,8 @@ def _last_before(lines: list[bytes], end: int) -> int | None:
 
 def take(facts: LogFacts, line: str, backend: Backend, *, telling: bool = True) -> LogFacts:
     """Take one complete line into account; `telling` says whether it can hold a symptom at all."""
+    if line.startswith(BEGINS_AGAIN):
+        return replace(facts, symptom=None, symptom_line="", diverged=False, cut_short="", saving=None)
     before, facts = facts.reports, backend.read(facts, line)
     if facts.symptom is not None and facts.reports != before and facts.symptom not in OF_THE_SCHEDULER:
         facts = replace(facts, symptom=None, symptom_line="")  # the training went on after it

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from autoexp.codec import encode
 from autoexp.jobfiles import flow, job_yaml, run_script
+from autoexp.logs import BEGINS_AGAIN
 from autoexp.model import JobSpec, Resources, Run
 from autoexp.world import job_dir
 
@@ -236,8 +237,9 @@ def test_a_requeue_of_the_same_scheduler_id_may_claim_again(tmp_path: Path) -> N
     run(folder, token="t", SLURM_JOB_ID="77")
     (folder / "attempts/001/exit.json").unlink()  # its node failed before it could say anything
     run(folder, token="t", SLURM_JOB_ID="78", SLURM_RESTART_COUNT="1")
-    run(folder, token="t", SLURM_JOB_ID="77", SLURM_RESTART_COUNT="1")
+    _, output, *_ = run(folder, token="t", SLURM_JOB_ID="77", SLURM_RESTART_COUNT="1")
 
+    assert output.startswith(BEGINS_AGAIN)
     assert (folder / "ran").read_text() == "ran\nran\n"
     assert (folder / "attempts/001/run.t").read_text() == "77\n"
 

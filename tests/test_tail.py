@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from autoexp import backends, tail
 from autoexp.errors import AutoexpError
-from autoexp.logs import LogFacts
+from autoexp.logs import BEGINS_AGAIN, LogFacts
 from autoexp.model import EndingClass, Rule
 from autoexp.tail import CHUNK_BYTES, read_on
 
@@ -257,3 +257,15 @@ def test_a_log_full_of_matches_is_read_a_few_of_them_at_a_time(tmp_path: Path) -
     assert len(facts.matches) == 61
     assert len({match.offset for match in facts.matches}) == 60
     assert (facts.offset, facts.last_line) == (path.stat().st_size, "99 spike")
+
+
+def test_an_attempt_that_was_queued_again_is_judged_by_its_last_run(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    cut = "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-03-01T10:00:00 DUE TO JOB REQUEUE ***\n"
+    log.write_text(f"{cut}{BEGINS_AGAIN}\n")
+
+    first = read_on(log, LogFacts(), COMMAND)
+    assert first.symptom is None
+    with log.open("a") as file:
+        file.write("torch.OutOfMemoryError: CUDA out of memory.\n")
+    assert read_on(log, first, COMMAND).symptom is EndingClass.GPU_OOM

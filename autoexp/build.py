@@ -321,6 +321,7 @@ class Builder:
                 python=container.python if container else self.world.machine.python,
                 inside=container.words(resources, self.world.root) if container else (),
                 nodes=resources.nodes,
+                launcher=self.world.machine.launcher,
                 processes=resources.processes_per_node,
                 program=self.scope.lookup("program") if self.scope.knows("program") else usual,
                 checkpoints=str(self.scope.built_in["checkpoints"]),

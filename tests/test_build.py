@@ -215,6 +215,14 @@ def test_start_takes_values_of_any_depth(build: Build) -> None:
     assert [part.params for part in job.start.parts] == [{"path": f"{HOME}/go"}, {"n": 2}]
 
 
+def test_a_machine_says_what_starts_a_program_on_each_of_several_nodes(build: Build) -> None:
+    machine = Machine(name="m", executor="slurm", launcher=("srun", "--cpu-bind=none"))
+
+    job = build("backend: megatron\nresources: {nodes: 2}", machine=machine)
+
+    assert job.argv[:4] == ("srun", "--cpu-bind=none", "--nodes=2", "--ntasks=2")
+
+
 def test_an_id_of_just_the_longest_length_is_accepted(planner: Plans) -> None:
     text = "study: s\nsweep: {params: {p: [LONG]}}\nstages: {train: {command: [train]}}"
 

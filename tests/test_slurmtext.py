@@ -258,6 +258,41 @@ def test_a_complaint_is_one_line_without_repetitions() -> None:
     assert slurmtext.complaint("") == "it says nothing"
 
 
+# Newer versions
+
+
+NEWER = {
+    "23.11": {
+        "squeue": f"41|PENDING|{TIME}|main|normal|Nodes required for job are DOWN, DRAINED or reserved for jobs"
+        f" in higher priority partitions||{NAME}\n42|COMPLETING|{TIME}|main|normal|None|n[01-03,7]|{NAME}\n",
+        "sacct": f"43|CANCELLED by 1000|{TIME}|0:0|None assigned|{NAME}\n44|OUT_OF_MEMORY|{TIME}|0:125|n1|{NAME}\n",
+        "scontrol": "AccountingStorageType   = accounting_storage/slurmdbd\nMessageTimeout          = 60 sec\n",
+        "sbatch": "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, "
+        "user's size and/or time limits)",
+    },
+    "24.11": {
+        "squeue": f"41|PENDING|{TIME}|main,gpu|normal|QOSMaxJobsPerUserLimit||{NAME}\n"
+        f"42|STAGE_OUT|{TIME}|main|normal|None|n[01-03,7]|{NAME}\n",
+        "sacct": f"43|CANCELLED by 1000|{TIME}|0:15|n2|{NAME}\n44|OUT_OF_MEMORY|{TIME}|0:125|n1|{NAME}\n",
+        "scontrol": "AccountingStorageType   = (null)\nMessageTimeout          = 60 sec\nMinJobAge = 300 sec\n",
+        "sbatch": f"{FAILED}Invalid account or account/partition combination specified",
+    },
+}
+"""What clients of these versions print in the formats that they are asked for."""
+
+
+@pytest.mark.parametrize("version", NEWER)
+def test_the_text_of_newer_versions_is_read_too(version: str) -> None:
+    printed = NEWER[version]
+
+    waits, leaves = slurmtext.queue(printed["squeue"])[NAME]
+    assert (waits.live, leaves.live, leaves.said.hosts) == (True, True, ("n01", "n02", "n03", "n7"))
+    cancelled, hungry = slurmtext.history(printed["sacct"])[NAME]
+    assert (cancelled.said.ending, hungry.said.ending) == (EndingClass.CANCELLED, EndingClass.HOST_OOM)
+    assert slurmtext.number(slurmtext.settings(printed["scontrol"])["MessageTimeout"]) == 60.0
+    assert not slurmtext.is_in_doubt(printed["sbatch"])
+
+
 # The batch script
 
 

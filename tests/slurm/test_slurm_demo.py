@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 def test_the_demo_moves_on_a_cluster_without_accounting_as_it_does_here_by_its_machine_alone(room: "Room") -> None:
     with cluster(accounting=False) as bare:
         room.variables |= bare.env
-        words = ("run", RECIPES / "demo.yaml", *PINNED["demo"], "--machine", "slurm-test")
-        status = room.start(*words).wait(1000)
+        status = room.start("run", RECIPES / "demo.yaml", *PINNED["demo"], "--machine", "slurm-test").wait(1000)
 
     assert status == 0, room.said()
     reference = RECIPES.parent / "tests" / "recipes" / "demo.moves"

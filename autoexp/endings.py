@@ -20,6 +20,8 @@ OF_SLURM = "slurmstepd: error:"
 """How Slurm's own lines in a job's log begin."""
 BEFORE_THE_LIMIT = "USR2"
 """The signal that a scheduler is told to send to run.sh a while before the time limit."""
+WISHES_TO_END = (BEFORE_THE_LIMIT, "TERM", "INT", "HUP")
+"""Who gets one of these and leaves with exit code 0 has saved, and is not done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ def _kept_out(code: int, cause: str) -> EndingClass:
 def _finished(ended: Exit, seen: Seen, spec: JobSpec, said: Said | None) -> tuple[EndingClass, str]:
     verdict = backends.find(spec.backend or "command").finished(spec.args, seen)
     is_command = (spec.backend or "command") == "command"
-    cut_short = ended.asked == BEFORE_THE_LIMIT and is_command  # it says nothing else
+    cut_short = ended.asked in WISHES_TO_END and is_command  # it says nothing else
     was_told = seen.log.symptom is EndingClass.HOST_OOM and OF_SLURM in seen.log.symptom_line
     if is_command and was_told:  # by a script that did not look
         return EndingClass.HOST_OOM, f"{_how(ended)}: {seen.log.symptom_line}"

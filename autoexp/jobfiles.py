@@ -38,8 +38,18 @@ if [[ -z $${AUTOEXP_TOKEN:-} ]]; then setup; $by_hand; fi
 printf -v attempt 'attempts/%03d' "$$AUTOEXP_ATTEMPT"
 me=$${SLURM_JOB_ID:-$$$$}
 if [[ -n $${AUTOEXP_AFTER:-} ]]; then  # queued behind another attempt: not if that ended by itself, or by a person
-  printf -v before 'attempts/%03d/exit.json' "$$AUTOEXP_AFTER"
-  [[ ! -e $$before || $$(< "$$before") =~ '"asked":"'(USR2|TERM)'"' ]] || exit 0
+  printf -v before 'attempts/%03d' "$$AUTOEXP_AFTER"
+  read -r id 2>/dev/null < <(cat "$$before"/run.* 2>/dev/null)
+  state=$$(scontrol --oneliner show job "$${id:-0}" 2>/dev/null); state=$${state##*JobState=}; state=$${state%% *}
+  [[ $$state != CANCELLED ]] || exit 0
+  for _ in {1..30}; do  # what it wrote at its end may not be seen here yet
+    [[ ! -e $$before/exit.json && $$state =~ ^(COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]] || break; sleep 1
+  done
+  if [[ -e $$before/exit.json ]]; then
+    [[ $$(< "$$before/exit.json") =~ '"asked":"'(USR2|TERM)'"' ]] || exit 0
+  elif [[ $$state =~ ^(COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]]; then
+    exit 0
+  fi
 fi
 claim=$$attempt/run.$$AUTOEXP_TOKEN
 set -o noclobber

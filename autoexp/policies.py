@@ -99,15 +99,19 @@ def read_options(raw: Mapping[str, Any], gpus: int = 0) -> dict[str, str]:
         said = f"the option {name} would go past {key}, which autoexp counts with"
         raise PolicyError(name, said, f"write {key}: in a stage's resources", ("options",))
     named = {key: raw[key] for key in BATCH_KEYS if raw.get(key) is not None}
-    return {str(key): _option(str(key), value) for key, value in {**more, **named}.items()}
+    within = {str(key): _option(str(key), value, ("options",)) for key, value in more.items()}
+    return {**within, **{key: _option(key, value) for key, value in named.items()}}
 
 
-def _option(key: str, value: object) -> str:
+def _option(key: str, value: object, within: tuple[str, ...] = ()) -> str:
     if key in OUR_OPTIONS:
-        raise PolicyError(key, f"the option {key} is autoexp's own", "leave it out; a command may cd, and redirect")
+        fix = "leave it out; a command may cd, and redirect" if key in ("chdir", "output", "error") else "leave it out"
+        raise PolicyError(key, f"the option {key} is autoexp's own", fix, within)
     text = "" if value is True else str(value)
     if isinstance(value, Mapping | list | tuple) or value is False or not text.isprintable() or "=" in key:
-        raise PolicyError(key, f"{key}: {value!r} is no option", "give one line of text, or true for a bare option")
+        raise PolicyError(
+            key, f"{key}: {value!r} is no option", "give one line of text, or true for a bare option", within
+        )
     return text
 
 

@@ -201,6 +201,7 @@ class Scheduled:
         known = attempt.claimed() or (attempt.first.id if attempt.first else None)
         if known is not None and not attempt.left_without_a_word:
             attempt.quiet_since, attempt.doubted = None, False
+            self._backlog.pop(order.token, None)
             return Submitted(at=at, attempt=order.attempt, scheduler_id=known)
         if not self.scheduler.is_quiet(order.token):
             return _lost(attempt, at, "its client is still at work")
@@ -293,6 +294,7 @@ class Scheduled:
         self._hear_answer(now)
         if self._attempts and now >= self.pace.due_at():
             self._ask(now)
+        self._news |= {token: None for token, a in self._attempts.items() if a.doubted and a.claimed() is not None}
         news, self._news = self._news, {}
         told = [(token, self._news_of(token, now)) for token in news]
         self._send_what_fits(now)

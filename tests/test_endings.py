@@ -146,6 +146,19 @@ def test_memory_that_slurm_says_was_short_explains_a_death_that_only_a_launcher_
     assert not needs_word(Exit(code=1), HALFWAY, MEGATRON, None)
 
 
+@pytest.mark.parametrize("asked", ["TERM", "INT", "HUP"])
+def test_a_command_that_saves_when_it_is_asked_to_end_is_not_done(asked: str) -> None:
+    polite = Exit(code=0, asked=asked)
+    line = "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-03-01T10:00:00 DUE TO PREEMPTION ***"
+    preempted = Seen(log=LogFacts(symptom=EndingClass.PREEMPTED, symptom_line=line))
+
+    assert classify(polite, preempted, COMMAND, None)[0] is EndingClass.PREEMPTED
+    assert classify(polite, Seen(), COMMAND, None)[0] is EndingClass.CANCELLED
+    assert classify(polite, Seen(), COMMAND, None, Said(ending=EndingClass.PREEMPTED))[0] is EndingClass.PREEMPTED
+    assert classify(Exit(code=0, asked="USR1"), Seen(), COMMAND, None)[0] is EndingClass.SUCCESS
+    assert classify(polite, TRAINED, MEGATRON, None)[0] is EndingClass.SUCCESS, "its log says that it is"
+
+
 @pytest.mark.parametrize(
     ("spec", "line", "ending"),
     [

@@ -280,6 +280,41 @@ def test_an_attempt_queued_behind_another_runs_only_where_that_was_cut_short(
     assert (folder / "attempts" / "002" / "run.t").exists() is runs
 
 
+@pytest.mark.parametrize(
+    ("state", "asked", "runs"),
+    [
+        ("TIMEOUT", None, True),
+        ("NODE_FAIL", None, True),
+        ("PREEMPTED", "TERM", True),
+        ("FAILED", "USR2", True),
+        ("CANCELLED", "TERM", False),
+        ("CANCELLED", None, False),
+        ("OUT_OF_MEMORY", None, False),
+        ("FAILED", None, False),
+    ],
+)
+def test_an_attempt_queued_behind_one_that_left_no_word_asks_slurm_how_it_ended(
+    tmp_path: Path, state: str, asked: str | None, *, runs: bool
+) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran")), attempt=2)
+    before = folder / "attempts" / "001"
+    before.mkdir(exist_ok=True)
+    (before / "run.other").write_text("77\n")
+    if asked:
+        (before / "exit.json").write_text(json.dumps({"code": 143, "asked": asked}, separators=(",", ":")))
+    clients = tmp_path / "clients"
+    clients.mkdir()
+    scontrol = '[[ "$*" == "--oneliner show job 77" ]] && echo "JobId=77 JobName=x JobState=%s Reason=None"'
+    for name, script in (("scontrol", scontrol % state), ("sleep", "true")):
+        (clients / name).write_text(f"#!/bin/bash\n{script}\n")
+        (clients / name).chmod(0o755)
+
+    code, *_ = run(folder, token="t", attempt=2, AUTOEXP_AFTER="1", PATH=f"{clients}:{os.environ['PATH']}")
+
+    assert code == 0
+    assert (folder / "ran").exists() is runs
+
+
 def test_each_attempt_has_its_own_files(tmp_path: Path) -> None:
     folder = prepare(tmp_path, SPEC)
     prepare(tmp_path, SPEC, attempt=12)

@@ -101,7 +101,7 @@ def test_an_answer_says_how_often_how_soon_and_what_it_reduces() -> None:
             read_resources, {"walltime": "0s"}, "walltime", "'0s' is no time limit", "a longer one", id="no walltime"
         ),
         pytest.param(
-            *(read_resources, {"options": {"chdir": "/scratch"}}, "chdir", "the option chdir is autoexp's own"),
+            *(read_resources, {"options": {"chdir": "/scratch"}}, "options.chdir", "the option chdir is autoexp's own"),
             "leave it out",
             id="an option of ours",
         ),

@@ -203,6 +203,16 @@ def test_an_attempt_that_the_scheduler_never_had_is_submitted_again_under_the_sa
     assert bench.told.submitted == [TOKEN, TOKEN]
 
 
+def test_a_claim_settles_a_doubt_at_once_while_the_scheduler_is_silent(bench: Bench) -> None:
+    bench.told.replies, bench.told.knows = [LOST], None
+    bench.submit()
+    assert bench.hear(2.0) == []
+    bench.claim("9")
+
+    assert bench.hear(2.0) == [Submitted(at=bench.now, attempt=1, scheduler_id="9")]
+    assert (bench.hear(2.0), bench.told.submitted) == ([], [TOKEN])
+
+
 def test_a_scheduler_that_forgets_is_asked_before_it_has(bench: Bench) -> None:
     queued(bench)
     bench.told.remembers_s = 300.0

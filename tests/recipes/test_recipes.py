@@ -3,6 +3,7 @@
 And broken ones, each with what is to be said of it in its first line.
 """
 
+import html
 import json
 import os
 import re
@@ -102,6 +103,69 @@ def test_a_shipped_recipe_moves_as_its_reference_log_says(room: "Room", tmp_path
     moves.write_text(spell(room.journal()))
     reference = Path(__file__).with_name(moves.name)
     assert moves.read_text() == reference.read_text(), f"if this is how it is to be: cp {moves} {reference}"
+
+
+FAULTS = """
+study: faults
+params: {program: autoexp.trainers.gpt, width: 64, heads: 4, lr: 1e-3}
+sweep:
+  configs:
+    run: [one: {}, two: {lr: 2e-3}, hungry: {width: 65536}, stuck: {program: STUCK}, wild: {lr: 1e30}, odd: {heads: 7}]
+stages:
+  train:
+    backend: megatron
+    args:
+      num-layers: 2
+      hidden-size: ${width}
+      num-attention-heads: ${heads}
+      seq-length: 64
+      micro-batch-size: 4
+      train-iters: 30
+      lr: ${lr}
+      log-interval: 1
+      eval-iters: 0
+      metrics: ${dir}/metrics.jsonl
+      save: null
+      load: null
+    stall: {no_progress: 15s}
+    retry: {max_attempts: 1, when: {hung: fail}}
+"""
+STUCK = """
+import itertools, time
+from autoexp.trainers import gpt
+real, steps = gpt.step, itertools.count()
+gpt.step = lambda *words: time.sleep(600) if next(steps) == 5 else real(*words)
+raise SystemExit(gpt.main())
+"""
+ENDS = {
+    "one": ("succeeded", "success", "trained to iteration 30"),
+    "two": ("succeeded", "success", "trained to iteration 30"),
+    "hungry": ("failed", "host_oom", "exit code 1: RuntimeError: [enforce fail"),
+    "stuck": ("failed", "crashed", "it got no further, and was stopped: ended by SIG"),
+    "wild": ("failed", "diverged", "exit code 1: the loss is not a number"),
+    "odd": ("failed", "config", "exit code 2: gpt: cannot train with these flags: --kv-channels 9 is odd"),
+}
+"""How each of them ends: its state, the class of what its process did, and how the reason begins."""
+
+
+@pytest.mark.timeout(600)
+def test_of_a_sweep_in_which_four_fail_in_four_ways_all_others_are_done_and_the_four_explained(room: "Room") -> None:
+    room.machine(cpus=2, environment="[PYTHONPATH]", setup="ulimit -v 12000000")
+    room.variables["PYTHONPATH"] = str(RECIPES.parent)
+    stuck = room.write("stuck.py", STUCK)
+    room.write("faults.yaml", FAULTS.replace("STUCK", str(stuck)))
+
+    done = room.start("run", "faults.yaml", "--machine", "bench").wait(400)
+
+    rows = room.rows("faults")
+    endings = {r["job"]: r["evidence"]["ending"] for r in room.journal() if r["trigger"] == "ended"}
+    report = (room.root / "faults" / "report" / "report.html").read_text(encoding="utf-8")
+    assert done == 1
+    for name, (state, ending, reason) in ENDS.items():
+        row = rows[f"train-run{name}"]
+        assert (row["state"], row["reason"].startswith(reason)) == (state, True), row["reason"]
+        assert endings[f"train-run{name}"] == ending
+        assert state == "succeeded" or reason[:30] in html.unescape(report)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)

@@ -6,6 +6,7 @@
     comparison.{md,csv}                            what another study had, if asked for
     report.json                                    all of them, for programs
     {loss,throughput}.{png,svg}                    the plots, where matplotlib is
+    {scaling,efficiency,memory,steps}.{png,svg}    those of a study with a scaling table
     report.html                                    everything on one page
 """
 
@@ -19,9 +20,9 @@ from autoexp import __version__
 from autoexp.errors import AutoexpError
 from autoexp.files import write_atomically
 from autoexp.model import JSON
-from autoexp.report import colors, comparison, html, plots, spelling, tables
+from autoexp.report import canvas, colors, comparison, html, plots, spelling, tables
+from autoexp.report.canvas import Plot
 from autoexp.report.evaluations import is_training
-from autoexp.report.plots import Plot
 from autoexp.report.results import Results, jobs_of, read
 from autoexp.report.spelling import Table
 from autoexp.studies import Study
@@ -29,8 +30,15 @@ from autoexp.studies import Study
 FOLDER = "report"
 PAGE = "report.html"
 MINUTE = "%Y-%m-%d %H:%M UTC"
-PLOT_TITLES = {"loss": "Loss against training tokens", "throughput": "Speed"}
-WITHOUT_PLOTS = f"The plots are missing: matplotlib is not installed ({plots.HOW_TO_GET})."
+PLOT_TITLES = {
+    "loss": "Loss against training tokens",
+    "throughput": "Speed",
+    "scaling": "Speed against devices",
+    "efficiency": "Efficiency",
+    "memory": "Memory by rank",
+    "steps": "Times of steps",
+}
+WITHOUT_PLOTS = f"The plots are missing: matplotlib is not installed ({canvas.HOW_TO_GET})."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,23 +159,17 @@ def _json(study: Study, at: str, said: list[str], made: tuple[Table, ...]) -> di
 
 def _sections(made: tuple[Table, ...], drawn: tuple[Plot, ...]) -> list[html.Figure | Table]:
     """Order the page: losses and what came of them, all runs, how fast they are, every checkpoint and score."""
-    by_name: Mapping[str, Table] = {table.name: table for table in made if table.rows}
+    by_name: Mapping[str, Table] = {
+        "table of scaling" if table.name == "scaling" else table.name: table for table in made if table.rows
+    }
     figures = {
         plot.name: html.Figure(title=PLOT_TITLES[plot.name], wide=plot.inline, narrow=plot.narrow, caption=plot.caption)
         for plot in drawn
     }
     parts: Mapping[str, html.Figure | Table] = {**by_name, **figures}
     order = (
-        "loss",
-        "comparison",
-        "cooldowns",
-        "runs",
-        "throughput",
-        "scaling",
-        "best",
-        "finetuning",
-        "checkpoints",
-        "scores",
+        *("loss", "comparison", "cooldowns", "runs", "throughput", "scaling", "table of scaling", "efficiency", "best"),
+        *("memory", "steps", "finetuning", "checkpoints", "scores"),
     )
     return [parts[name] for name in order if name in parts]
 

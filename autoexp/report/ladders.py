@@ -29,17 +29,17 @@ EMPTY: Mapping[str, JSON] = dict.fromkeys(
 def table(results: Results) -> Table:
     """One row a run, ladder by ladder; a base that several have stands there once."""
     ladders = list(of(results.runs))
-    rows: dict[tuple[object, ...], Mapping[str, JSON]] = {}
-    for row in (row for ladder in ladders for row in _rows(ladder)):
-        rows.setdefault((row["job"], row["base"]), row)
+    found: dict[tuple[object, ...], Mapping[str, JSON]] = {}
+    for row in (row for ladder in ladders for row in rows(ladder)):
+        found.setdefault((row["job"], row["base"]), row)
     axes = dict.fromkeys(name for ladder in ladders for run in ladder for name in run.values)
-    several = len({row["base"] for row in rows.values() if row["base"]}) > 1
+    several = len({row["base"] for row in found.values() if row["base"]}) > 1
     return without_empty(
         Table(
             name="scaling",
             title="Scaling",
             columns=tuple(_columns(axes, several=several)),
-            rows=tuple(rows.values()),
+            rows=tuple(found.values()),
             caption=(
                 "Each run is compared with the fewest devices that do its work. Efficiency is the ratio of operations "
                 "a device and second: where a step's work stays the same (strong) that is speed-up x N0 / N, where it "
@@ -57,34 +57,36 @@ def _columns(axes: Iterable[str], *, several: bool) -> Iterator[Column]:
     number, share = Spelled.COUNT, Spelled.SCORE
     yield Column(key="job", title="job", short="job")
     yield from (Column(key=f"{AXIS_PREFIX}{name}", title=name, kind=Spelled.AXIS) for name in axes)
-    yield Column(key="state", title="state")
     yield Column(key="devices", title="devices", kind=Spelled.WHOLE, short="devices")
     yield Column(key="nodes", title="nodes", kind=Spelled.WHOLE)
     yield Column(key="samples_per_device", title="samples a device", kind=number, short="batch", rank=5)
-    yield Column(key="parameters", title="parameters", kind=number)
     yield Column(key="step_s", title="step, median (s)", kind=number, short="step s", rank=1)
     yield Column(key="step_spread_s", title="between quartiles (s)", kind=number)
     yield Column(key="samples_per_s", title="samples/s", kind=number, short="samples/s", rank=3)
-    yield Column(key="told_samples_per_s", title="samples/s, as the Trainer says", kind=number)
     yield Column(key="tokens_per_s", title="tokens/s", kind=number)
     yield Column(key="tflops_per_gpu", title="TFLOP/s per GPU", kind=number, short="TFLOP/s", rank=4)
     yield Column(key="mfu", title="MFU", kind=share)
-    yield Column(key="gpu_busy_percent", title="GPU busy (%)", kind=number)
-    yield Column(key="peak_memory_gib", title="peak memory, the most (GiB)", kind=number, short="GiB", rank=7)
-    yield Column(key="least_memory_gib", title="peak memory, the least (GiB)", kind=number)
-    yield Column(key="reserved_memory_gib", title="reserved, the most (GiB)", kind=number)
-    yield Column(key="held_gib", title="parameters held, the most (GiB)", kind=number)
-    yield Column(key="loss", title="training loss", kind=Spelled.LOSS)
-    yield Column(key="runtime_s", title="whole time (s)", kind=number)
-    yield Column(key="told_runtime_s", title="training (s), as the Trainer says", kind=number)
     yield Column(key="base", title="compared with", files_only=not several)
     yield Column(key="scaling", title="scaling", short="scaling", rank=6)
     yield Column(key="samples_factor", title="samples/s, times", kind=share)
-    yield Column(key="runtime_factor", title="whole time, times faster", kind=share)
-    yield Column(key="memory_factor", title="memory, times", kind=share)
     yield Column(key="speedup", title="speed-up", kind=share, short="speed-up", rank=2)
     yield Column(key="efficiency", title="efficiency", kind=share, short="efficiency")
     yield Column(key="serial_fraction", title="serial fraction", kind=share)
+    yield Column(key="state", title="state", below=True)
+    yield Column(key="parameters", title="parameters", kind=number, below=True)
+    yield Column(key="loss", title="training loss", kind=Spelled.LOSS, below=True)
+    yield Column(
+        key="peak_memory_gib", title="peak memory, the most (GiB)", kind=number, short="GiB", rank=7, below=True
+    )
+    yield Column(key="least_memory_gib", title="peak memory, the least (GiB)", kind=number, below=True)
+    yield Column(key="memory_factor", title="memory, times", kind=share, below=True)
+    yield Column(key="reserved_memory_gib", title="reserved, the most (GiB)", kind=number, below=True)
+    yield Column(key="held_gib", title="parameters held, the most (GiB)", kind=number, below=True)
+    yield Column(key="gpu_busy_percent", title="GPU busy (%)", kind=number, below=True)
+    yield Column(key="runtime_s", title="whole time (s)", kind=number, below=True)
+    yield Column(key="runtime_factor", title="whole time, times faster", kind=share, below=True)
+    yield Column(key="told_runtime_s", title="training (s), as the Trainer says", kind=number, below=True)
+    yield Column(key="told_samples_per_s", title="samples/s, as the Trainer says", kind=number, below=True)
     yield Column(key="notes", title="notes", kind=Spelled.NOTES)
 
 
@@ -109,8 +111,8 @@ def _of_stage(runs: Sequence[Run]) -> Iterator[list[Run]]:
 
 
 def work_of(run: Run) -> str:
-    """Name what a run does, however it is laid out."""
-    return repr(sorted(run.work.items()))
+    """Name what a run does, however it is laid out; one whose arguments do not tell does what its stage does."""
+    return repr(sorted(run.work.items()) or run.stage)
 
 
 def _grouped(runs: Iterable[Run], key: Callable[[Run], object]) -> list[list[Run]]:
@@ -162,7 +164,8 @@ def _follows(name: str, runs: Sequence[Run], *, alone: bool = False) -> bool:
     return len(pairs) == len(devices) and (len(values) == len(pairs) or not alone)
 
 
-def _rows(ladder: Sequence[Run]) -> Iterator[dict[str, JSON]]:
+def rows(ladder: Sequence[Run]) -> Iterator[dict[str, JSON]]:
+    """Compare the runs of a ladder, which is as `of` lists it."""
     by_samples = not all(any(run.tflops()) for run in ladder if run.sample_rates() or run.tflops())
     measured = {run.job: found for run in ladder if (found := _measured(run, by_samples=by_samples))}
     base = next((run for run in ladder if run.job in measured), None)

@@ -59,6 +59,8 @@ class Column:
     """Where a terminal is narrow, columns of a high rank go first; those of rank 0 stay."""
     files_only: bool = False
     """It is for programs; people have it from other columns."""
+    below: bool = False
+    """On a page it stands in a second table under the first: paper is not wide enough for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

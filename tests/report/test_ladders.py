@@ -38,6 +38,7 @@ def run(
         global_batch_size=batch,
         devices=devices,
         layout=layout,
+        work={"model": "'m'"},
         metrics=Metrics(allocated=(1 << 30, 3 << 30)),
     )
 
@@ -179,3 +180,9 @@ def test_a_program_that_tells_only_its_rate_has_an_efficiency_and_no_speed_up() 
 
     assert (rows["two"]["scaling"], rows["two"]["speedup"], rows["two"]["samples_per_s"]) == (None, None, 16.0)
     assert (rows["two"]["efficiency"], rows["two"]["samples_factor"]) == (0.8, 1.6)
+
+
+def test_arguments_that_do_not_tell_the_work_make_no_base_of_another_stage() -> None:
+    runs = (run("one", 1, 8.0, stage="a"), run("two", 2, 8.0, stage="b"))
+
+    assert [len(found) for found in ladders.of([replace(each, work={}) for each in runs])] == []

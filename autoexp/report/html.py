@@ -75,7 +75,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
   figcaption, .caption { font-size: 8pt; }
   table { font-size: 7pt; width: 100%; }
   th, td { padding: 2pt 4pt; white-space: normal; }
-  th[scope=row] { position: static; }
+  th[scope=row] { position: static; min-width: 6rem; overflow-wrap: anywhere; }
   tr.notes div { max-width: none; }
   tr, figure { break-inside: avoid; }
   tr.notes { break-before: avoid; }

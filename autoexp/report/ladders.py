@@ -61,14 +61,14 @@ def _columns(axes: Iterable[str], *, several: bool) -> Iterator[Column]:
     yield Column(key="nodes", title="nodes", kind=Spelled.WHOLE)
     yield Column(key="samples_per_device", title="samples a device", kind=number, short="batch", rank=5)
     yield Column(key="step_s", title="step, median (s)", kind=number, short="step s", rank=1)
-    yield Column(key="step_spread_s", title="between quartiles (s)", kind=number)
+    yield Column(key="step_spread_s", title="between quartiles (s)", kind=number, below=True)
     yield Column(key="samples_per_s", title="samples/s", kind=number, short="samples/s", rank=3)
     yield Column(key="tokens_per_s", title="tokens/s", kind=number)
     yield Column(key="tflops_per_gpu", title="TFLOP/s per GPU", kind=number, short="TFLOP/s", rank=4)
     yield Column(key="mfu", title="MFU", kind=share)
     yield Column(key="base", title="compared with", files_only=not several)
     yield Column(key="scaling", title="scaling", short="scaling", rank=6)
-    yield Column(key="samples_factor", title="samples/s, times", kind=share)
+    yield Column(key="samples_factor", title="samples/s, times", kind=share, below=True)
     yield Column(key="speedup", title="speed-up", kind=share, short="speed-up", rank=2)
     yield Column(key="efficiency", title="efficiency", kind=share, short="efficiency")
     yield Column(key="serial_fraction", title="serial fraction", kind=share)
@@ -92,11 +92,18 @@ def _columns(axes: Iterable[str], *, several: bool) -> Iterator[Column]:
 
 def of(runs: Sequence[Run]) -> Iterator[list[Run]]:
     """List what is compared, each from the fewest devices to the most."""
-    for stage in dict.fromkeys(run.stage for run in runs):
-        for group in _of_stage([run for run in runs if run.stage == stage and run.devices]):
-            borrowed = [base] if (base := _elsewhere(group, runs)) else []
-            if len({(run.devices, *run.layout.items()) for run in (*borrowed, *group)}) > 1:
-                yield borrowed + group
+    place = {run.job: number for number, run in enumerate(runs)}
+    by_work: dict[str, list[Run]] = {}
+    for run in runs:
+        by_work.setdefault(work_of(run), []).append(run)
+    for stage in _grouped(runs, lambda run: run.stage):
+        for group in _of_stage([run for run in sorted(stage, key=lambda run: place[run.job]) if run.devices]):
+            same = by_work[work_of(group[0])] if len(set(map(work_of, group))) == 1 else []
+            first = min(place[run.job] for run in group)
+            base = _elsewhere(group, [run for run in same if place[run.job] < first])
+            compared = [base, *group] if base else group
+            if len({(run.devices, *run.layout.items()) for run in compared}) > 1:
+                yield compared
 
 
 def _of_stage(runs: Sequence[Run]) -> Iterator[list[Run]]:
@@ -122,12 +129,11 @@ def _grouped(runs: Iterable[Run], key: Callable[[Run], object]) -> list[list[Run
     return [sorted(group, key=lambda run: run.devices) for group in groups.values()]
 
 
-def _elsewhere(group: Sequence[Run], runs: Sequence[Run]) -> Run | None:
-    """Find the run of an earlier stage that a group is to be compared with."""
-    first, fewest = min(map(runs.index, group)), group[0].devices
+def _elsewhere(group: Sequence[Run], earlier: Iterable[Run]) -> Run | None:
+    """Find the run of another stage that a group is to be compared with, of those that do its work before it."""
+    fewest = group[0].devices
     most = fewest - (group[-1].devices > fewest)  # a ladder has a base of its own, unless there are fewer elsewhere
-    fit = (run for run in runs[:first] if run.stage != group[0].stage and 0 < run.devices <= most)
-    fit = (run for run in fit if all(work_of(run) == work_of(each) for each in group))
+    fit = (run for run in earlier if run.stage != group[0].stage and 0 < run.devices <= most)
     return min(fit, key=lambda run: run.devices, default=None)
 
 

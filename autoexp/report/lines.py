@@ -1,6 +1,6 @@
 """What the plots of scaling show, as numbers: ladders as lines, and each run's memory and step times. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
@@ -114,19 +114,18 @@ def _label(ladder: Sequence[Run], all_of_them: Sequence[Sequence[Run]]) -> str:
 
 def memory(results: Results) -> list[Spread]:
     """List what each process of the compared runs took at most, in GiB."""
-    return [_spread(results, run, [peak / GIB for peak in run.peak_memory]) for run in _compared(results)]
+    return list(_spreads(results, lambda run: [peak / GIB for peak in run.peak_memory]))
 
 
 def steps(results: Results) -> list[Spread]:
     """List what the steps of the compared runs took, in seconds."""
-    return [_spread(results, run, run.step_times()) for run in _compared(results)]
+    return list(_spreads(results, lambda run: run.step_times()))
 
 
-def _compared(results: Results) -> list[Run]:
-    found = {run.job: run for ladder in ladders.of(results.runs) for run in ladder}
-    return list(found.values())
-
-
-def _spread(results: Results, run: Run, values: Sequence[float]) -> Spread:
-    family = results.families().index(run.family)
-    return Spread(label=curves.run_label(run), family=family, values=tuple(values))
+def _spreads(results: Results, of: Callable[[Run], Sequence[float]]) -> Iterator[Spread]:
+    """Take a list of values from each run that is compared with others, if it has any."""
+    families = {name: number for number, name in enumerate(results.families())}
+    compared = {run.job: run for ladder in ladders.of(results.runs) for run in ladder}
+    for run in compared.values():
+        if values := tuple(of(run)):
+            yield Spread(label=curves.run_label(run), family=families[run.family], values=values)

@@ -12,18 +12,19 @@ from autoexp.report.results import Results
 from autoexp.report.spelling import count, tick
 
 MOST_LINES = 16
-"""Ladders that the legend names."""
+"""Ladders in one plot."""
 IDEAL: Mapping[str, Any] = {"linewidth": 1.0, "linestyle": (0, (1.5, 1.5))}
 
 
 def drawings(results: Results) -> dict[str, Drawing]:
     """Choose what there is to see, by names."""
     found = lines.lines(results)
-    memory, steps = ([each for each in what(results) if each.values] for what in (lines.memory, lines.steps))
+    memory, steps = lines.memory(results), lines.steps(results)
     chosen: dict[str, Drawing] = {}
     if found:
-        chosen["scaling"] = Throughput(found, lines.unit(results))
-        chosen["efficiency"] = Efficiency(found)
+        left = f" The first {MOST_LINES} of {len(found)} ladders are shown." if len(found) > MOST_LINES else ""
+        chosen["scaling"] = Throughput(found[:MOST_LINES], lines.unit(results), left)
+        chosen["efficiency"] = Efficiency(found[:MOST_LINES], left)
     if memory:
         chosen["memory"] = Memory(memory)
     if steps:
@@ -37,6 +38,8 @@ class Throughput:
 
     lines: list[Line]
     unit: str
+    left: str = ""
+    """What is said of those that are not shown."""
 
     def figure(self, *, narrow: bool) -> Any:
         """Draw it."""
@@ -71,7 +74,7 @@ class Throughput:
         )
         return (
             "The same on linear axes and on axes of doublings; dotted is what each device would have to go on doing as "
-            f"the fewest do.{others}{_unnamed(self.lines)}"
+            f"the fewest do.{others}{self.left}"
         )
 
 
@@ -80,6 +83,7 @@ class Efficiency:
     """The efficiency of the scaling table."""
 
     lines: list[Line]
+    left: str = ""
 
     def figure(self, *, narrow: bool) -> Any:
         """Draw it."""
@@ -97,7 +101,7 @@ class Efficiency:
 
     def caption(self) -> str:
         """Say what there is to see."""
-        return f"Operations a second that each device does, over what the fewest devices do.{_unnamed(self.lines)}"
+        return f"Operations a second that each device does, over what the fewest devices do.{self.left}"
 
 
 def _shade(drawn: Line | Spread) -> str:
@@ -120,15 +124,10 @@ def _tick_devices(axes: Any, drawn: list[Line], apart: float = 0.0) -> None:
 
 
 def _legend(figure: Any, drawn: list[Line], ideal: str, *, narrow: bool) -> None:
-    named = drawn[:MOST_LINES]
-    handles = [canvas.handle(color=line.family, linewidth=1.5, marker="o", markersize=4.5) for line in named]
+    handles = [canvas.handle(color=line.family, linewidth=1.5, marker="o", markersize=4.5) for line in drawn]
     place = "outside lower center" if narrow else "outside right upper"
-    labels = [*(line.label for line in named), ideal]
+    labels = [*(line.label for line in drawn), ideal]
     figure.legend([*handles, canvas.handle(**IDEAL)], labels, loc=place, ncols=2 if narrow else 1)
-
-
-def _unnamed(drawn: list[Line]) -> str:
-    return f" The legend names {MOST_LINES} of {len(drawn)} lines." if len(drawn) > MOST_LINES else ""
 
 
 @dataclass(frozen=True, slots=True)

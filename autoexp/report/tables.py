@@ -283,6 +283,7 @@ def headlines(results: Results, tables: Iterable[Table]) -> list[str]:
         *_headline_of_losses(by_name["runs"]),
         *_headline_of_cooldowns(by_name["cooldowns"]),
         *_headline_of_scores(by_name["scores"]),
+        *_headline_of_scaling(by_name["scaling"]),
         *results.problems,
     ]
 
@@ -321,6 +322,13 @@ def _headline_of_scores(table: Table) -> Iterator[str]:
         tasks = {row["task"] for row in rows}
         checkpoints = {(row["job"], row["iteration"]) for row in rows}
         yield f"{_some(len(tasks), 'task')} scored at {_some(len(checkpoints), 'checkpoint')}; see the scores."
+
+
+def _headline_of_scaling(table: Table) -> Iterator[str]:
+    rows = [row for row in table.rows if isinstance(row["efficiency"], float) and row["base"] != row["job"]]
+    if rows:
+        most = max(rows, key=lambda row: (row["devices"], row["efficiency"]))
+        yield f"On the most devices, {most['devices']}: {most['efficiency']:.1%} efficiency, by {most['job']}."
 
 
 def _some(number: int, what: str) -> str:

@@ -1,7 +1,9 @@
+import re
 from typing import Any
 
 from autoexp.report import canvas, scalingplots
 from autoexp.report.canvas import Plot
+from autoexp.report.colors import LIGHT
 from autoexp.report.lines import Line, Spread
 from tests.report.test_ladders import run
 from tests.report.test_lines import results
@@ -27,6 +29,15 @@ def test_a_ladder_has_its_four_plots() -> None:
     assert {"seconds a step", "train 1"} <= set(texts(found["steps"].svg))
 
 
+def test_in_the_page_they_have_its_colors_and_share_no_ids() -> None:
+    found = drawn(scalingplots.drawings(results(run("one", 1, 8.0), run("two", 2, 5.0, tflops=8.0))))
+    parts = [svg for plot in found.values() for svg in (plot.inline, plot.narrow)]
+    ids = [one for svg in parts for one in re.findall(r'\bid="([^"]+)"', svg)]
+
+    assert not any(color in svg for svg in parts for color in LIGHT.values())
+    assert len(ids) == len(set(ids))
+
+
 def test_what_nobody_measured_is_no_plot() -> None:
     layouts = [run(name, 2, 8.0, layout={"strategy": name}) for name in "ab"]
 
@@ -35,13 +46,15 @@ def test_what_nobody_measured_is_no_plot() -> None:
     assert scalingplots.drawings(results(run("one", 1, 8.0))) == {}
 
 
-def test_a_legend_names_so_many_lines_and_the_caption_counts_them() -> None:
-    many = scalingplots.Throughput([line(number) for number in range(20)], "samples per second")
-    (plot,) = drawn({"scaling": many}).values()
+def test_so_many_ladders_are_drawn_and_the_caption_counts_the_others() -> None:
+    ladders = [run(f"{lr}-{n}", n, 8.0 / n, size=f"m{lr}") for lr in range(18) for n in (1, 2)]
+    found = scalingplots.drawings(results(*ladders))
+    (plot,) = drawn({"scaling": found["scaling"]}).values()
 
-    assert {"line 15", "ideal"} <= set(texts(plot.svg))
-    assert "line 16" not in texts(plot.svg)
-    assert "The legend names 16 of 20 lines." in plot.caption
+    assert {"train m15", "ideal"} <= set(texts(plot.svg))
+    assert "train m16" not in texts(plot.svg)
+    for name in ("scaling", "efficiency"):
+        assert found[name].caption().endswith("The first 16 of 18 ladders are shown.")
 
 
 def test_slower_runs_are_points_and_the_caption_says_so() -> None:

@@ -5,7 +5,8 @@ the number of devices (a zip of `world` and `layers`, say). Runs on no ladder st
 same work in different layouts (strategies of sharing, TP x EP).
 Rule 2: the fewest devices are what the others are compared with, the first in the plan of several. What does the same
 work in another stage, on fewer devices or before them, is that for them too: a baseline of a single GPU.
-Rule 3: what a step costs is what the log says of it; where it says nothing, samples count, and a note says so.
+Rule 3: what a step costs is what the log says of it; where it says nothing, samples count, and a note says so unless
+their work is the same.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -175,12 +176,13 @@ def rows(ladder: Sequence[Run]) -> Iterator[dict[str, JSON]]:
     by_samples = not all(any(run.tflops()) for run in ladder if run.sample_rates() or run.tflops())
     measured = {run.job: found for run in ladder if (found := _measured(run, by_samples=by_samples))}
     base = next((run for run in ladder if run.job in measured), None)
+    as_if_the_same = by_samples and len(set(map(work_of, ladder))) > 1
     for run in ladder:
         yield {
             **_said(run),
             **EMPTY,
             **(_compared(base, run, measured) if base and run.job in measured else {}),
-            "notes": list(_notes(run, by_samples=by_samples)),
+            "notes": list(_notes(run, as_if_the_same=as_if_the_same)),
         }
 
 
@@ -277,11 +279,11 @@ def _faster(base: Run, run: Run, measured: Mapping[str, _Pace]) -> float | None:
     return scaling.speedup(*whole) if same else None
 
 
-def _notes(run: Run, *, by_samples: bool) -> Iterator[str]:
+def _notes(run: Run, *, as_if_the_same: bool) -> Iterator[str]:
     if run.shortfall:
         yield run.shortfall
     if not run.step_times() and not run.sample_rates() and not run.tflops():
         yield "no step of it was measured"
-    elif by_samples:
+        yield from run.problems
+    elif as_if_the_same:
         yield BY_SAMPLES
-    yield from run.problems

@@ -6,7 +6,7 @@ there, the plan's own words for it are believed.
 Rule 3: nothing is written; reading is safe beside a watcher and running jobs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -27,6 +27,9 @@ from autoexp.view import view
 
 QUIET = (State.SUCCEEDED, State.RUNNING)
 """States that need no note."""
+_SEQ_LENGTHS = ("seq-length", "training.seq_len", "data.seq_length")
+_BATCHES = ("global-batch-size", "training.global_batch_size", "data.global_batch_size")
+"""What Megatron-LM, torchtitan and NeMo call them."""
 LINKING_HOOK = "cooldown_symlink"
 """The hook that a plan asks for the link of a cooldown."""
 
@@ -240,10 +243,8 @@ def _read_run(study: Study, spec: JobSpec, row: Row | None) -> Run:
         attempts=attempts,
         series=series,
         asked=whole(spec.args.get("train-iters")) or (told[-1] if told else None),
-        seq_length=whole(spec.args.get("seq-length")) or metrics.seq_length,
-        global_batch_size=whole(spec.args.get("global-batch-size"))
-        or metrics.global_batch_size
-        or (sizes[-1] if sizes else None),
+        seq_length=_given(spec, _SEQ_LENGTHS) or metrics.seq_length,
+        global_batch_size=_given(spec, _BATCHES) or metrics.global_batch_size or (sizes[-1] if sizes else None),
         devices=spec.resources.nodes * (spec.resources.gpus_per_node or spec.resources.processes_per_node),
         nodes=spec.resources.nodes,
         metrics=metrics,
@@ -253,6 +254,10 @@ def _read_run(study: Study, spec: JobSpec, row: Row | None) -> Run:
         branch=_linked(study, spec) or _planned(spec),
     )
     return replace(run, problems=(*problems, *_lacks(run, sizes)))
+
+
+def _given(spec: JobSpec, names: Iterable[str]) -> int | None:
+    return next((found for name in names if (found := whole(spec.args.get(name)))), None)
 
 
 def _lacks(run: Run, sizes: list[int]) -> Iterator[str]:

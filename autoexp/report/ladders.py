@@ -283,7 +283,6 @@ def _notes(run: Run, *, as_if_the_same: bool) -> Iterator[str]:
     if run.shortfall:
         yield run.shortfall
     if not run.step_times() and not run.sample_rates() and not run.tflops():
-        yield "no step of it was measured"
-        yield from run.problems
+        yield from run.problems or ("no step of it was measured",)
     elif as_if_the_same:
         yield BY_SAMPLES

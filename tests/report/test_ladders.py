@@ -107,11 +107,13 @@ def test_a_run_without_steps_has_no_numbers_and_the_next_one_is_the_base() -> No
 def test_what_is_missing_says_why() -> None:
     failed = replace(run("two", 2, None), state=State.FAILED, reason="gpu_oom: CUDA out of memory")
     waits = replace(run("four", 4, None), state=State.WAITING, reason="")
-    rows = table(run("one", 1, 8.0), failed, waits)
+    begun = replace(run("eight", 8, None), state=State.RUNNING, problems=("its log has no report yet",))
+    rows = table(run("one", 1, 8.0), failed, waits, begun)
 
     assert (rows["two"]["state"], rows["two"]["efficiency"]) == ("failed", None)
     assert rows["two"]["notes"] == ["failed: gpu_oom: CUDA out of memory", "no step of it was measured"]
     assert rows["four"]["notes"] == ["waiting", "no step of it was measured"]
+    assert rows["eight"]["notes"] == ["its log has no report yet"]
 
 
 def test_layouts_of_the_same_work_stand_beside_each_other() -> None:

@@ -14,6 +14,8 @@ from autoexp.places import KeyPath, Places
 from autoexp.policies import PolicyError
 from autoexp.scope import JobScope
 
+SWEEP: KeyPath = ("sweep",)
+
 
 @dataclass(frozen=True, slots=True)
 class Blame:
@@ -50,11 +52,15 @@ class Blame:
             where = self._definition(scope.failed) if scope.failed else _deepest(path, raw, scope)
         if isinstance(error, UndefinedName):
             near = get_close_matches(error.name.rpartition(".")[2], error.known, n=1)
+            if self.stage == SWEEP and self.places.find(SWEEP, error.name) != SWEEP:
+                why = "the sweep is what gives its axes their values: these cannot be made of each other"
+                return self.places.error(where, str(error), why=why, fix="calculate it under params:, for each job")
+            other = f", or use {_some(error.known)}" if error.known else ""
             return self.places.error(
                 where,
                 str(error),
                 why=f"no axis, param or built-in has that name {self._for_whom()}",
-                fix=f"did you mean {near[0]}?" if near else f"define it under params:, or use {_some(error.known)}",
+                fix=f"did you mean {near[0]}?" if near else f"define it under params:{other}",
             )
         return self.places.error(where, str(error), why=f"it is evaluated {self._for_whom()}", fix=error.fix)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from autoexp import backends, containers, fabrics, partitions, policies, rulebook
+from autoexp import backends, containers, fabrics, policies, rulebook
 from autoexp.backends import Launch
 from autoexp.blame import Blame
 from autoexp.budget import gpus_of
@@ -261,13 +261,7 @@ class Builder:
         return found
 
     def _resources(self) -> Resources:
-        """Read what the job asks for, and refuse what its machine's file says no partition would give it."""
         resources: Resources = self._policy("resources", policies.read_resources) or Resources()
-        excess = partitions.excess(self.world.machine, resources)
-        if excess is not None:
-            path = (*self.stage.path, "resources", excess.key)
-            what = f"the job {self.id} asks for {excess.asked}"
-            raise self.recipe.places.error(path, what, why=excess.why, fix=excess.fix)
         if self.recipe.gpu_hours is not None and gpus_of(resources) and resources.walltime_s is None:
             what = f"the job {self.id} may use GPUs for ever"
             why, fix = "the study has a budget of GPU hours", "give its resources a walltime, such as 6h"
@@ -327,6 +321,7 @@ class Builder:
                 python=container.python if container else self.world.machine.python,
                 inside=container.words(resources, self.world.root) if container else (),
                 nodes=resources.nodes,
+                launcher=self.world.machine.launcher,
                 processes=resources.processes_per_node,
                 program=self.scope.lookup("program") if self.scope.knows("program") else usual,
                 checkpoints=str(self.scope.built_in["checkpoints"]),

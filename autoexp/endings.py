@@ -16,8 +16,12 @@ GATE_UNREADABLE, GATE_MISFIT = 44, 48
 """A gate's codes for output that is missing or torn, and for other ranks or hosts than those asked for."""
 CANNOT_BE_RUN = " cannot be run: "
 """What the gate says of a program that is not there."""
+OF_SLURM = "slurmstepd: error:"
+"""How Slurm's own lines in a job's log begin."""
 BEFORE_THE_LIMIT = "USR2"
 """The signal that a scheduler is told to send to run.sh a while before the time limit."""
+WISHES_TO_END = (BEFORE_THE_LIMIT, "TERM", "INT", "HUP")
+"""Who gets one of these and leaves with exit code 0 has saved, and is not done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,8 @@ def classify(
         return _finished(ended, seen, spec, said)
     if gate is not None and gate.get("code") == ended.code:
         return _kept_out(ended.code, str(gate.get("cause"))), f"the gate failed ({ended.code}): {gate.get('cause')}"
+    if said is not None and said.ending is EndingClass.HOST_OOM and seen.log.symptom in (None, EndingClass.CRASHED):
+        return EndingClass.HOST_OOM, f"{_how(ended)}: {said.words}"
     if seen.log.symptom is not None:
         return seen.log.symptom, f"{_how(ended)}: {seen.log.symptom_line}"
     if seen.log.diverged:
@@ -62,8 +68,6 @@ def classify(
         return EndingClass.LAUNCH, f"exit code {ended.code}: {COMMAND_CODES[ended.code]}{_last_words(seen)}"
     if ended.signal in SIGNALS_OF_A_PERSON or ended.asked:
         return _stopped(ended, said)
-    if ended.signal == signal.SIGKILL and said is not None and said.ending is EndingClass.HOST_OOM:
-        return EndingClass.HOST_OOM, f"{_how(ended)}: {said.words}"
     ending = EndingClass.CONFIG if ended.code == USAGE_ERROR else EndingClass.CRASHED
     return ending, f"{_how(ended)}{_last_words(seen)}"
 
@@ -73,7 +77,8 @@ def needs_word(ended: Exit, seen: Seen, spec: JobSpec, gate: Mapping[str, JSON] 
     ending, _ = classify(ended, seen, spec, gate)
     if seen.log.symptom is EndingClass.CANCELLED:
         return False  # that line is written when a person has ended it
-    return ending is EndingClass.CANCELLED or (ended.signal == signal.SIGKILL and ending is EndingClass.CRASHED)
+    was_killed = ended.signal == signal.SIGKILL or seen.log.symptom is EndingClass.CRASHED
+    return ending is EndingClass.CANCELLED or (was_killed and ending is EndingClass.CRASHED)
 
 
 def _kept_out(code: int, cause: str) -> EndingClass:
@@ -85,7 +90,11 @@ def _kept_out(code: int, cause: str) -> EndingClass:
 
 def _finished(ended: Exit, seen: Seen, spec: JobSpec, said: Said | None) -> tuple[EndingClass, str]:
     verdict = backends.find(spec.backend or "command").finished(spec.args, seen)
-    cut_short = ended.asked == BEFORE_THE_LIMIT and (spec.backend or "command") == "command"  # it says nothing else
+    is_command = (spec.backend or "command") == "command"
+    cut_short = ended.asked in WISHES_TO_END and is_command  # it says nothing else
+    was_told = seen.log.symptom is EndingClass.HOST_OOM and OF_SLURM in seen.log.symptom_line
+    if is_command and was_told:  # by a script that did not look
+        return EndingClass.HOST_OOM, f"{_how(ended)}: {seen.log.symptom_line}"
     if verdict.holds and not cut_short:
         return EndingClass.SUCCESS, "; ".join(filter(None, (verdict.reason, unconfirmed(spec, seen.log))))
     if seen.log.diverged:
@@ -94,6 +103,8 @@ def _finished(ended: Exit, seen: Seen, spec: JobSpec, said: Said | None) -> tupl
         return seen.log.symptom, f"{_how(ended)}: {seen.log.symptom_line}"
     if ended.asked:
         return _stopped(ended, said)
+    if seen.log.symptom is EndingClass.HOST_OOM:
+        return EndingClass.HOST_OOM, f"{_how(ended)}: {seen.log.symptom_line}"
     return EndingClass.UNKNOWN, verdict.reason
 
 

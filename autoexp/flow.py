@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoexp.model import Condition, JobSpec
 from autoexp.outline import Plan
@@ -33,15 +33,28 @@ def draw(plan: Plan, style: str) -> str:
     return "\n".join(STYLES[style](list(_boxes(plan)), list(dict.fromkeys(_arrows(plan)))))
 
 
+def _stages(plan: Plan) -> dict[str, str]:
+    return {job.id: job.stage for job in (*plan.jobs, *plan.previews, *plan.first)}
+
+
+def _waiting(plan: Plan) -> Iterator[JobSpec]:
+    """List who waits for what: the jobs, and the first of those that appear, but for what they appear for."""
+    yield from plan.jobs
+    for job in plan.first:
+        parts = job.start.parts if job.start.name == "all" else (job.start,)
+        own = tuple(part for part in parts if (part.name, part.jobs) != ("job_succeeded", (job.parent,)))
+        yield replace(job, start=Condition(name="all", parts=own))
+
+
 def _boxes(plan: Plan) -> Iterator[Box]:
-    stages = {job.id: job.stage for job in (*plan.jobs, *plan.previews)}
+    stages, waiting = _stages(plan), list(_waiting(plan))
     counts = Counter(job.stage for job in plan.jobs)
     templates = {template.stage: template for template in plan.templates}
     parents = Counter(template.stage for template in plan.templates)
     waits: dict[str, dict[str, None]] = {stage: {} for stage in (*counts, *templates)}
     for template in plan.templates:
         waits[template.stage][f"after {stages[template.parent]}: each {template.kind}"] = None
-    for job in (*plan.jobs, *plan.previews):
+    for job in waiting:
         waits[job.stage].update(dict.fromkeys(_told(job.start, stages)))
     for stage, told in waits.items():
         if stage in counts:
@@ -54,10 +67,10 @@ def _boxes(plan: Plan) -> Iterator[Box]:
 
 
 def _arrows(plan: Plan) -> Iterator[Arrow]:
-    stages = {job.id: job.stage for job in (*plan.jobs, *plan.previews)}
+    stages = _stages(plan)
     for template in plan.templates:
         yield Arrow(stages[template.parent], template.stage, f"each {template.kind}")
-    for job in (*plan.jobs, *plan.previews):
+    for job in _waiting(plan):
         yield from _waits(job, job.start, stages, "")
 
 

@@ -17,6 +17,7 @@ from string import Template
 from typing import Any
 
 from autoexp.codec import encode
+from autoexp.logs import BEGINS_AGAIN
 from autoexp.model import JobSpec
 from autoexp.world import checkpoint_name, job_dir
 
@@ -26,6 +27,7 @@ $directives# $job of study $study, written by autoexp; every value stands in job
 [[ -n $${AUTOEXP_ROOT:-} ]] || export AUTOEXP_ROOT=$root
 [[ -n $${AUTOEXP_DIR:-} ]] || export AUTOEXP_DIR=$dir
 export AUTOEXP_STUDY=$study AUTOEXP_JOB=$job AUTOEXP_ATTEMPT="$${AUTOEXP_ATTEMPT:-0}"
+unset "$${!SBATCH_@}"  # they were for the sbatch that submitted this, not for one that the job may start
 cd -- "$$AUTOEXP_DIR" || exit 1
 setup() {
 $setup
@@ -36,8 +38,18 @@ if [[ -z $${AUTOEXP_TOKEN:-} ]]; then setup; $by_hand; fi
 printf -v attempt 'attempts/%03d' "$$AUTOEXP_ATTEMPT"
 me=$${SLURM_JOB_ID:-$$$$}
 if [[ -n $${AUTOEXP_AFTER:-} ]]; then  # queued behind another attempt: not if that ended by itself, or by a person
-  printf -v before 'attempts/%03d/exit.json' "$$AUTOEXP_AFTER"
-  [[ ! -e $$before || $$(< "$$before") =~ '"asked":"'(USR2|TERM)'"' ]] || exit 0
+  printf -v before 'attempts/%03d' "$$AUTOEXP_AFTER"
+  read -r id 2>/dev/null < <(cat "$$before"/run.* 2>/dev/null)
+  state=$$(scontrol --oneliner show job "$${id:-0}" 2>/dev/null); state=$${state##*JobState=}; state=$${state%% *}
+  [[ $$state != CANCELLED ]] || exit 0
+  for _ in {1..30}; do  # what it wrote at its end may not be seen here yet
+    [[ ! -e $$before/exit.json && $$state =~ ^(COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]] || break; sleep 1
+  done
+  if [[ -e $$before/exit.json ]]; then
+    [[ $$(< "$$before/exit.json") =~ '"asked":"'(USR2|TERM)'"' ]] || exit 0
+  elif [[ $$state =~ ^(COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]]; then
+    exit 0
+  fi
 fi
 claim=$$attempt/run.$$AUTOEXP_TOKEN
 set -o noclobber
@@ -48,6 +60,7 @@ if { exec 3> "$$claim"; } 2>/dev/null; then
 else
   read -r owner < "$$claim" && [[ $$owner == "$$me" && -n $${SLURM_RESTART_COUNT:-} ]] || exit 0
   [[ ! -e $$attempt/exit.json ]] || exit 0  # it said how it ended: that is final, whoever queues it again
+  echo "$again"
 fi
 set +o noclobber
 read -r line < /proc/$$$$/stat; read -r -a stat <<< "$${line##*) }"; read -r boot < /proc/sys/kernel/random/boot_id
@@ -168,6 +181,7 @@ def run_script(spec: JobSpec, root: str, path_prefix: str = "", directives: Sequ
     """
     gate = _GATE.substitute(command=shlex.join(spec.gate)) if spec.gate else ""
     return _SCRIPT.substitute(
+        again=BEGINS_AGAIN,
         job=spec.id,
         study=spec.study,
         root=shlex.quote(root),

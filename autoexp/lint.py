@@ -9,11 +9,11 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from autoexp import branching
+from autoexp import branching, partitions
 from autoexp.axes import axes_of
 from autoexp.backends.megatron import USUAL_PROGRAM
 from autoexp.branching import number, plain
-from autoexp.budget import HOUR_S, gpus_of
+from autoexp.costs import cost_of
 from autoexp.flags.megatron import FLAGS, VERSIONS
 from autoexp.model import JSON, Condition, JobSpec
 from autoexp.outline import Plan
@@ -75,29 +75,20 @@ class Finding:
     job: str = ""
 
 
-def warnings(recipe: Recipe, plan: Plan, world: World, first: Sequence[JobSpec] = ()) -> Iterator[Mapping[str, JSON]]:
-    """Yield what is odd, each kind once for each stage: its code, a message, where, and the jobs concerned.
-
-    `first` are the first jobs of those that will appear.
-    """
+def warnings(recipe: Recipe, plan: Plan, world: World) -> Iterator[Mapping[str, JSON]]:
+    """Yield what is odd, each kind once for each stage: its code, a message, where, and the jobs concerned."""
     kinds: dict[tuple[str, KeyPath, str], list[Finding]] = {}
-    every = (*plan.jobs, *first)
+    every = (*plan.jobs, *plan.first)
     of_jobs = (*_of_jobs(plan.jobs, world.root), *_unknown_flags(every, world), *_unread(every, world))
-    paths = (*_missing(every, world), *_shared(every), *_shared_by_checkpoints(first, world.root), *_barren(plan))
-    for finding in (*_unused(recipe), *_over_budget(plan), *paths, *of_jobs):
+    of_jobs += (*_over_limits(every, world),)
+    paths = (*_missing(every, world), *_shared(every), *_shared_by_checkpoints(plan.first, world.root), *_barren(plan))
+    for finding in (*_unused(recipe), *_same_work(recipe), *_over_budget(plan), *paths, *of_jobs):
         kind = finding.code, finding.path, _NUMBERS.sub("", finding.what)
         kinds.setdefault(kind, []).append(finding)
     for (code, path, _), findings in kinds.items():
         jobs: list[JSON] = [finding.job for finding in findings if finding.job]
         message = f"{_spelled(jobs)}{findings[0].what}; {findings[0].fix}"
         yield {"code": code, "message": message, "where": recipe.places.spell(path), "jobs": jobs}
-
-
-def gpu_hours(plan: Plan) -> tuple[float, int]:
-    """Return what one attempt of each planned job may use at most, and for how many with GPUs nobody says."""
-    asked = [job.resources for job in plan.jobs if gpus_of(job.resources)]
-    known = [gpus_of(each) * each.walltime_s / HOUR_S for each in asked if each.walltime_s]
-    return sum(known), len(asked) - len(known)
 
 
 def _spelled(jobs: Sequence[JSON]) -> str:
@@ -120,6 +111,32 @@ def _unused(recipe: Recipe) -> Iterator[Finding]:
         if not is_one and read.isdisjoint((axis.name, *axis.brings)):
             fix = "use it, or remove it: its jobs do the same work several times"
             yield Finding("unused-axis", f"nothing reads the axis {axis.name}", fix, axis.path)
+
+
+def _same_work(recipe: Recipe) -> Iterator[Finding]:
+    """Find stages that wait for nothing and read nothing of an axis which others read: its jobs are all the same."""
+    reads = {stage.name: _closure(stage.raw, recipe.params) for stage in recipe.stages.values()}
+    every = set().union(*reads.values())
+    axes = [axis for axis in axes_of(recipe.sweep, ("sweep",)) if len(axis.values) > 1]
+    for stage in recipe.stages.values():
+        read = reads[stage.name]
+        if any(stage.raw.get(key) for key in ("each", "needs", "start")) or not read.isdisjoint(("sibling", "job")):
+            continue
+        for axis in (axis for axis in axes if not every.isdisjoint((axis.name, *axis.brings))):
+            if (stage.axes is None or axis.name in stage.axes) and read.isdisjoint((axis.name, *axis.brings)):
+                what = f"nothing in {stage.name} reads the axis {axis.name}: its jobs do the same work several times"
+                fix = "name the axes that it needs, such as axes: []"
+                yield Finding("same-work", what, fix, stage.path)
+
+
+def _closure(raw: Any, params: Mapping[str, Any]) -> set[str]:
+    """List the names that a value refers to, through the study's params as well."""
+    read: set[str] = set()
+    new = {*names_read(raw)}
+    while new:
+        read |= new
+        new = {each for name in new for each in names_read(params.get(name))} - read
+    return read
 
 
 def _without_choice(raw: Any) -> Any:
@@ -155,13 +172,21 @@ def _missing(jobs: Iterable[JobSpec], world: World) -> Iterator[Finding]:
 
 
 def _over_budget(plan: Plan) -> Iterator[Finding]:
-    wanted, _ = gpu_hours(plan)
+    wanted = cost_of(plan).hours
     if plan.gpu_hours is not None and wanted > plan.gpu_hours:
         what = f"one attempt of each job may take {wanted:.4g} GPU hours, and the budget is {plan.gpu_hours:g}"
         yield Finding("over-budget", what, "what goes beyond it waits: plan fewer jobs, or more hours", ("budget",))
 
 
 # Jobs
+
+
+def _over_limits(jobs: Iterable[JobSpec], world: World) -> Iterator[Finding]:
+    """Find what asks for more than the machine's file says it can have: the scheduler would refuse it."""
+    for job in jobs:
+        if (excess := partitions.excess(world.machine, job.resources)) is not None:
+            what = f"it asks for {excess.asked}, and {excess.why}"
+            yield Finding("over-limit", what, excess.fix, ("stages", job.stage, "resources", excess.key), job.id)
 
 
 def _unknown_flags(jobs: Iterable[JobSpec], world: World) -> Iterator[Finding]:

@@ -120,6 +120,7 @@ _SYMPTOMS: Mapping[EndingClass, str] = {
     r"|(?:ModuleNotFoundError|python[\d.]*): No module named",
     EndingClass.LAUNCH: r"(?<!Call to bind failed: )Address already in use|Unable to create step for job"
     r"|FATAL:\s+could not open image",
+    EndingClass.CRASHED: r"\bexitcode\s*: -9\b|Signal 9 \(SIGKILL\)|: task \d+: Killed\b|\bline \d+: +\d+ Killed\b",
     EndingClass.NETWORK: r"NCCL (?:WARN|error).*(?:timeout|unhandled|remote)|ncclRemoteError|ncclSystemError"
     r"|Watchdog caught collective operation timeout|Connection (?:closed|reset) by peer",
 }
@@ -127,6 +128,8 @@ _SYMPTOMS: Mapping[EndingClass, str] = {
 
 Slurm kills what exceeds its memory by a cancellation: so want of memory stands before that.
 """
+BEGINS_AGAIN = "autoexp: the scheduler queued this attempt again, and it begins again"
+"""What run.sh writes then: what was wrong before it is over."""
 OF_THE_SCHEDULER = (EndingClass.TIME_LIMIT, EndingClass.PREEMPTED, EndingClass.NODE_FAIL, EndingClass.CANCELLED)
 """Why a scheduler ends a program; it may go on for a while to save, and leave with exit code 0."""
 _SYMPTOM = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _SYMPTOMS.items()))
@@ -134,7 +137,7 @@ _SYMPTOM = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _SY
 
 _HINTS = (
     *(b"emory", b"MEMORY", b"oom", b"CUBLAS", b"DUE TO", b"CANCELLED AT", b"Node fail", b"NCCL", b"nccl", b"Watchdog"),
-    *(b"Connection", b"error: ", b"No mod", b"Address", b"Unable", b"FATAL: "),
+    *(b"exitcode", b"SIGKILL", b"Killed", b"Connection", b"error: ", b"No mod", b"Address", b"Unable", b"FATAL: "),
 )
 """Every symptom has one of these; searching for them is a hundred times faster."""
 

@@ -56,6 +56,8 @@ class Machine:
     """GPUs for jobs; None counts those of this host."""
     python: str = ""
     """The interpreter for trainers and hooks; the one that planned, if empty."""
+    launcher: tuple[str, ...] = ("srun",)
+    """What starts a program on each node of a job of several."""
     environment: tuple[str, ...] = ()
     """Variables of the watcher's own that jobs see besides PATH, HOME, USER, LANG and TMPDIR."""
     programs: Mapping[str, str] = field(default_factory=dict)

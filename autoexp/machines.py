@@ -17,7 +17,8 @@ from autoexp.recipes import load_yaml, merged
 
 DURATIONS = ("sweep", "poll", "visibility", "stop_grace", "save_grace", "query_interval", "submit_interval")
 KEYS = (
-    *("description", "identify", "executor", "cpus", "gpus", "python", "environment", "programs", "observer"),
+    *("description", "identify", "executor", "cpus", "gpus", "python", "launcher", "environment"),
+    *("programs", "observer"),
     *("network", "setup", *policies.BATCH_KEYS, "options", "partitions", "all_partitions", "max_submitted"),
     *("qos_max_submitted", "max_running", "qos_max_running", "container"),
     *DURATIONS,
@@ -160,6 +161,8 @@ def read(name: str, raw: Mapping[str, Any], places: Places) -> Machine:
         if key in raw:
             values[f"{key}_s"] = _duration_s(raw[key], key, places)
     values["environment"] = tuple(values.get("environment") or ())
+    if "launcher" in values:
+        values["launcher"] = tuple(values["launcher"])
     values["python"] = str(values.get("python") or sys.executable)
     return Machine(name=name, **values)
 
@@ -276,6 +279,7 @@ SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "max_running": (_is_count, "a count of jobs"),
     "qos_max_running": (_are_counts, "{QOS: COUNT, ...}"),
     "environment": (_is_names, "a list of names"),
+    "launcher": (lambda value: _is_names(value) and bool(value), "a list of words"),
     "programs": (_is_texts, "BACKEND: PROGRAM"),
     "observer": (OBSERVERS.__contains__, f"one of {', '.join(OBSERVERS)}"),
     "options": (lambda value: isinstance(value, Mapping), "{NAME: VALUE, ...}"),

@@ -22,6 +22,7 @@ class Pace:
     """When the next question is due."""
 
     shortest_s: float = SHORTEST_S
+    longest_s: float = LONGEST_S
     asked_at: float = float("-inf")
     _pause_s: float = 0.0
     _allowance: float = BURST
@@ -35,11 +36,15 @@ class Pace:
 
     def due_at(self) -> float:
         """Say when the next question may be asked."""
-        return self.asked_at + max(self._pause_s, (1.0 - self._allowance) * self._refill_s)
+        return max(self.asked_at + self._pause_s, self.soonest_at())
 
     def soonest_at(self) -> float:
         """Say when it might be asked if somebody needed the answer badly."""
-        return self.asked_at + self.shortest_s
+        return self.asked_at + max(self.shortest_s, (1.0 - self._allowance) * self._refill_s)
+
+    def keep_up_with(self, remembers_s: float) -> None:
+        """Ask so often that two answers have whatever ended, of a scheduler that soon forgets it."""
+        self.longest_s = min(LONGEST_S, remembers_s / 3)
 
     def asked(self, now: float) -> None:
         """Take note of a question."""
@@ -53,7 +58,7 @@ class Pace:
 
     def relax(self) -> None:
         """Nothing is expected."""
-        self._pause_s = min(self._pause_s * SLOWER, max(LONGEST_S, self.shortest_s))
+        self._pause_s = min(self._pause_s * SLOWER, max(self.longest_s, self.shortest_s))
 
     def despair(self) -> None:
         """It did not answer."""

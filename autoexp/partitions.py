@@ -65,11 +65,23 @@ def named(machine: Machine, resources: Resources) -> tuple[str, ...]:
 
 def excess(machine: Machine, resources: Resources) -> Excess | None:
     """Say what a job asks for that none of the partitions it names allows; None where one does, or nobody knows."""
+    if machine.executor == "local":
+        return _of_one_computer(machine, resources)
     names = named(machine, resources)
     if unknown := [name for name in names if name not in machine.partitions]:
         return _unknown(machine, unknown[0]) if machine.all_partitions else None
     broken = [next(_broken(machine.partitions[name], resources), None) for name in names]
     return _over(machine, names[0], broken[0], resources) if broken and broken[0] and None not in broken else None
+
+
+def _of_one_computer(machine: Machine, resources: Resources) -> Excess | None:
+    here = Partition(nodes=1, gpus_per_node=machine.gpus)
+    key = next(_broken(here, resources), None)
+    if key is None:
+        return None
+    asked, allowed = LIMITS[key].asked(resources), LIMITS[key].allowed(here)
+    fix = "lower it, or plan for another machine: --machine NAME"
+    return Excess(key, f"{key}: {asked}", f"machine {machine.name} is one computer, and allows {allowed}", fix)
 
 
 def _broken(partition: Partition, resources: Resources) -> Iterator[str]:

@@ -26,7 +26,7 @@ from autoexp.scope import JobScope
 from autoexp.selection import Selection
 from autoexp.siblings import Siblings
 from autoexp.stages import Each, Recipe, Stage
-from autoexp.sweep import Point, SweepError, expand, merge
+from autoexp.sweep import Point, SweepError, expand, merge, project
 from autoexp.world import World
 
 
@@ -73,8 +73,8 @@ class Planner:
         )
         if where is not None:
             made = where.restrict(made)
-        first = tuple(self._trials[template.id] for template in made.templates)
-        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world, first)))
+        made = replace(made, first=tuple(self._trials[template.id] for template in made.templates))
+        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world)))
 
     def know(self, jobs: Iterable[JobSpec], plan: Plan) -> None:
         """Take over an earlier plan, so that jobs can appear for it."""
@@ -236,7 +236,11 @@ class Planner:
         )
 
     def _stage_points(self, stage: Stage) -> Iterator[Point]:
-        for study_point, own in product(self._expand(self.recipe.sweep, ("sweep",)), self._own_points(stage)):
+        points = self._expand(self.recipe.sweep, ("sweep",))
+        if stage.axes is not None:
+            with self._sweep_errors((*stage.path, "axes")):
+                points = list(project(points, stage.axes))
+        for study_point, own in product(points, self._own_points(stage)):
             with self._sweep_errors((*stage.path, "sweep")):
                 yield merge(study_point, own)
 
@@ -268,10 +272,11 @@ class Planner:
         for job in made:
             twin = self._ids.setdefault(job.id, job)
             if twin is not job:
+                spelled = "" if twin.values == job.values else ": in ids _ stands for most signs"
                 raise self.recipe.places.error(
                     stage.path,
                     f"two jobs have the id {job.id}",
-                    why=f"one is {dict(twin.values)}, the other {dict(job.values)}",
+                    why=f"one is {dict(twin.values)}, the other {dict(job.values)}{spelled}",
                     fix="remove the duplicate, or give the sweep an axis, or named entries, that tell them apart",
                 )
 

@@ -1,5 +1,6 @@
 """What a stage says about its attempts: resources, retries and stalls, read from evaluated values."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -12,10 +13,18 @@ BATCH_KEYS = ("partition", "account", "qos")
 REQUEUES = ("requeue", "no-requeue")
 OUR_OPTIONS = (
     *("job-name", "output", "error", "open-mode", "chdir", "export", "array"),
-    *("parsable", "test-only", "wait", "wrap"),
+    *("parsable", "test-only", "wait", "wrap", "signal", "dependency", "kill-on-invalid-dep"),
 )
 """What sbatch is told, or never told, of every job: by its name and its log it is found again."""
-OF_RESOURCES = {"time": "walltime", "nodes": "nodes", "cpus-per-task": "cpus", **dict.fromkeys(REQUEUES, "requeue")}
+_GPUS = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?::[^,:=]*[^,:=\d][^,:=]*)?(?:[:=](\d+))?(?=,|$)")
+"""How many GPUs a `gres` asks for, of whatever kind: gpu:a100:4."""
+OF_RESOURCES = {
+    "time": "walltime",
+    "nodes": "nodes",
+    "cpus-per-task": "cpus",
+    **dict.fromkeys(REQUEUES, "requeue"),
+    **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket"), "gpus_per_node"),
+}
 """Options that a job's resources have keys for: budgets, limits and the signal before the end go by those."""
 RESOURCE_KEYS = (
     *("world", "nodes", "cpus", "gpus_per_node", "processes_per_node", "memory", "walltime"),
@@ -42,11 +51,6 @@ def read_resources(raw: Mapping[str, Any]) -> Resources:
         PolicyError: a key is unknown, or a value is not what it should be.
     """
     _check_keys(raw, RESOURCE_KEYS)
-    options = read_options(raw)
-    for name, key in OF_RESOURCES.items():
-        if name in options:
-            said = f"the option {name} would go past {key}, which autoexp counts with"
-            raise PolicyError(name, said, f"write {key}: in resources instead", ("options",))
     raw = _shared_out(raw)
     gpus = _count(raw, "gpus_per_node", 0, least=0)
     processes = _count(raw, "processes_per_node", max(gpus, 1))
@@ -58,7 +62,7 @@ def read_resources(raw: Mapping[str, Any]) -> Resources:
         memory_bytes=_quantity(raw, "memory", quantities.size_bytes),
         walltime_s=_seconds(raw, "walltime"),
         requeue=_flag(raw, "requeue"),
-        options=options,
+        options=read_options(raw, gpus),
     )
 
 
@@ -78,25 +82,36 @@ def _shared_out(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**raw, key: each, "nodes": world // each}
 
 
-def read_options(raw: Mapping[str, Any]) -> dict[str, str]:
+def read_options(raw: Mapping[str, Any], gpus: int = 0) -> dict[str, str]:
     """Read what a batch scheduler is told: partition, account, qos, and the options by their own names.
 
     Raises:
-        PolicyError: a value is none that fits on one line.
+        PolicyError: a value is none that fits on one line, or says what resources have a key for: how many of the
+            `gpus` of a node, say.
     """
     more = raw.get("options") or {}
     if not isinstance(more, Mapping):
         raise PolicyError("options", f"{more!r} are no options", "write options: {NAME: VALUE, ...}")
+    counted = {name: key for name, key in OF_RESOURCES.items() if name in more}
+    if any(int(count or 1) != gpus for count in _GPUS.findall(str(more.get("gres", "")))):
+        counted["gres"] = "gpus_per_node"
+    for name, key in counted.items():
+        said = f"the option {name} would go past {key}, which autoexp counts with"
+        raise PolicyError(name, said, f"write {key}: in a stage's resources", ("options",))
     named = {key: raw[key] for key in BATCH_KEYS if raw.get(key) is not None}
-    return {str(key): _option(str(key), value) for key, value in {**more, **named}.items()}
+    within = {str(key): _option(str(key), value, ("options",)) for key, value in more.items()}
+    return {**within, **{key: _option(key, value) for key, value in named.items()}}
 
 
-def _option(key: str, value: object) -> str:
+def _option(key: str, value: object, within: tuple[str, ...] = ()) -> str:
     if key in OUR_OPTIONS:
-        raise PolicyError(key, f"the option {key} is autoexp's own", "leave it out; a command may cd, and redirect")
+        fix = "leave it out; a command may cd, and redirect" if key in ("chdir", "output", "error") else "leave it out"
+        raise PolicyError(key, f"the option {key} is autoexp's own", fix, within)
     text = "" if value is True else str(value)
     if isinstance(value, Mapping | list | tuple) or value is False or not text.isprintable() or "=" in key:
-        raise PolicyError(key, f"{key}: {value!r} is no option", "give one line of text, or true for a bare option")
+        raise PolicyError(
+            key, f"{key}: {value!r} is no option", "give one line of text, or true for a bare option", within
+        )
     return text
 
 

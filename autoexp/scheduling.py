@@ -44,6 +44,10 @@ class Scheduler(Protocol):
     message_timeout_s: float
     """How long the scheduler may take to act on a message after whoever sent it is gone."""
 
+    @property
+    def remembers_s(self) -> float:
+        """How long it can say how a job ended that is over."""
+
     def submit(self, order: Order, at: float) -> Submitted | SubmitRefused | SubmitLost:
         """Give an attempt to the scheduler, under its token as the job's name."""
 
@@ -197,6 +201,7 @@ class Scheduled:
         known = attempt.claimed() or (attempt.first.id if attempt.first else None)
         if known is not None and not attempt.left_without_a_word:
             attempt.quiet_since, attempt.doubted = None, False
+            self._backlog.pop(order.token, None)
             return Submitted(at=at, attempt=order.attempt, scheduler_id=known)
         if not self.scheduler.is_quiet(order.token):
             return _lost(attempt, at, "its client is still at work")
@@ -242,8 +247,9 @@ class Scheduled:
     def forget(self, order: Order) -> None:
         """An attempt is over: end what the scheduler still has of it, a second acceptance or a requeue."""
         if not self._drop_unsent(order.token) and order.token in self._attempts:
-            self.throttle.left(self._places(order))
             attempt = self._attempts[order.token]
+            if attempt.answer is None or attempt.answer.live is not False:  # else the last answer counts it no more
+                self.throttle.left(self._places(order))
             attempt.left_at, attempt.doubted = clock.now(), False
 
     # Asking
@@ -288,6 +294,7 @@ class Scheduled:
         self._hear_answer(now)
         if self._attempts and now >= self.pace.due_at():
             self._ask(now)
+        self._news |= {token: None for token, a in self._attempts.items() if a.doubted and a.claimed() is not None}
         news, self._news = self._news, {}
         told = [(token, self._news_of(token, now)) for token in news]
         self._send_what_fits(now)
@@ -317,7 +324,7 @@ class Scheduled:
         if not self._attempts:
             return None
         now = clock.now()
-        due = [self.pace.due_at() - now]
+        due = [self.pace.due_at() - now] if self._asking is None else []
         due += [a.kill_due_at - now for a in self._attempts.values() if a.kill_due_at is not None]
         if self._backlog and self._sent_at + self.submit_interval_s > now:
             due.append(self._sent_at + self.submit_interval_s - now)
@@ -352,6 +359,7 @@ class Scheduled:
             self.pace.despair()
             return
         self._silent_since = None
+        self.pace.keep_up_with(self.scheduler.remembers_s)
         self.throttle.heard(self.scheduler.load())
         for token, said in found.items():
             if (attempt := self._attempts.get(token)) is None:

@@ -81,7 +81,7 @@ def history(text: str) -> dict[str, list[Entry]]:
             if (at := seconds(submitted)) is not None:
                 entry = _entry(number, state, at, nodes, "" if code in ("", "0:0") else f"exit code {code}")
                 before = found[name].get(number)
-                if before is None or (entry.live, entry.submitted_at) >= (before.live, before.submitted_at):
+                if before is None or (entry.submitted_at, entry.live) >= (before.submitted_at, before.live):
                     found[name][number] = entry
     return {name: list(entries.values()) for name, entries in found.items()}
 
@@ -97,6 +97,18 @@ def _entry(number: str, state: str, submitted_at: float, nodes: str, why: str) -
 def gone(number: str, submitted_at: float) -> Entry:
     """Describe a job that the controller, which answers, knows no more."""
     return Entry(id=number, submitted_at=submitted_at, live=False, said=Said(words="Slurm no longer knows it"))
+
+
+def settings(text: str) -> dict[str, str]:
+    """Read what `scontrol show config` prints: NAME = VALUE."""
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, sign, value in pairs if sign}
+
+
+def number(text: str, otherwise: float = 60.0) -> float:
+    """Read the number of a setting such as `300 sec`."""
+    found = re.match(r"\d+", text)
+    return float(found[0]) if found else otherwise
 
 
 def seconds(text: str) -> float | None:
@@ -128,7 +140,8 @@ def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:
         lead_s = min(int(machine.save_grace_s), resources.walltime_s // 5)
         options["time"] = _time(resources.walltime_s)
         options["signal"] = f"B:{BEFORE_THE_LIMIT}@{max(lead_s, 1)}"
-    options |= resources.options
+    more = ",".join(text for text in (options.get("gres"), resources.options.get("gres")) if text)
+    options |= {**resources.options, **({"gres": more} if "gpu" not in resources.options.get("gres", "gpu") else {})}
     return tuple(f"#SBATCH --{name}{_value(text)}" for name, text in options.items())
 
 
@@ -154,8 +167,10 @@ _SILENCE = re.compile(
     "timed out|nable to contact|Zero Bytes|onnection|ransport|uthenticat|Unexpected message|Message (?:receive|send)"
     "|temporarily unavailable|Broken pipe|No route|message length|Header length|Incomplete|backup controller|standby",
 )
+_ERROR = re.compile("error: |fatal: |sbatch: (?:unrecognized|invalid|ambiguous) option|option .* requires an argument")
 _REFUSAL = re.compile(
-    "Invalid|invalid|Requested|not permitted|not available|denied|violates|xceed|Unspecified error|nrecognized|specif"
+    "Batch job submission failed: |Invalid|invalid|Requested|not permitted|not available|denied|violates|xceed"
+    "|Unspecified error|nrecognized|specif"
     "|satisfied|too long|not configured|Unable to open|must |equire|not allowed|not supported|Unknown|No such|Duplicate"
     "|mutually exclusive|sbatch: fatal:|AccountNotAllowed|Max[A-Z]|temporarily unable to accept|too many"
 )
@@ -183,8 +198,12 @@ def submitted(text: str) -> str | None:
 
 
 def is_in_doubt(words: str) -> bool:
-    """Say whether an error of sbatch leaves open whether the job was queued: all but what is surely a refusal."""
-    return _SILENCE.search(words) is not None or _REFUSAL.search(words) is None
+    """Say whether an error of sbatch leaves open whether the job was queued: all but what is surely a refusal.
+
+    A site's banner, and what its plugins tell in passing, is no error.
+    """
+    errors = "\n".join(line for line in words.splitlines() if _ERROR.search(line))
+    return _SILENCE.search(words) is not None or _REFUSAL.search(errors) is None
 
 
 def is_temporary(words: str) -> bool:

@@ -19,7 +19,7 @@ from autoexp.events import (
     WentAstray,
 )
 from autoexp.logs import OF_THE_SCHEDULER, LogFacts, Seen
-from autoexp.model import JSON, EndingClass, JobSpec
+from autoexp.model import JSON, EndingClass, JobSpec, Remedy
 from autoexp.nodelists import spelled_out
 from autoexp.world import checkpoint_name
 
@@ -141,26 +141,31 @@ def _ending(new: Snapshot, spec: JobSpec, visibility_s: float) -> Iterator[Event
             reason=reason,
             code=new.exit.code,
             signal=new.exit.signal,
-            suspects=_suspects(new, ending),
+            suspects=_suspects(new, ending, spec),
             lasted_s=new.exit.lasted_s,
         )
     elif new.gone_since is not None and new.at - new.gone_since >= visibility_s:
         ending, reason = _vanished(new)
-        suspects = _suspects(new, ending)
+        suspects = _suspects(new, ending, spec)
         yield Ended(at=new.at, attempt=new.attempt, ending=ending, reason=reason, suspects=suspects)
 
 
 _FAILED_NODE = re.compile(r"Node failure on (\S+)|ON (\S+) CANCELLED AT \S+ DUE TO NODE FAILURE")
 
 
-def _suspects(new: Snapshot, ending: EndingClass) -> tuple[str, ...]:
-    """Name the nodes that an ending is to be blamed on, if on any: never a guess among several."""
+def _suspects(new: Snapshot, ending: EndingClass, spec: JobSpec) -> tuple[str, ...]:
+    """Name the nodes that an ending is to be blamed on, if on any: never a guess among several.
+
+    What a log says of the network is as likely due to the other end: no node is blamed unless the recipe wants it.
+    """
     nodes = tuple(spelled_out(new.nodes)) or (new.said.hosts if new.said else ())
     if ending is EndingClass.NETWORK and new.gate is not None and new.gate.get("code"):
         said = new.gate.get("suspects")
         return tuple(node for node in said if node in nodes) if isinstance(said, list) else ()
+    answer = spec.retry.when.get(ending)
+    is_doubtful = ending is EndingClass.NETWORK and (answer is None or answer.remedy is not Remedy.EXCLUDE_NODE)
     if ending is EndingClass.SUCCESS or len(nodes) == 1:
-        return () if ending is EndingClass.SUCCESS else nodes
+        return () if ending is EndingClass.SUCCESS or is_doubtful else nodes
     named = _FAILED_NODE.search(new.log.symptom_line) if ending is EndingClass.NODE_FAIL else None
     return tuple(node for node in nodes if named and node in named.groups())
 

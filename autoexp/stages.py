@@ -11,9 +11,11 @@ from autoexp.naming import LONGEST_ID
 from autoexp.places import KeyPath, Places
 
 RECIPE_KEYS = ("study", "machine", "params", "sweep", "budget", "stages")
+OF_OTHERS = ("extends", "variants")
+"""Keys of the file that are gone once what they name is merged."""
 STAGE_KEYS = (
     *("backend", "args", "hook", "with", "command", "container"),
-    *("sweep", "params", "each", "needs", "start", "cancel", "finish", "prepare", "gate"),
+    *("sweep", "axes", "params", "each", "needs", "start", "cancel", "finish", "prepare", "gate"),
     *("resources", "env", "retry", "stall", "events", "notify", "priority", "requires"),
 )
 KEYS_TO_COME = ("pack",)
@@ -54,6 +56,7 @@ def _is_telling(value: Any) -> bool:
 SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "notify": (_is_telling, "{command: a script, or a list of words}"),
     "requires": (_is_stages, "a path, or a list of paths"),
+    "axes": (_is_stages, "an axis of the study's sweep, or a list of them, [] for none"),
     "command": (_is_command, "a script, or a list of words"),
     "needs": (_is_stages, "a stage, or a list of stages"),
     "prepare": (_is_calls, "HOOK: {NAME: VALUE, ...}"),
@@ -91,6 +94,12 @@ class Stage:
         """Where it stands in the recipe."""
         return ("stages", self.name)
 
+    @property
+    def axes(self) -> tuple[str, ...] | None:
+        """Name the axes of the study's sweep that it has; None is all of them."""
+        named = self.raw.get("axes")
+        return None if named is None else (named,) if isinstance(named, str) else tuple(named)
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -116,7 +125,7 @@ def read_recipe(raw: Mapping[str, Any], places: Places, text: str) -> Recipe:
     """
     for key in raw:
         if key not in RECIPE_KEYS:
-            raise places.unknown((key,), RECIPE_KEYS)
+            raise places.unknown((key,), (*RECIPE_KEYS, *OF_OTHERS))
     study = raw.get("study")
     if not isinstance(study, str) or not is_name(study):
         raise places.error(
@@ -233,6 +242,9 @@ def _program(raw: Mapping[str, Any], path: KeyPath, places: Places) -> str:
 def _read_each(raw: Mapping[str, Any], path: KeyPath, places: Places) -> Each | None:
     if "each" not in raw:
         return None
+    if raw.get("axes") is not None:
+        why = "its jobs have the axes of those that they appear for"
+        raise places.error((*path, "axes"), "axes do not go with each", why=why, fix="remove axes")
     each, path = raw["each"] or {}, (*path, "each")
     for key in each:
         if key not in ("checkpoint", "job", *EACH_COUNTS):

@@ -8,7 +8,7 @@ An entry of `configs` may be a level itself, whose names are its `defaults`. A n
 a mistake, unless `list_composition` names it: then it is the one's list and the other's, one after the other.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import prod
@@ -16,6 +16,7 @@ from typing import Any
 
 from autoexp.axes import AXES, KEYS, OF_A_LEVEL, is_level
 from autoexp.expressions import literal
+from autoexp.naming import label
 
 TYPES = ("product", "list", "zip")
 
@@ -226,6 +227,36 @@ def merge(one: Point, other: Point) -> Point:
         SweepError: both define a name.
     """
     return _merge(one, other)
+
+
+def project(points: Iterable[Point], kept: Collection[str]) -> Iterator[Point]:
+    """Leave only these axes: a point for each of their combinations, with the names that are the same for all others.
+
+    Raises:
+        SweepError: no point has one of them.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[Point]] = {}
+    every: set[str] = set()
+    for point in points:
+        every |= point.axes.keys()
+        named = tuple((name, label(value)) for name, value in point.axes.items() if name in kept)
+        groups.setdefault(named, []).append(point)
+    for name in kept:
+        if name not in every:
+            raise SweepError(f"the sweep has no axis {name}", (), f"its axes are {', '.join(sorted(every)) or 'none'}")
+    for group in groups.values():
+        axes = {name: value for name, value in group[0].axes.items() if name in kept}
+        yield Point(axes, _shared([p.names for p in group], every - set(kept)), _shared([p.defaults for p in group]))
+
+
+def _shared(several: Sequence[Mapping[str, Any]], without: Collection[str] = ()) -> dict[str, Any]:
+    """Keep the names that have one value throughout."""
+    first, *others = several
+    return {
+        name: value
+        for name, value in first.items()
+        if name not in without and all(name in other and other[name] == value for other in others)
+    }
 
 
 def _holds(key: str, point: Point, sweep: Mapping[str, Any], evaluate: Evaluate, path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from autoexp.backends import Backend
 from autoexp.files import open_regular
 from autoexp.logs import (
+    BEGINS_AGAIN,
     LONGEST_LINE_BYTES,
     OF_THE_SCHEDULER,
     LogFacts,
@@ -86,7 +87,7 @@ def _read_lines(lines: list[bytes], facts: LogFacts, backend: Backend) -> LogFac
 
 
 def _last_words(lines: list[bytes]) -> bytes | None:
-    """Return the last line that is not empty; of the three of an error of ours the one that says what happened.
+    """Return the last line that is not empty; of the three of an error of ours those that say what happened, and why.
 
     What torchrun adds when a program of its has failed says nothing about why.
     """
@@ -96,7 +97,8 @@ def _last_words(lines: list[bytes]) -> bytes | None:
         return None
     if last is not None and lines[last].startswith((_WHY, _FIX)):
         why = next((number for number in range(last, -1, -1) if lines[number].startswith(_WHY)), last)
-        last = _last_before(lines, why)
+        what = _last_before(lines, why)
+        return None if what is None else lines[what] + b": " + lines[why].removeprefix(_WHY)
     return None if last is None else lines[last]
 
 
@@ -106,6 +108,8 @@ def _last_before(lines: list[bytes], end: int) -> int | None:
 
 def take(facts: LogFacts, line: str, backend: Backend, *, telling: bool = True) -> LogFacts:
     """Take one complete line into account; `telling` says whether it can hold a symptom at all."""
+    if line.startswith(BEGINS_AGAIN):
+        return replace(facts, symptom=None, symptom_line="", diverged=False, cut_short="", saving=None)
     before, facts = facts.reports, backend.read(facts, line)
     if facts.symptom is not None and facts.reports != before and facts.symptom not in OF_THE_SCHEDULER:
         facts = replace(facts, symptom=None, symptom_line="")  # the training went on after it

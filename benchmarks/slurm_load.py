@@ -65,7 +65,8 @@ def play(home: Path, made: Cluster, jobs: int, seconds: float) -> dict[str, Any]
     began = time.time()
     subprocess.run((*autoexp, "watch", "experiments", "--until-done"), check=True, **options)
     ended = time.time()
-    exits = [json.loads(path.read_text())["at"] for path in home.glob("experiments/load/jobs/*/attempts/*/exit.json")]
+    folders = home.glob("experiments/load/jobs/*/attempts/*/exit.json")
+    exits = {path.parts[-4]: json.loads(path.read_text())["at"] for path in folders}
     journal = [
         json.loads(line) for path in home.glob("var/*/journal/*.jsonl") for line in path.read_text().splitlines()[1:]
     ]
@@ -73,9 +74,11 @@ def play(home: Path, made: Cluster, jobs: int, seconds: float) -> dict[str, Any]
 
 
 def known_after_s(played: dict[str, Any]) -> list[float]:
-    """Say how long after each exit file the journal knew of it, in the order of the ends."""
-    known = sorted(unstamp(line["at"]) for line in played["journal"] if line["trigger"] == "ended")
-    return [later - end for later, end in zip(known, sorted(played["exits"]), strict=True)]
+    """Say how long after each job's exit file the journal knew of it, in the order of the ends."""
+    known = {
+        line["job"].rpartition("/")[2]: unstamp(line["at"]) for line in played["journal"] if line["trigger"] == "ended"
+    }
+    return [known[job] - end for job, end in sorted(played["exits"].items(), key=lambda ended: ended[1])]
 
 
 def main() -> int:
@@ -92,7 +95,7 @@ def main() -> int:
     print(f"{len(played['exits'])} attempts of {asked.jobs} jobs in {took_s:.0f} s")
     print(f"calls: {dict(counted)}; squeue an hour at this rate: {counted['squeue'] / took_s * 3600:.0f}")
     print(f"from an exit file to the journal: last {delays[-1]:.3f} s, median {sorted(delays)[len(delays) // 2]:.3f} s")
-    print(f"from the last exit file to the end of the watcher: {played['ended'] - max(played['exits']):.2f} s")
+    print(f"from the last exit file to the end of the watcher: {played['ended'] - max(played['exits'].values()):.2f} s")
     return 0
 
 

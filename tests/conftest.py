@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 from autoexp import cli, recipes, sealing
 from autoexp.errors import AutoexpError
@@ -38,6 +40,13 @@ from autoexp.world import HookInfo, World
 settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=2000)
 settings.load_profile("same")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw no constants of the code under test, but to explore: which they are depends on what a worker has loaded."""
+    if config.getoption("--hypothesis-profile") is None:
+        pytest.MonkeyPatch().setattr(providers, "_get_local_constants", Constants)
+
 
 # Started in the background, or under nohup, we would hand on that these are ignored, and programs could not be stopped.
 for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):

@@ -1,12 +1,11 @@
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from autoexp.errors import RecipeError
-from autoexp.machine import Machine, Network, Partition
+from autoexp.machine import Machine, Network
 from autoexp.model import Deed, HookCall, JobSpec, Rule
 from autoexp.plan import Planner
 from autoexp.world import HookInfo
@@ -216,6 +215,14 @@ def test_start_takes_values_of_any_depth(build: Build) -> None:
     assert [part.params for part in job.start.parts] == [{"path": f"{HOME}/go"}, {"n": 2}]
 
 
+def test_a_machine_says_what_starts_a_program_on_each_of_several_nodes(build: Build) -> None:
+    machine = Machine(name="m", executor="slurm", launcher=("srun", "--cpu-bind=none"))
+
+    job = build("backend: megatron\nresources: {nodes: 2}", machine=machine)
+
+    assert job.argv[:4] == ("srun", "--cpu-bind=none", "--nodes=2", "--ntasks=2")
+
+
 def test_an_id_of_just_the_longest_length_is_accepted(planner: Plans) -> None:
     text = "study: s\nsweep: {params: {p: [LONG]}}\nstages: {train: {command: [train]}}"
 
@@ -223,23 +230,6 @@ def test_an_id_of_just_the_longest_length_is_accepted(planner: Plans) -> None:
     assert len(job.id) == 180
     with pytest.raises(RecipeError, match="is too long"):
         planner(text.replace("LONG", "x" * (181 - len("train-p")))).plan()
-
-
-def test_a_job_that_asks_for_more_than_its_partition_allows_is_refused_where_it_asks(build: Build) -> None:
-    small = Partition(walltime_s=3600, nodes=2)
-    machine = Machine(name="m", options={"partition": "small"}, partitions={"small": small})
-
-    with pytest.raises(RecipeError) as caught:
-        build("command: [a]\nresources:\n  nodes: 2\n  walltime: 2h", machine=machine)
-
-    assert re.search(
-        r":\d+: stages.train.resources.walltime: the job train-lr0.5 asks for walltime: 2h$", caught.value.what
-    )
-    assert caught.value.why == "partition small of machine m allows 1h"
-    assert caught.value.fix == "ask for at most 1h"
-    assert build("command: [a]\nresources: {nodes: 9, partition: other}", machine=machine).resources.nodes == 9
-    with pytest.raises(RecipeError, match=r"resources.partition: the job .* asks for the partition other"):
-        build("command: [a]\nresources: {partition: other}", machine=replace(machine, all_partitions=True))
 
 
 # What happens to it

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.endings import Exit, Said, classify
+from autoexp.endings import Exit, Said, classify, needs_word
 from autoexp.logs import LogFacts, Seen
 from autoexp.model import EndingClass, HookCall, JobSpec
 
@@ -131,6 +131,48 @@ def test_an_ending_is_classified_with_its_reason(  # noqa: PLR0917 - a row of th
 
     assert str(found) == ending
     assert said.startswith(reason)
+
+
+def test_memory_that_slurm_says_was_short_explains_a_death_that_only_a_launcher_saw() -> None:
+    said = Said(ending=EndingClass.HOST_OOM, words="Slurm says OUT_OF_MEMORY")
+    launcher = Seen(log=LogFacts(symptom=EndingClass.CRASHED, symptom_line="exitcode: -9 (pid: 7)"))
+
+    assert needs_word(Exit(code=1), launcher, MEGATRON, None)
+    assert classify(Exit(code=1), launcher, MEGATRON, None, said) == (
+        EndingClass.HOST_OOM,
+        "exit code 1: Slurm says OUT_OF_MEMORY",
+    )
+    assert classify(Exit(code=1), launcher, MEGATRON, None)[0] is EndingClass.CRASHED
+    assert not needs_word(Exit(code=1), HALFWAY, MEGATRON, None)
+
+
+@pytest.mark.parametrize("asked", ["TERM", "INT", "HUP"])
+def test_a_command_that_saves_when_it_is_asked_to_end_is_not_done(asked: str) -> None:
+    polite = Exit(code=0, asked=asked)
+    line = "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-03-01T10:00:00 DUE TO PREEMPTION ***"
+    preempted = Seen(log=LogFacts(symptom=EndingClass.PREEMPTED, symptom_line=line))
+
+    assert classify(polite, preempted, COMMAND, None)[0] is EndingClass.PREEMPTED
+    assert classify(polite, Seen(), COMMAND, None)[0] is EndingClass.CANCELLED
+    assert classify(polite, Seen(), COMMAND, None, Said(ending=EndingClass.PREEMPTED))[0] is EndingClass.PREEMPTED
+    assert classify(Exit(code=0, asked="USR1"), Seen(), COMMAND, None)[0] is EndingClass.SUCCESS
+    assert classify(polite, TRAINED, MEGATRON, None)[0] is EndingClass.SUCCESS, "its log says that it is"
+
+
+@pytest.mark.parametrize(
+    ("spec", "line", "ending"),
+    [
+        (COMMAND, "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0", EndingClass.HOST_OOM),
+        (COMMAND, "caught a MemoryError, and went on", EndingClass.SUCCESS),
+        (MEGATRON, "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0", EndingClass.HOST_OOM),
+    ],
+)
+def test_exit_code_0_is_no_success_where_slurm_killed_a_part_for_its_memory(
+    spec: JobSpec, line: str, ending: EndingClass
+) -> None:
+    seen = Seen(log=LogFacts(symptom=EndingClass.HOST_OOM, symptom_line=line))
+
+    assert classify(Exit(code=0), seen, spec, None)[0] is ending
 
 
 def test_a_signal_of_the_programs_own_making_is_a_crash_where_slurm_says_that_nobody_cancelled_it() -> None:

@@ -95,6 +95,26 @@ def test_a_box_says_what_its_jobs_wait_for_as_the_recipe_means_it(
     assert [line.strip("| ") for line in drawn if line.startswith("|")] == ["a: 1 job", "b: 1 job", *told]
 
 
+def test_what_appears_for_others_waits_for_its_own_conditions_too(planner: Callable[..., Planner]) -> None:
+    recipe = """
+study: s
+stages:
+  a: {backend: megatron}
+  b: {each: {checkpoint: a}, command: [b], start: {file_exists: {path: /x}}}
+  c: {each: {job: b}, command: [c], start: {elapsed: {for: 3h}}}
+"""
+    plan = planner(recipe).plan()
+
+    drawn = flow.draw(plan, "text").splitlines()
+    assert [line.strip("| ") for line in drawn if line.startswith("|")] == [
+        "a: 1 job",
+        *("b: one for each checkpoint of 1", "after a: each checkpoint", "file exists /x"),
+        *("c: one for each job of 1", "after b: each job", "elapsed 3h"),
+    ]
+    arrows = [line for line in flow.draw(plan, "mermaid").splitlines() if "-->" in line]
+    assert arrows == ['  s0 -->|"each checkpoint"| s1', '  s1 -->|"each job"| s2']
+
+
 def test_an_arrow_says_what_is_not_to_be_and_what_is_one_of_several(planner: Callable[..., Planner]) -> None:
     start = "{any: [{job_succeeded: {stage: a}}, {not: {job_state: {stage: a, state: running}}}]}"
     recipe = f"study: s\nstages:\n  a: {{command: [a]}}\n  b: {{command: [b], start: {start}}}"

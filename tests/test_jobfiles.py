@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from autoexp.codec import encode
 from autoexp.jobfiles import flow, job_yaml, run_script
+from autoexp.logs import BEGINS_AGAIN
 from autoexp.model import JobSpec, Resources, Run
 from autoexp.world import job_dir
 
@@ -236,8 +237,9 @@ def test_a_requeue_of_the_same_scheduler_id_may_claim_again(tmp_path: Path) -> N
     run(folder, token="t", SLURM_JOB_ID="77")
     (folder / "attempts/001/exit.json").unlink()  # its node failed before it could say anything
     run(folder, token="t", SLURM_JOB_ID="78", SLURM_RESTART_COUNT="1")
-    run(folder, token="t", SLURM_JOB_ID="77", SLURM_RESTART_COUNT="1")
+    _, output, *_ = run(folder, token="t", SLURM_JOB_ID="77", SLURM_RESTART_COUNT="1")
 
+    assert output.startswith(BEGINS_AGAIN)
     assert (folder / "ran").read_text() == "ran\nran\n"
     assert (folder / "attempts/001/run.t").read_text() == "77\n"
 
@@ -276,6 +278,41 @@ def test_an_attempt_queued_behind_another_runs_only_where_that_was_cut_short(
     assert code == 0
     assert (folder / "ran").exists() is runs
     assert (folder / "attempts" / "002" / "run.t").exists() is runs
+
+
+@pytest.mark.parametrize(
+    ("state", "asked", "runs"),
+    [
+        ("TIMEOUT", None, True),
+        ("NODE_FAIL", None, True),
+        ("PREEMPTED", "TERM", True),
+        ("FAILED", "USR2", True),
+        ("CANCELLED", "TERM", False),
+        ("CANCELLED", None, False),
+        ("OUT_OF_MEMORY", None, False),
+        ("FAILED", None, False),
+    ],
+)
+def test_an_attempt_queued_behind_one_that_left_no_word_asks_slurm_how_it_ended(
+    tmp_path: Path, state: str, asked: str | None, *, runs: bool
+) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran")), attempt=2)
+    before = folder / "attempts" / "001"
+    before.mkdir(exist_ok=True)
+    (before / "run.other").write_text("77\n")
+    if asked:
+        (before / "exit.json").write_text(json.dumps({"code": 143, "asked": asked}, separators=(",", ":")))
+    clients = tmp_path / "clients"
+    clients.mkdir()
+    scontrol = '[[ "$*" == "--oneliner show job 77" ]] && echo "JobId=77 JobName=x JobState=%s Reason=None"'
+    for name, script in (("scontrol", scontrol % state), ("sleep", "true")):
+        (clients / name).write_text(f"#!/bin/bash\n{script}\n")
+        (clients / name).chmod(0o755)
+
+    code, *_ = run(folder, token="t", attempt=2, AUTOEXP_AFTER="1", PATH=f"{clients}:{os.environ['PATH']}")
+
+    assert code == 0
+    assert (folder / "ran").exists() is runs
 
 
 def test_each_attempt_has_its_own_files(tmp_path: Path) -> None:

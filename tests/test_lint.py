@@ -1,11 +1,12 @@
 from collections.abc import Callable
+from dataclasses import replace
 from textwrap import dedent, indent
 from typing import Any
 
 import pytest
 
 from autoexp.lint import names_read
-from autoexp.machine import Machine
+from autoexp.machine import Machine, Partition
 from autoexp.plan import Planner
 
 Plans = Callable[..., Planner]
@@ -44,7 +45,7 @@ def test_an_axis_that_nothing_reads_is_told_once_with_its_place(warned: Warned) 
             - configs: {model: [{small: {width: 1}}, {large: {width: 2}}]}
         """
     stages = """
-        a: {command: [run], sweep: {params: {seed: [1, 2]}}}
+        a: {command: [run, "${lr}"], sweep: {params: {seed: [1, 2]}}}
         b: {command: [run, "${lr}"]}
         """
 
@@ -75,6 +76,18 @@ def test_an_axis_that_makes_no_job_another_one_is_told_wherever_it_stands(
     told = [warning for warning in planner(recipe).plan().warnings if warning["code"] == "unused-axis"]
 
     assert [str(warning["where"]).partition(": ")[2] for warning in told] == [f"sweep.{path}"]
+
+
+def test_a_stage_whose_jobs_do_the_same_work_is_told_which_axis_makes_them(warned: Warned) -> None:
+    more = "sweep: {params: {lr: [1, 2]}, configs: {model: [{a: {w: 1}}, {b: {w: 2}}]}}\nparams: {rate: '${lr}'}\n"
+    train = "train: {command: [run, '${rate}', '${w}']}\n"
+
+    (found,) = warned(f"data: {{command: [tokenize, '${{w}}']}}\n{train}", more)
+    assert (found["code"], found["jobs"]) == ("same-work", [])
+    assert "nothing in data reads the axis lr: its jobs do the same work several times; name the" in found["message"]
+    assert warned(f"data: {{axes: model, command: [tokenize, '${{w}}']}}\n{train}", more) == []
+    assert warned(f"{train}score: {{needs: train, command: [score]}}\n", more) == [], "they wait for different jobs"
+    assert warned(f"{train}score: {{command: [score, '${{sibling.train.dir}}']}}\n", more) == []
 
 
 def test_a_flag_called_filter_reads_an_axis_as_any_other(warned: Warned) -> None:
@@ -183,11 +196,31 @@ def test_what_a_job_cannot_do_without_and_is_not_there_is_told(warned: Warned) -
 
 
 def test_more_gpu_hours_than_the_budget_has_are_told(warned: Warned) -> None:
-    stages = "train: {command: [run], resources: {nodes: 2, gpus_per_node: 4, walltime: 3h}}\n"
+    stages = "train: {command: [run], resources: {gpus_per_node: 8, walltime: 3h}}\n"
 
     assert warned(stages, "budget: {gpu_hours: 24}\n") == []
     (found,) = warned(stages, "budget: {gpu_hours: 23}\n")
     assert "one attempt of each job may take 24 GPU hours, and the budget is 23" in found["message"]
+
+
+def test_more_than_the_machine_has_is_told_where_it_is_asked_for_and_planned_all_the_same(warned: Warned) -> None:
+    small = Partition(walltime_s=3600, nodes=2)
+    machine = Machine(name="m", executor="slurm", options={"partition": "small"}, partitions={"small": small})
+    stages = """
+        train: {backend: megatron, resources: {nodes: 2, walltime: 2h}}
+        score: {each: {checkpoint: train}, command: [s, '${checkpoint}'], resources: {nodes: 3, walltime: 1h}}
+        """
+
+    train, score = warned(stages, machine=machine)
+    assert (train["code"], train["jobs"]) == ("over-limit", ["train"])
+    assert train["where"].endswith("stages.train.resources.walltime")
+    assert "asks for walltime: 2h, and partition small of machine m allows 1h; ask for at most 1h" in train["message"]
+    assert score["where"].endswith("stages.score.resources.nodes")
+    assert warned("a: {command: [a], resources: {nodes: 9, partition: other}}\n", machine=machine) == []
+    (other,) = warned(
+        "a: {command: [a], resources: {partition: other}}\n", machine=replace(machine, all_partitions=True)
+    )
+    assert "it asks for the partition other, and machine m has small" in other["message"]
 
 
 def test_many_jobs_are_counted(warned: Warned) -> None:

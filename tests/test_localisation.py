@@ -140,7 +140,8 @@ def test_a_search_that_has_to_end_early_leaves_the_rest_unclear(made: tuple[list
     assert len(fabric.waves) <= waves
     assert fabric.slow.isdisjoint(found.good)
     named = {*found.slow, *found.good, *(node for group in found.unclear for node in group)}
-    assert named == set(names)
+    missing = set(names) - named
+    assert not missing or (len(missing) == 1 and set(names) - missing == set(found.slow)), "one alone shows nothing"
 
 
 @settings(deadline=None)

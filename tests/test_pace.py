@@ -46,3 +46,26 @@ def test_where_nothing_happens_it_is_asked_less_and_less_up_to_a_limit() -> None
 
     silent = play(Pace(), ["despair"] * 30)
     assert silent[-1] - silent[-2] == LONGEST_SILENT_S
+
+
+def test_a_scheduler_that_soon_forgets_is_asked_often_enough_to_hear_twice_of_every_end() -> None:
+    pace = Pace()
+    pace.keep_up_with(300.0)
+
+    asked = play(pace, ["relax"] * 30)
+    assert asked[-1] - asked[-2] == 100.0
+    pace.keep_up_with(float("inf"))
+    asked = play(pace, ["relax"] * 30)
+    assert asked[-1] - asked[-2] == LONGEST_S
+
+
+@given(st.lists(st.floats(0.0, 100.0), min_size=1, max_size=300))
+def test_who_needs_an_answer_badly_asks_no_more_than_sixty_times_in_any_hour_either(waits: list[float]) -> None:
+    pace, now, asked = Pace(), 0.0, list[float]()
+    for wait in waits:
+        now = max(now + wait, pace.soonest_at())
+        pace.asked(now)
+        asked.append(now)
+
+    for number, first in enumerate(asked):
+        assert sum(first <= at < first + HOUR_S for at in asked[number:]) <= 60

@@ -11,7 +11,10 @@ DAY = 86400
 SMALL = Partition(walltime_s=3 * DAY, nodes=4, gpus_per_node=8, cpus=63, memory_bytes=480 * GIB)
 LONG = Partition(walltime_s=14 * DAY, nodes=4, gpus_per_node=0)
 MACHINE = Machine(
-    name="m", options={"partition": "small"}, partitions={"small": SMALL, "long": LONG, "any": Partition()}
+    name="m",
+    executor="slurm",
+    options={"partition": "small"},
+    partitions={"small": SMALL, "long": LONG, "any": Partition()},
 )
 
 
@@ -63,12 +66,15 @@ def test_where_several_partitions_are_named_one_that_fits_is_enough() -> None:
 def test_what_the_machine_file_does_not_say_is_the_scheduler_s() -> None:
     assert asks("unheard_of", nodes=9999) is None
     assert asks("small,unheard_of", nodes=9999) is None
-    assert partitions.excess(Machine(name="m", partitions={"small": SMALL}), Resources(nodes=9999)) is None
-    assert partitions.excess(Machine(name="m"), Resources(nodes=9999)) is None
+    assert (
+        partitions.excess(Machine(name="m", executor="slurm", partitions={"small": SMALL}), Resources(nodes=9999))
+        is None
+    )
+    assert partitions.excess(Machine(name="m", executor="slurm"), Resources(nodes=9999)) is None
 
 
 def test_a_partition_that_is_none_is_refused_where_the_file_lists_them_all() -> None:
-    machine = Machine(name="m", partitions={"a": Partition(), "b": Partition()}, all_partitions=True)
+    machine = Machine(name="m", executor="slurm", partitions={"a": Partition(), "b": Partition()}, all_partitions=True)
 
     found = partitions.excess(machine, Resources(options={"partition": "c"}))
 
@@ -103,3 +109,17 @@ def test_a_peak_is_that_of_the_job_s_partition() -> None:
 
     assert [peak(), peak("h"), peak("x"), peak("unknown"), peak("a,h")] == [312.0, 989.0, None, None, None]
     assert partitions.peak_tflops(Machine(name="m"), Resources()) is None
+
+
+def test_one_computer_has_no_second_node_and_the_gpus_that_its_file_gives() -> None:
+    machine = Machine(name="here", gpus=2)
+
+    assert partitions.excess(machine, Resources(gpus_per_node=2, cpus=999)) is None
+    assert partitions.excess(Machine(name="here"), Resources(gpus_per_node=8)) is None
+    found = partitions.excess(machine, Resources(gpus_per_node=3))
+    assert found is not None
+    assert (found.key, found.asked) == ("gpus_per_node", "gpus_per_node: 3")
+    assert found.why == "machine here is one computer, and allows 2"
+    found = partitions.excess(machine, Resources(nodes=2))
+    assert found is not None
+    assert (found.asked, found.why) == ("nodes: 2", "machine here is one computer, and allows 1")

@@ -140,6 +140,25 @@ def test_a_pretraining_is_fully_resolved(ladder: Plan) -> None:
     assert [child.id for child in job.children] == [f"convert-{job.id}"]
 
 
+def test_a_stage_with_fewer_axes_is_shared_by_the_jobs_that_agree_with_it(planner: Plans) -> None:
+    plan = planner("""
+study: s
+sweep: {params: {lr: [1, 2], model: [a, b]}}
+stages:
+  data: {axes: [], command: [tokenize]}
+  init: {axes: model, sweep: {params: {seed: [1]}}, command: [init, "${model}", "${sibling.data.dir}"]}
+  train: {command: [train, "${lr}", "${sibling.init.dir}"]}
+  report: {axes: [], needs: train, command: [report]}
+""").plan()
+
+    jobs = by_id(plan)
+    assert list(jobs)[:3] == ["data", "init-modela-seed1", "init-modelb-seed1"]
+    assert jobs["train-lr2-modelb"].needs == ("init-modelb-seed1",)
+    assert jobs["report"].needs == tuple(f"train-lr{lr}-model{model}" for lr in "12" for model in "ab")
+    with pytest.raises(RecipeError, match=r"stages.t.command.0: \$\{lr\} is not defined"):
+        planner("study: s\nsweep: {params: {lr: [1, 2]}}\nstages: {t: {axes: [], command: ['${lr}']}}").plan()
+
+
 def test_a_cooldown_branches_off_its_own_pretraining(ladder: Plan) -> None:
     job = by_id(ladder)["cooldown-model10M-lr0.01-micro_batch_size4-tokens100000000"]
     parent = "pretrain-model10M-lr0.01-micro_batch_size4"

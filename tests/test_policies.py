@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from autoexp.model import Answer, EndingClass, Remedy, Resources, RetryPolicy
-from autoexp.policies import PolicyError, read_resources, read_retry, read_stall
+from autoexp.policies import PolicyError, read_options, read_resources, read_retry, read_stall
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,11 @@ def test_a_retry_policy_is_read() -> None:
     assert read_retry({"backoff": "5s"}) == RetryPolicy(max_attempts=3, backoff_s=5)
 
 
+@pytest.mark.parametrize("gres", ["gpu:4", "gpu:a100:4", "gres/gpu=4", "tmpdisk:100G", "gpu:a100:4,tmpdisk:100G"])
+def test_an_option_may_say_of_which_kind_the_gpus_are_and_what_else_there_is(gres: str) -> None:
+    assert read_resources({"gpus_per_node": 4, "options": {"gres": gres}}).options["gres"] == gres
+
+
 def test_a_stall_is_a_duration_without_progress() -> None:
     assert read_stall({"no_progress": "30m"}) == 1_800
     assert read_stall({}) is None
@@ -96,14 +101,24 @@ def test_an_answer_says_how_often_how_soon_and_what_it_reduces() -> None:
             read_resources, {"walltime": "0s"}, "walltime", "'0s' is no time limit", "a longer one", id="no walltime"
         ),
         pytest.param(
-            *(read_resources, {"options": {"chdir": "/scratch"}}, "chdir", "the option chdir is autoexp's own"),
+            *(read_resources, {"options": {"chdir": "/scratch"}}, "options.chdir", "the option chdir is autoexp's own"),
             "leave it out",
             id="an option of ours",
         ),
         pytest.param(
             *(read_resources, {"options": {"time": "1:00:00"}}, "options.time", "would go past walltime"),
-            "write walltime: in resources",
+            "write walltime: in a stage",
             id="an option that has a key",
+        ),
+        pytest.param(
+            *(read_resources, {"gpus_per_node": 4, "options": {"gres": "gpu:a100:8"}}, "options.gres"),
+            *("would go past gpus_per_node", "write gpus_per_node: in a stage"),
+            id="other GPUs than those counted",
+        ),
+        pytest.param(
+            *(read_options, {"options": {"gpus": 8}}, "options.gpus", "would go past gpus_per_node"),
+            "write gpus_per_node: in a stage",
+            id="GPUs for all of a machine's jobs",
         ),
         pytest.param(read_resources, {"memory": 64}, "memory", "64 is no size", "with its unit", id="bare memory"),
         pytest.param(

@@ -1,11 +1,14 @@
 """The protocol, step by step, with a scheduler that says what it is told to say."""
 
 import errno
+import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ from autoexp.orders import WITHDRAWN, Order
 from autoexp.pace import LONGEST_S, LONGEST_SILENT_S, SHORTEST_S
 from autoexp.scheduling import Scheduled
 from autoexp.submissions import Entry, Question
-from autoexp.throttle import ALL
+from autoexp.throttle import ALL, Throttle
 
 NOW = 1_700_000_000.0
 TOKEN = "one.1.k3y"
@@ -31,6 +34,7 @@ class Told:
     """A scheduler that answers as it is told, and remembers what was asked of it."""
 
     message_timeout_s: float = 60.0
+    remembers_s: float = math.inf
     replies: list[Submitted | SubmitRefused | SubmitLost] = field(default_factory=list)
     knows: dict[str, list[Entry]] | None = field(default_factory=dict)
     """What it says; None is no answer, and a name that is missing here is left out of it."""
@@ -197,6 +201,50 @@ def test_an_attempt_that_the_scheduler_never_had_is_submitted_again_under_the_sa
 
     assert bench.submit(61.0) == TAKEN
     assert bench.told.submitted == [TOKEN, TOKEN]
+
+
+def test_a_claim_settles_a_doubt_at_once_while_the_scheduler_is_silent(bench: Bench) -> None:
+    bench.told.replies, bench.told.knows = [LOST], None
+    bench.submit()
+    assert bench.hear(2.0) == []
+    bench.claim("9")
+
+    assert bench.hear(2.0) == [Submitted(at=bench.now, attempt=1, scheduler_id="9")]
+    assert (bench.hear(2.0), bench.told.submitted) == ([], [TOKEN])
+
+
+def test_a_scheduler_that_forgets_is_asked_before_it_has(bench: Bench) -> None:
+    queued(bench)
+    bench.told.remembers_s = 300.0
+
+    for _ in range(2000):
+        bench.tend(2.0)
+    waits = [later - before for before, later in pairwise(bench.told.asked)]
+    assert 90.0 < max(waits[-5:]) <= 102.0
+
+
+def test_while_an_answer_is_on_its_way_nobody_is_woken_up_to_ask_again(bench: Bench) -> None:
+    queued(bench)
+    answer: Future[Any] = Future()
+    bench.scheduled.call = lambda _: answer
+    bench.tend()
+
+    bench.now += 100.0
+    due_s = bench.scheduled.due_in_s()
+    assert due_s is not None
+    assert due_s > 0
+
+
+def test_what_the_last_answer_counts_no_more_makes_no_room_a_second_time(bench: Bench) -> None:
+    bench.scheduled.throttle = Throttle({"": 1})
+    bench.scheduled.throttle.heard({})
+    queued(bench)
+    bench.say(("7", False))
+    bench.tend()
+
+    bench.scheduled.forget(bench.order)
+    bench.scheduled.throttle.took(("",))
+    assert bench.scheduled.throttle.full(("",))
 
 
 def test_a_doubt_is_settled_by_the_answer_and_not_by_the_next_try(bench: Bench) -> None:

@@ -138,6 +138,24 @@ def test_a_run_that_goes_on_counts_more_than_one_that_ended_later() -> None:
     assert entry.live
 
 
+def test_the_run_that_was_queued_again_is_over_though_its_record_never_says_so() -> None:
+    text = f"7|REQUEUED|{TIME}|0:0|n1|{NAME}\n7|FAILED|2026-11-21T17:00:00|3:0|n2|{NAME}\n"
+
+    ((entry,),) = slurmtext.history(text).values()
+
+    assert (entry.live, entry.said.words) == (False, "Slurm says FAILED (exit code 3:0)")
+
+
+def test_the_controllers_settings_are_read_as_it_prints_them() -> None:
+    said = slurmtext.settings(
+        "Configuration data as of 2026-11-22T16:00:00\nAccountingStorageType   = accounting_storage/none\n"
+        "MinJobAge               = 300 sec\nMessageTimeout          = 10 sec\n"
+    )
+
+    assert said["AccountingStorageType"] == "accounting_storage/none"
+    assert (slurmtext.number(said["MinJobAge"]), slurmtext.number("INFINITE", 7.0)) == (300.0, 7.0)
+
+
 def test_steps_of_a_job_are_not_jobs() -> None:
     assert slurmtext.history(f"7.batch|COMPLETED|{TIME}|0:0|n1|batch\n7.0|COMPLETED|{TIME}|0:0|n1|x\n") == {}
 
@@ -189,6 +207,8 @@ FAILED = "sbatch: error: Batch job submission failed: "
         f"{FAILED}Slurm backup controller in standby mode",
         f"{FAILED}Protocol authentication error",
         "sbatch: error: something unheard of",
+        "sbatch: lua: Requested account is charged 12 GPUh",
+        "Welcome: you must not exceed your quota",
         "",
     ],
 )
@@ -220,6 +240,8 @@ def test_some_refusals_pass_by_themselves(words: str) -> None:
         (f"{FAILED}Invalid qos specification", "qos"),
         (f"sbatch: error: QOSMaxWallDurationPerJobLimit\n{FAILED}Job violates accounting/QOS policy", "walltime"),
         (f"sbatch: error: you must name a project\n{FAILED}Unspecified error", "autoexp mark"),
+        (f"{FAILED}More processors requested than permitted", "autoexp mark"),
+        (f"{FAILED}Job dependency problem", "autoexp mark"),
         ("sbatch: unrecognized option '--frobnicate=1'", "autoexp mark"),
         ("sbatch: fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.", "autoexp mark"),
     ],
@@ -236,7 +258,51 @@ def test_a_complaint_is_one_line_without_repetitions() -> None:
     assert slurmtext.complaint("") == "it says nothing"
 
 
+# Newer versions
+
+
+NEWER = {
+    "23.11": {
+        "squeue": f"41|PENDING|{TIME}|main|normal|Nodes required for job are DOWN, DRAINED or reserved for jobs"
+        f" in higher priority partitions||{NAME}\n42|COMPLETING|{TIME}|main|normal|None|n[01-03,7]|{NAME}\n",
+        "sacct": f"43|CANCELLED by 1000|{TIME}|0:0|None assigned|{NAME}\n44|OUT_OF_MEMORY|{TIME}|0:125|n1|{NAME}\n",
+        "scontrol": "AccountingStorageType   = accounting_storage/slurmdbd\nMessageTimeout          = 60 sec\n",
+        "sbatch": "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, "
+        "user's size and/or time limits)",
+    },
+    "24.11": {
+        "squeue": f"41|PENDING|{TIME}|main,gpu|normal|QOSMaxJobsPerUserLimit||{NAME}\n"
+        f"42|STAGE_OUT|{TIME}|main|normal|None|n[01-03,7]|{NAME}\n",
+        "sacct": f"43|CANCELLED by 1000|{TIME}|0:15|n2|{NAME}\n44|OUT_OF_MEMORY|{TIME}|0:125|n1|{NAME}\n",
+        "scontrol": "AccountingStorageType   = (null)\nMessageTimeout          = 60 sec\nMinJobAge = 300 sec\n",
+        "sbatch": f"{FAILED}Invalid account or account/partition combination specified",
+    },
+}
+"""What clients of these versions print in the formats that they are asked for."""
+
+
+@pytest.mark.parametrize("version", NEWER)
+def test_the_text_of_newer_versions_is_read_too(version: str) -> None:
+    printed = NEWER[version]
+
+    waits, leaves = slurmtext.queue(printed["squeue"])[NAME]
+    assert (waits.live, leaves.live, leaves.said.hosts) == (True, True, ("n01", "n02", "n03", "n7"))
+    cancelled, hungry = slurmtext.history(printed["sacct"])[NAME]
+    assert (cancelled.said.ending, hungry.said.ending) == (EndingClass.CANCELLED, EndingClass.HOST_OOM)
+    assert slurmtext.number(slurmtext.settings(printed["scontrol"])["MessageTimeout"]) == 60.0
+    assert not slurmtext.is_in_doubt(printed["sbatch"])
+
+
 # The batch script
+
+
+@pytest.mark.parametrize(
+    ("gres", "line"), [("gpu:a100:4", "gpu:a100:4"), ("tmpdisk:100G", "gpu:4,tmpdisk:100G"), (None, "gpu:4")]
+)
+def test_gpus_stand_beside_whatever_else_a_node_is_to_have(gres: str | None, line: str) -> None:
+    options = {"gres": gres} if gres else {}
+
+    assert f"#SBATCH --gres={line}" in slurmtext.directives(MACHINE, Resources(gpus_per_node=4, options=options))
 
 
 def test_a_batch_script_asks_for_what_the_job_needs() -> None:

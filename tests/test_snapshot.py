@@ -17,7 +17,7 @@ from autoexp.events import (
     WentAstray,
 )
 from autoexp.logs import LogFacts, Match
-from autoexp.model import EndingClass, HookCall, JobSpec
+from autoexp.model import Answer, EndingClass, HookCall, JobSpec, Remedy, RetryPolicy
 from autoexp.snapshot import Snapshot, changes
 
 SPEC = JobSpec(id="a", study="s", stage="t", backend="command")
@@ -283,6 +283,17 @@ def test_an_ending_is_blamed_on_a_node_only_where_it_is_sure(fields: dict[str, A
     gone = later(BEGUN, 5.0, alive=False, gone_since=50.0, **fields)
 
     assert endings_of(gone) == [("node_fail", suspects)]
+
+
+def test_of_a_network_error_in_the_log_no_node_is_to_blame_unless_the_recipe_says_so() -> None:
+    reset = LogFacts(symptom=EndingClass.NETWORK, symptom_line="Connection reset by peer")
+    ended = later(BEGUN, 5.0, exit=Exit(code=1), log=reset, nodes="n1")
+
+    assert endings_of(ended) == [("network", ())]
+    policy = RetryPolicy(when={EndingClass.NETWORK: Answer(remedy=Remedy.EXCLUDE_NODE)})
+    asked = replace(SPEC, retry=policy)
+    (found,) = (e for e in between(BEGUN, ended, asked, visibility_s=60.0) if isinstance(e, Ended))
+    assert found.suspects == ("n1",)
 
 
 def test_a_slow_network_is_blamed_on_the_nodes_that_the_gate_names() -> None:

@@ -113,6 +113,12 @@ STAGES = {
     ),
     "a variable of ours": ({"command": ["a"], "env": {"AUTOEXP_DIR": 1}}, "'AUTOEXP_DIR' cannot be an", "rename it"),
     "an unknown key of each": ({"command": ["a"], "each": {"step": 1}}, "train.each.step: unknown key", "remove it"),
+    "axes of a stage that stands for others": (
+        {"command": ["a"], "axes": [], "each": {"job": "train"}},
+        "train.axes: axes do not go with each",
+        "remove axes",
+    ),
+    "axes that are no names": ({"command": ["a"], "axes": 3}, "3 is no axes", "write axes: an axis"),
     "each of nothing": ({"command": ["a"], "each": {}}, "each stands for checkpoints or for jobs", "write each:"),
     "each of both": (
         {"command": ["a"], "each": {"job": "train", "checkpoint": "train"}},

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from autoexp.expressions import compile_value
 from autoexp.scope import JobScope
-from autoexp.sweep import Point, SweepError, expand, merge
+from autoexp.sweep import Point, SweepError, expand, merge, project
 
 PARAMS = {"base": 10}
 
@@ -376,3 +376,21 @@ def test_a_key_s_place_goes_with_what_is_evaluated() -> None:
     expand({"groups": [{"params": {"a": [1]}, "filter": True}], "configs": [{"b": 2}]}, note)
 
     assert asked == [(2, ("configs", 0, "b")), (1, ("groups", 0, "params", "a")), (True, ("groups", 0, "filter"))]
+
+
+def test_of_points_only_some_axes_may_be_kept_with_the_names_that_no_other_one_changes() -> None:
+    sweep = {
+        "params": {"lr": [1, 2]},
+        "configs": {"model": [{"a": {"width": 3, "depth": 1}}, {"b": {"width": 3, "depth": 2}}]},
+        "defaults": {"seed": 7},
+    }
+    points = expand(sweep, evaluate)
+
+    (none,) = project(points, ())
+    assert (none.axes, none.scope()) == ({}, {"width": 3, "seed": 7})
+    small, large = project(points, ("model",))
+    assert [dict(small.axes), dict(large.axes)] == [{"model": "a"}, {"model": "b"}]
+    assert large.scope() == {"model": "b", "width": 3, "depth": 2, "seed": 7}
+    assert list(project(points, ("model", "lr"))) == points
+    with pytest.raises(SweepError, match="the sweep has no axis modle"):
+        list(project(points, ("modle",)))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from autoexp import backends, tail
 from autoexp.errors import AutoexpError
-from autoexp.logs import LogFacts
+from autoexp.logs import BEGINS_AGAIN, LogFacts
 from autoexp.model import EndingClass, Rule
 from autoexp.tail import CHUNK_BYTES, read_on
 
@@ -177,7 +177,7 @@ def test_torchruns_farewell_is_no_programs_last_word(tmp_path: Path, said: str, 
             file.write(piece)
         facts = read_on(log, facts, COMMAND)
 
-    assert facts.last_line == said.splitlines()[0]
+    assert facts.last_line == said.splitlines()[0] + (": so" if "why" in said else "")
 
 
 def test_a_programs_own_rule_is_its_last_line(tmp_path: Path) -> None:
@@ -207,13 +207,13 @@ ERROR = str(AutoexpError("hf is in the way", why="a link\n  that leads nowhere",
 @pytest.mark.parametrize(
     ("text", "last"),
     [
-        (f"begun\nconvert: {ERROR}\n", "convert: hf is in the way"),
-        (f"begun\nconvert: {ERROR}\n\n", "convert: hf is in the way"),
+        (f"begun\nconvert: {ERROR}\n", "convert: hf is in the way: a link"),
+        (f"begun\nconvert: {ERROR}\n\n", "convert: hf is in the way: a link"),
         (f"convert: {ERROR}\nslurmstepd: error\n", "slurmstepd: error"),
         ("begun\nfix: it\n", "fix: it"),
     ],
 )
-def test_of_an_error_of_ours_what_happened_are_its_last_words(tmp_path: Path, text: str, last: str) -> None:
+def test_of_an_error_of_ours_what_happened_and_why_are_its_last_words(tmp_path: Path, text: str, last: str) -> None:
     log = tmp_path / "output.log"
     log.write_text(text)
 
@@ -257,3 +257,15 @@ def test_a_log_full_of_matches_is_read_a_few_of_them_at_a_time(tmp_path: Path) -
     assert len(facts.matches) == 61
     assert len({match.offset for match in facts.matches}) == 60
     assert (facts.offset, facts.last_line) == (path.stat().st_size, "99 spike")
+
+
+def test_an_attempt_that_was_queued_again_is_judged_by_its_last_run(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    cut = "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-03-01T10:00:00 DUE TO JOB REQUEUE ***\n"
+    log.write_text(f"{cut}{BEGINS_AGAIN}\n")
+
+    first = read_on(log, LogFacts(), COMMAND)
+    assert first.symptom is None
+    with log.open("a") as file:
+        file.write("torch.OutOfMemoryError: CUDA out of memory.\n")
+    assert read_on(log, first, COMMAND).symptom is EndingClass.GPU_OOM

@@ -29,6 +29,8 @@ class Launch:
     """Where the job loads and saves."""
     inside: tuple[str, ...] = ()
     """What enters the container that it runs in, on each node."""
+    launcher: tuple[str, ...] = ("srun",)
+    """What starts it on each node, where there are several."""
 
 
 class Backend(Protocol):
@@ -54,7 +56,7 @@ def torchrun(launch: Launch, *, always: bool = False) -> tuple[str, ...]:
     run = (*python, "-m", "torch.distributed.run")
     count = f"--nproc-per-node={launch.processes}"
     if launch.nodes > 1:
-        srun = ("srun", f"--nodes={launch.nodes}", f"--ntasks={launch.nodes}", "--kill-on-bad-exit=1")
+        srun = (*launch.launcher, f"--nodes={launch.nodes}", f"--ntasks={launch.nodes}", "--kill-on-bad-exit=1")
         return (*srun, *run, f"--nnodes={launch.nodes}", "--rdzv-backend=c10d", count)
     return (*run, "--standalone", count) if launch.processes > 1 or always else python
 

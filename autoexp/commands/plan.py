@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autoexp import flow, folders, lint, selection, studies, study_files, targets
+from autoexp import flow, folders, selection, studies, study_files, targets
+from autoexp.costs import cost_of
 from autoexp.errors import AutoexpError, RecipeError
 from autoexp.model import JobSpec, Template
 from autoexp.outline import Plan
@@ -207,10 +208,11 @@ def describe(study: Study, difference: Difference, *, dry_run: bool) -> list[str
 
 def _warned(plan: Plan) -> list[str]:
     """Say what its attempts may cost, and what is odd about it."""
-    hours, unlimited = lint.gpu_hours(plan)
-    more = f", and {_jobs(unlimited)} without a walltime" if unlimited else ""
-    cost = [f"  GPU hours: {hours:.4g} at most for one attempt of each{more}"] if hours or unlimited else []
-    return cost + [f"warning: {each['where']}: {each['message']}" for each in plan.warnings]
+    cost = cost_of(plan)
+    more = [f", and {_jobs(cost.unlimited)} without a walltime"] if cost.unlimited else []
+    more += [f", and those of {', '.join(cost.uncounted)}, whose number nobody knows"] if cost.uncounted else []
+    told = [f"  GPU hours: {cost.hours:.4g} at most for one attempt of each{''.join(more)}"] * bool(cost.hours or more)
+    return told + [f"warning: {each['where']}: {each['message']}" for each in plan.warnings]
 
 
 def _jobs(count: int) -> str:

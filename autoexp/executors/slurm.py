@@ -4,8 +4,8 @@ The job's run.sh is the batch script, and an attempt's token the name of its job
 stands in `scheduling`; what the clients print is read in `slurmtext`.
 """
 
+import math
 import os
-import re
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ from autoexp.throttle import Throttle, limits_of
 
 PATIENCE_S = 30.0
 """How long a client may take."""
-NOT_STARTED = -1
+NOT_STARTED = 1000
 """Stands for the exit status of a client that could not be started."""
 NAMES_AT_ONCE = 500
 """Of how many names sacct is asked at once; the rest comes next time."""
@@ -53,12 +53,19 @@ class Slurm:
 
     machine: Machine
     message_timeout_s: float = 60.0
+    min_job_age_s: float = 300.0
+    """How long the controller itself knows jobs that are over."""
     _is_forgetful: bool = False
     """There is no accounting to ask."""
-    _knows_timeout: bool = False
+    _knows_times: bool = False
     _load: Mapping[str, int] = field(default_factory=dict)
     _turn: int = 0
     """With whom sacct is asked to begin next, where they are too many for one question."""
+
+    @property
+    def remembers_s(self) -> float:
+        """How long it can be asked how a job ended: without accounting soon not any more."""
+        return self.min_job_age_s if self._is_forgetful else math.inf
 
     # Submitting
 
@@ -76,7 +83,8 @@ class Slurm:
             return Submitted(at=at, attempt=order.attempt, scheduler_id=number)
         if printed.code == NOT_STARTED:
             return SubmitRefused(at=at, attempt=order.attempt, reason=words, temporary=True)
-        if printed.code in (0, None) or slurmtext.is_in_doubt(printed.errors):
+        ended_early = printed.code is None or printed.code <= 0  # by us or a signal, or without an id
+        if ended_early or slurmtext.submitted(printed.output) or slurmtext.is_in_doubt(printed.errors):
             how = "sbatch took too long" if printed.code is None else f"sbatch: {words}"
             return SubmitLost(at=at, attempt=order.attempt, reason=how)
         if order.excluded and slurmtext.is_for_want_of_nodes(printed.errors):
@@ -99,7 +107,7 @@ class Slurm:
 
     def find(self, questions: Sequence[Question]) -> Mapping[str, Sequence[Entry]] | None:
         """Ask squeue for all of our jobs, and sacct, or the controller itself, for those that vanished from it."""
-        self._learn_timeout()
+        self._learn()
         printed = call(
             *("squeue", f"--user={os.getuid()}", "--all", "--array", "--states=all", "--noheader"),
             f"--format={slurmtext.QUEUE_FORMAT}",
@@ -148,13 +156,16 @@ class Slurm:
             if is_another or "Invalid job id" in printed.errors:
                 yield question.name, [slurmtext.gone(question.id, question.since)]
 
-    def _learn_timeout(self) -> None:
-        """Ask how long the controller may take over a message, once."""
-        if not self._knows_timeout:
-            printed = call("scontrol", "show", "config")
-            found = re.search(r"^MessageTimeout\s*=\s*(\d+)", printed.output, re.MULTILINE)
-            if found:
-                self.message_timeout_s, self._knows_timeout = float(found[1]), True
+    def _learn(self) -> None:
+        """Ask how long the controller may take over a message, how long it knows jobs, and who keeps accounts, once."""
+        if self._knows_times:
+            return
+        said = slurmtext.settings(call("scontrol", "show", "config").output)
+        if "MessageTimeout" in said:
+            self._knows_times = True
+            self.message_timeout_s = slurmtext.number(said["MessageTimeout"])
+            self.min_job_age_s = slurmtext.number(said.get("MinJobAge", ""), self.min_job_age_s)
+            self._is_forgetful |= said.get("AccountingStorageType", "") in ("accounting_storage/none", "(null)")
 
     # Ending
 

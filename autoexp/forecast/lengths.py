@@ -1,32 +1,15 @@
 """How long an attempt will take, and what it saves when: as far as the recipe tells, else as assumed. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autoexp.branching import branch_point, number, plain
 from autoexp.budget import HOUR_S
+from autoexp.courses import Course, course_of
 from autoexp.model import EndingClass, Job
 from autoexp.status import age
 
 UNTOLD_S = HOUR_S
 """How long a job takes of which nobody says anything."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
-    """What a training's flags say of its course."""
-
-    origin: int
-    """The iteration it branches off at, or 0."""
-    last: int
-    every: int
-    extra: frozenset[int] = frozenset()
-    """Further iterations at which it saves."""
-
-    def saves(self, after: int) -> Iterator[int]:
-        """List the iterations at which it saves from here on."""
-        grid = range(after - after % self.every + self.every, self.last + 1, self.every) if self.every else range(0)
-        yield from sorted({*grid, *(i for i in self.extra if after < i <= self.last), self.last} - {after})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +35,7 @@ class Lengths:
 
     def of(self, job: Job, *, all_saves: bool = True) -> Attempt:
         """Say what a job's newest attempt is going to be; without `all_saves` only its last checkpoint is listed."""
-        course = training(job)
+        course = course_of(job.spec)
         needed_s, basis = self._total(job, course)
         step_s, begin = 0.0, job.iteration
         if course is not None:
@@ -72,7 +55,7 @@ class Lengths:
             saves=saves if all_saves else saves[-1:],
         )
 
-    def _total(self, job: Job, course: Training | None) -> tuple[float, str]:
+    def _total(self, job: Job, course: Course | None) -> tuple[float, str]:
         stage, limit_s = job.spec.stage, job.spec.resources.walltime_s
         told_s = self.jobs_s.get(stage, self.jobs_s.get(""))
         if told_s is not None:
@@ -86,25 +69,3 @@ class Lengths:
         if limit_s is not None:
             return float(limit_s), f"its whole walltime, {age(limit_s)}"
         return UNTOLD_S, f"{age(UNTOLD_S)}, as nobody says: it has no walltime"
-
-
-def training(job: Job) -> Training | None:
-    """Read how far a job is to train and where it saves; None if it is no training, or its flags do not say."""
-    if job.spec.output != "checkpoints":
-        return None
-    said = plain(job.spec.args)
-    last, every, extra = (
-        number(said.get("train_iters")),
-        number(said.get("save_interval")),
-        said.get("save_extra_steps"),
-    )
-    if last is None:
-        return None
-    listed = extra if isinstance(extra, list | tuple) else [extra]
-    numbers = (number(one) for one in listed)
-    return Training(
-        origin=branch_point(job.spec) or 0,
-        last=int(last),
-        every=int(every or 0),
-        extra=frozenset(int(one) for one in numbers if one is not None),
-    )

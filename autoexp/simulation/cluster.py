@@ -5,6 +5,7 @@ in between the scheduler does not know them. Under some names it knows a job fro
 """
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,7 @@ class Cluster:
     weather: Weather
     spec_of: Callable[[Order], JobSpec]
     message_timeout_s: float = 60.0
+    remembers_s: float = math.inf
     runs: list[Run] = field(default_factory=list)
     taken: Counter[str] = field(default_factory=Counter)
     """Submissions that were accepted, by name."""

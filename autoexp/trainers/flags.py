@@ -102,11 +102,15 @@ SETTLED = (
 )
 
 
+class UnfitFlagsError(AutoexpError):
+    """Values that cannot be trained with: of the user's to mend, as a wrong flag is (exit status 2)."""
+
+
 def parse(argv: Sequence[str] | None, processes: int) -> argparse.Namespace:
     """Read the command line and fill in what follows from it.
 
     Raises:
-        AutoexpError: two values contradict each other.
+        UnfitFlagsError: two values contradict each other.
         SystemExit: a flag is unknown, missing or malformed (status 2).
     """
     args = _parser().parse_args(argv)
@@ -195,7 +199,7 @@ def _fill(args: argparse.Namespace, processes: int) -> None:
 def _check(args: argparse.Namespace, processes: int) -> None:
     """Refuse what cannot be trained."""
     for why in _troubles(args, processes):
-        raise AutoexpError("cannot train with these flags", why=why, fix="change one of the flags named")
+        raise UnfitFlagsError("cannot train with these flags", why=why, fix="change one of the flags named")
 
 
 def _troubles(args: argparse.Namespace, processes: int) -> Iterator[str]:

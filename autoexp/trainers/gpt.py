@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AutoexpError as error:
         if ranks.leads():
             print(f"gpt: {error}", file=sys.stderr, flush=True)
-        return 2 if isinstance(error, checkpoints.MissingCheckpointError) else 1
+        return 2 if isinstance(error, checkpoints.MissingCheckpointError | flags.UnfitFlagsError) else 1
     except KeyboardInterrupt:
         return 130
     return 0

@@ -1,5 +1,6 @@
 """Slurm's clients, on a real cluster: what is written for them, and what they say."""
 
+import math
 import os
 import subprocess
 import time
@@ -145,12 +146,14 @@ def test_a_job_sees_nothing_of_our_environment_but_what_it_may(
 ) -> None:
     monkeypatch.setenv("SECRET", "canary")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SBATCH_COMMENT", "a default for sbatch")
     submit(client, order_in(folder, argv=("bash", "-c", "env > env.part; mv env.part env")))
 
     wait_until((folder / "env").exists)
 
     seen = (folder / "env").read_text()
     assert "canary" not in seen
+    assert "SBATCH_" not in seen
     assert "SLURM_JOB_ID=77\n" not in seen
 
 
@@ -316,6 +319,40 @@ def test_clients_that_are_not_there_are_no_reason_to_give_up(
     assert isinstance(outcome, SubmitRefused)
     assert (outcome.temporary, "sbatch" in outcome.reason) == (True, True)
     assert client.find([]) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "errors"),
+    [
+        (None, "", ""),
+        (-9, "", "sbatch: error: Batch job submission failed: Invalid account"),
+        (1, "7\n", "sbatch: error: Batch job submission failed: Invalid account"),
+        (1, "", "sbatch: lua: Requested account is charged 12 GPUh"),
+    ],
+    ids=["it took too long", "it was killed", "it printed an id", "a banner"],
+)
+def test_an_sbatch_that_did_not_surely_fail_leaves_its_submission_in_doubt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int | None, output: str, errors: str
+) -> None:
+    monkeypatch.setattr(slurm_executor, "call", lambda *_, **__: Printed(code, output, errors))
+
+    assert isinstance(Slurm(MACHINE).submit(order_in(tmp_path), 0.0), SubmitLost)
+
+
+def test_a_client_that_takes_too_long_is_ended() -> None:
+    began = time.monotonic()
+
+    assert slurm_executor.call("sleep", "60", patience_s=0.2).code is None
+    assert time.monotonic() - began < 30.0
+
+
+def test_without_accounting_it_is_known_how_soon_the_controller_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "AccountingStorageType = accounting_storage/{}\nMessageTimeout = 10 sec\nMinJobAge = 120 sec\n"
+    for kept, remembers_s in (("none", 120.0), ("slurmdbd", math.inf)):
+        monkeypatch.setattr(slurm_executor, "call", lambda *_, kept=kept: Printed(0, said.format(kept), ""))
+        client = Slurm(MACHINE)
+        client.find([])
+        assert client.remembers_s == remembers_s
 
 
 def test_an_answer_without_an_id_is_none(

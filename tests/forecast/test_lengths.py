@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from autoexp.forecast.lengths import Lengths, training
+from autoexp.forecast.lengths import Lengths
 from autoexp.model import EndingClass, HookCall, Job, JobSpec, Resources
 
 Spec = Callable[..., JobSpec]
@@ -87,15 +87,3 @@ def test_a_cooldown_begins_at_its_branch_point(train: Train) -> None:
     call = HookCall(name="cooldown_symlink", path="", values={"iteration": 80})
 
     assert Lengths(steps_s={"": 1.0}).of(train(prepare=(call,))).lasts_s == 20
-
-
-def test_flags_say_where_a_training_saves(train: Train, make_spec: Spec) -> None:
-    course = training(train({**ARGS, "save-extra-steps": [50, 500]}))
-
-    assert course is not None
-    assert (list(course.saves(0)), list(course.saves(80))) == ([40, 50, 80, 100], [100])
-    bare = training(train({"train-iters": 100}))
-    assert bare is not None
-    assert list(bare.saves(0)) == [100]
-    assert training(train({"train-samples": 1000})) is None
-    assert training(Job(spec=make_spec())) is None

@@ -460,7 +460,7 @@ def test_importing_it_or_a_hook_that_the_watcher_loads_imports_nothing_heavy(env
     hooks = Path(__file__).parent.parent.parent / "hooks"
     heavy = "{'torch', 'numpy', 'transformers', 'safetensors'}"
     loaded = [path.stem for path in hooks.glob("*.py") if "\ndef prepare(" in path.read_text(encoding="utf-8")]
-    assert sorted(loaded) == ["cooldown_symlink", "notify"]
+    assert sorted(loaded) == ["cooldown_symlink", "notify", "write_config"]
     for name in (*loaded, "evaluate"):
         program = f"import sys, {name}; assert not {heavy} & set(sys.modules)"
         paths = {**environment, "PYTHONPATH": f"{environment['PYTHONPATH']}:{hooks}"}

@@ -24,6 +24,10 @@ PINNED: dict[str, tuple[str, ...]] = {
     "megatron-autoexp": ("variant=cpu", "model=10M", "bias=with", "lr=1e-2", "micro_batch_size=4"),
     "fsdp_bloom": ("variant=cpu", "--where", 'stage == "scaling" and world == 2'),
     "fsdp_custom_gpt": ("variant=cpu", "strategy=hybrid_shard"),
+    "modalities_sweep": (
+        *("config=HOME/fsdp2.yaml", "world=4", "sequence_length=2048", "micro_batch=2"),
+        "stages.train.resources={world: 2}",
+    ),
     "nemo_data_parallel": (
         *("stages.import.container=null", "stages.import.resources=null"),
         *("stages.finetune.container=null", "stages.finetune.resources={world: 1}"),
@@ -47,6 +51,19 @@ for step in {0..249..83}; do
   printf ' | reduced_train_loss: 0.5 | train_step_timing in s: 0.1 | consumed_samples: %d\n' "$((8 * step + 8))"
 done
 """
+MODALITIES = """\
+import os, sys
+from omegaconf import OmegaConf
+print("stands in for a program that takes GPUs")
+if os.environ["RANK"] == "0":
+    config = OmegaConf.load(sys.argv[sys.argv.index("--config_file_path") + 1]).settings
+    assert (config.step_profile.sequence_length, config.step_profile.local_train_micro_batch_size) == (2048, 2)
+    print(f"    num_target_steps: {config.steps}")
+    for step in range(1, config.steps + 1):
+        print(f"| step: {step} | train samples/s: 4.3 | lr mean: tensor(1e-4) | train loss avg: 2.5 |")
+    print("Training done at 2026-03-01 10:00:00.123456.")
+"""
+CONFIG = "settings: {steps: 3, step_profile: {sequence_length: 512, local_train_micro_batch_size: 1}}\n"
 LONGEST = 80
 """Lines of a recipe."""
 BRANCHES = {
@@ -69,12 +86,16 @@ TOLD = ("iteration", "path", "ending", "code", "reason", "parent")
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
 def test_a_shipped_recipe_moves_as_its_reference_log_says(room: "Room", tmp_path: Path, name: str) -> None:
-    room.machine(cpus=2)
+    room.machine(cpus=2, environment="[PYTHONPATH]")
     nemo = room.write("bin/nemo", NEMO)
     nemo.chmod(0o755)
     room.variables["PATH"] = f"{nemo.parent}:{os.environ['PATH']}"
+    room.write("bin/modalities/__main__.py", MODALITIES)
+    room.variables["PYTHONPATH"] = f"{RECIPES.parent}:{nemo.parent}"
+    room.write("fsdp2.yaml", CONFIG)
 
-    status = room.start("run", RECIPES / f"{name}.yaml", *PINNED[name], "--machine", "bench").wait(1000)
+    words = [word.replace("HOME", str(room.home)) for word in PINNED[name]]
+    status = room.start("run", RECIPES / f"{name}.yaml", *words, "--machine", "bench").wait(1000)
 
     assert status == 0, room.said()
     moves = tmp_path / f"{name}.moves"

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ def test_an_axis_number_never_loses_a_digit(value: int) -> None:
     text = axis(value)
     scale = {"T": 10**12, "B": 10**9, "M": 10**6, "k": 10**3}.get(text[-1], 1)
     number = text.rstrip("TBMk")
-    assert math.isclose(float(number) * scale, value, rel_tol=0 if scale > 1 else 1e-15)
+    assert Fraction(number) * scale == value if scale > 1 else math.isclose(float(number), value, rel_tol=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ import argparse
 
 import pytest
 
-from autoexp.errors import AutoexpError
 from autoexp.scaling import Shape
 from autoexp.schedule import Schedule
 from autoexp.trainers import flags
@@ -103,7 +102,7 @@ def test_what_megatron_lm_must_be_told_may_be_said_here_too() -> None:
     ],
 )
 def test_a_contradiction_is_told_with_both_flags(given: str, processes: int, why: str) -> None:
-    with pytest.raises(AutoexpError) as refused:
+    with pytest.raises(flags.UnfitFlagsError) as refused:
         parse(given, processes=processes)
     assert why in refused.value.why
 

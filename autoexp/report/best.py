@@ -1,6 +1,6 @@
 """The fastest configuration for each number of devices, where a study tried several. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from statistics import median
 
 from autoexp.model import JSON
@@ -10,9 +10,13 @@ from autoexp.report.spelling import AXIS_PREFIX, Column, Kind, Table, without_em
 
 
 def table(results: Results) -> Table:
-    """One row for each work and number of devices that more than one layout was tried for."""
-    found = [(best, tried) for tried in _tried(results) if (best := _fastest(tried)) is not None]
-    axes = dict.fromkeys(name for best, _ in found for name in best.values)
+    """One row for each work and number of devices that several layouts were tried on.
+
+    Where the arguments tell nothing, as with programs that read a file, the axes' values stand for the layout.
+    """
+    found = [(tried, speeds) for tried in _tried(results) if (speeds := _speeds(tried))]
+    best = {max(speeds, key=lambda job: speeds[job]) for _, speeds in found}
+    axes = dict.fromkeys(name for tried, _ in found for run in tried if run.job in best for name in run.values)
     count = Kind.COUNT
     return without_empty(
         Table(
@@ -33,10 +37,10 @@ def table(results: Results) -> Table:
                 Column(key="tried", title="planned", kind=Kind.WHOLE),
                 Column(key="notes", title="notes", kind=Kind.NOTES),
             ),
-            rows=tuple(_row(best, tried) for best, tried in found),
+            rows=tuple(_row(tried, speeds) for tried, speeds in found),
             caption=(
-                "Of the runs that do the same work on as many devices, the one of most samples a second. How far it is "
-                "ahead of the next is the ratio of the two."
+                "Of the runs that do the same work on as many devices, the one of most operations a second; where logs "
+                "do not tell those, by MFU, tokens or samples. How far it is ahead of the next is the ratio of the two."
             ),
         )
     )
@@ -47,27 +51,33 @@ def _tried(results: Results) -> Iterator[list[Run]]:
     groups: dict[tuple[str, int], list[Run]] = {}
     for run in results.runs:
         groups.setdefault((work_of(run), run.devices), []).append(run)
-    works = list(dict.fromkeys(work for work, _ in groups))
-    for _, group in sorted(groups.items(), key=lambda item: (works.index(item[0][0]), item[0][1])):
-        if len({tuple(run.layout.items()) for run in group}) > 1:
+    works = {work: place for place, work in enumerate(dict.fromkeys(work for work, _ in groups))}
+    for _, group in sorted(groups.items(), key=lambda item: (works[item[0][0]], item[0][1])):
+        if len({repr(run.layout if run.work else run.values) for run in group}) > 1:
             yield group
 
 
-def _speed(run: Run) -> float:
-    rates = run.sample_rates() or run.rates()
-    return median(rates) if rates else 0.0
+_MEASURES: tuple[Callable[[Run], list[float]], ...] = (
+    Run.tflops,
+    lambda run: [run.mfu] if run.mfu else [],
+    Run.rates,
+    Run.sample_rates,
+)
+"""What tells best how fast a run is comes first: the length of samples may differ, and that of a step."""
 
 
-def _fastest(tried: list[Run]) -> Run | None:
-    best = max(tried, key=_speed)
-    return best if _speed(best) else None
+def _speeds(tried: list[Run]) -> dict[str, float]:
+    """Measure runs, by their ids, by what all of them tell that tell anything."""
+    found = [{run.job: median(values) for run in tried if any(values := list(of(run)))} for of in _MEASURES]
+    return next((speeds for speeds in found if len(speeds) == max(map(len, found))), {})
 
 
-def _row(best: Run, tried: list[Run]) -> dict[str, JSON]:
-    speeds = sorted((speed for run in tried if (speed := _speed(run))), reverse=True)
+def _row(tried: list[Run], speeds: dict[str, float]) -> dict[str, JSON]:
+    best = max((run for run in tried if run.job in speeds), key=lambda run: speeds[run.job])
+    fast = sorted(speeds.values(), reverse=True)
     samples, rates, tflops = best.sample_rates(), best.rates(), best.tflops()
     peak = max(best.peak_memory, default=None)
-    left = len(tried) - len(speeds)
+    left = len(tried) - len(fast)
     return {
         "devices": best.devices,
         "nodes": best.nodes,
@@ -78,8 +88,8 @@ def _row(best: Run, tried: list[Run]) -> dict[str, JSON]:
         "tflops_per_gpu": median(tflops) if tflops else None,
         "mfu": best.mfu,
         "peak_memory_gib": None if peak is None else peak / GIB,
-        "ahead": speeds[0] / speeds[1] if len(speeds) > 1 else None,
-        "measured": len(speeds),
+        "ahead": fast[0] / fast[1] if len(fast) > 1 else None,
+        "measured": len(fast),
         "tried": len(tried),
         "notes": [f"{left} of {len(tried)} have no speed; the scaling table says why"] if left else [],
     }

@@ -42,5 +42,17 @@ def test_other_work_is_not_compared() -> None:
 
 
 def test_what_was_tried_once_or_not_measured_is_not_the_best_of_anything() -> None:
-    assert rows(run("a", 2, 8.0, mbs=1), replace(run("b", 4, 6.0, mbs=1))) == []
+    assert rows(run("a", 2, 8.0, mbs=1), run("b", 4, 6.0, mbs=1)) == []
     assert rows(run("a", 2, None, mbs=1), run("b", 2, None, mbs=2)) == []
+
+
+def test_samples_of_other_lengths_are_compared_by_what_the_programs_tell_of_their_mfu() -> None:
+    def telling(job: str, rate: float, mfu: float) -> Run:
+        points = (Point(iteration=1, samples_per_s=rate, mfu=mfu),)
+        return replace(
+            run(job, 4, rate), attempts=(Attempt(number=1, points=points),), layout={}, work={}, values={"of": job}
+        )
+
+    (row,) = rows(telling("short", 20.0, 0.3), telling("long", 12.0, 0.45))
+
+    assert (row["job"], row["mfu"], row["ahead"]) == ("long", 0.45, 0.45 / 0.3)

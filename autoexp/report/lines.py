@@ -101,7 +101,7 @@ def _best(pairs: Iterator[tuple[int, float]]) -> tuple[tuple[tuple[int, float], 
 
 
 def _label(ladder: Sequence[Run], all_of_them: Sequence[Sequence[Run]]) -> str:
-    """Name a ladder by its stage and by what all its runs of that stage have in common."""
+    """Name a ladder by its stage, where there are several, and by what tells it from the stage's other ladders."""
     own = [run for run in ladder if run.stage == ladder[-1].stage]
     shared = {name: value for name, value in own[0].values.items() if all(run.values.get(name) == value for run in own)}
     words = [
@@ -109,7 +109,8 @@ def _label(ladder: Sequence[Run], all_of_them: Sequence[Sequence[Run]]) -> str:
         for name, value in shared.items()
         if any(run.values.get(name) != value for other in all_of_them for run in other if run.stage == own[0].stage)
     ]
-    return curves.drawable([own[0].stage, *words], " ")
+    several = len({found[-1].stage for found in all_of_them}) > 1
+    return curves.drawable([own[0].stage, *words] if several or not words else words, " ")
 
 
 def memory(results: Results) -> list[Spread]:

@@ -26,7 +26,9 @@ def test_a_ladder_is_a_line_with_its_ideal_and_its_efficiency() -> None:
 def test_lines_are_told_apart_by_what_their_runs_share() -> None:
     runs = [run(f"{size}{n}", n, 8.0 / n, model=size, width=8) for size in ("s", "l") for n in (1, 2)]
 
-    assert [line.label for line in lines.lines(results(*runs))] == ["train s", "train l"]
+    assert [line.label for line in lines.lines(results(*runs))] == ["s", "l"]
+    other = [replace(each, job=f"{each.job}x", stage="other") for each in runs[:2]]
+    assert [line.label for line in lines.lines(results(*runs, *other))] == ["train s", "train l", "other"]
 
 
 def test_of_several_on_as_many_devices_the_line_has_the_fastest() -> None:

@@ -51,8 +51,8 @@ def test_so_many_ladders_are_drawn_and_the_caption_counts_the_others() -> None:
     found = scalingplots.drawings(results(*ladders))
     (plot,) = drawn({"scaling": found["scaling"]}).values()
 
-    assert {"train m15", "ideal"} <= set(texts(plot.svg))
-    assert "train m16" not in texts(plot.svg)
+    assert {"m15", "ideal"} <= set(texts(plot.svg))
+    assert "m16" not in texts(plot.svg)
     for name in ("scaling", "efficiency"):
         assert found[name].caption().endswith("The first 16 of 18 ladders are shown.")
 

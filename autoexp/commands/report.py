@@ -4,6 +4,7 @@ It may be asked for at any time: what is still running or missing is shown as th
 
   autoexp report demo
   autoexp report experiments/demo --html demo.html
+  autoexp report demo --against demo-before
   autoexp report demo --json | jq '.cooldowns[] | {job, difference}'
 """
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `autoexp report`."""
     parser.add_argument("study", metavar="STUDY", help="a study's name under the root, or its directory")
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the page here too")
+    parser.add_argument("--against", metavar="STUDY", help="compare it with this study, job by job")
     parser.add_argument("--root", metavar="DIR", help="the experiments folder")
     parser.add_argument("--var", metavar="DIR", help="where the runtime state is, if not beside the root")
     parser.add_argument("--json", action="store_true", help="print report.json")
@@ -40,12 +42,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, write the files, and print; safe beside a watcher."""
     target = targets.find(arguments.study, arguments.root, job=False, study=True)
     lease.var_of(target.root, arguments.var)  # another runtime folder than the root's own is refused
-    made = report.make(studies.load(target.dir), arguments.var)
+    made = report.make(studies.load(target.dir), arguments.var, against=_against(arguments))
     report.save(made)
     if arguments.html:
         _write_page(arguments.html, made.html)
     print(json.dumps(made.json) if arguments.json else "\n".join(_text(made, arguments.html)))
     return 0
+
+
+def _against(arguments: argparse.Namespace) -> Study | None:
+    if not arguments.against:
+        return None
+    return studies.load(targets.find(arguments.against, arguments.root, job=False, study=True).dir)
 
 
 def conclude(study: Study, var: str | None = None) -> None:

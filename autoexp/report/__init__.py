@@ -2,9 +2,11 @@
 
 `save` leaves this in the study's report/ folder, each file whole or as it was:
 
-    {runs,checkpoints,cooldowns,scores,scaling}.{md,csv}   the tables
+    {runs,checkpoints,cooldowns,scores,scaling,best,finetuning}.{md,csv}   the tables
+    comparison.{md,csv}                            what another study had, if asked for
     report.json                                    all of them, for programs
     {loss,throughput}.{png,svg}                    the plots, where matplotlib is
+    {scaling,efficiency,memory,steps}.{png,svg}    those of a study with a scaling table
     report.html                                    everything on one page
 """
 
@@ -18,9 +20,9 @@ from autoexp import __version__
 from autoexp.errors import AutoexpError
 from autoexp.files import write_atomically
 from autoexp.model import JSON
-from autoexp.report import colors, html, plots, spelling, tables
+from autoexp.report import canvas, colors, comparison, html, plots, spelling, tables
+from autoexp.report.canvas import Plot
 from autoexp.report.evaluations import is_training
-from autoexp.report.plots import Plot
 from autoexp.report.results import Results, jobs_of, read
 from autoexp.report.spelling import Table
 from autoexp.studies import Study
@@ -28,8 +30,15 @@ from autoexp.studies import Study
 FOLDER = "report"
 PAGE = "report.html"
 MINUTE = "%Y-%m-%d %H:%M UTC"
-PLOT_TITLES = {"loss": "Loss against training tokens", "throughput": "Speed"}
-WITHOUT_PLOTS = f"The plots are missing: matplotlib is not installed ({plots.HOW_TO_GET})."
+PLOT_TITLES = {
+    "loss": "Loss against training tokens",
+    "throughput": "Speed",
+    "scaling": "Speed against devices",
+    "efficiency": "Efficiency",
+    "memory": "Memory by rank",
+    "steps": "Times of steps",
+}
+WITHOUT_PLOTS = f"The plots are missing: matplotlib is not installed ({canvas.HOW_TO_GET})."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +59,17 @@ def has_training(study: Study) -> bool:
     return any(map(is_training, jobs.values()))
 
 
-def make(study: Study, var: str | None = None) -> Report:
-    """Read a study and put its report together; `var` is where the runtime state is, if not beside the root."""
+def make(study: Study, var: str | None = None, *, against: Study | None = None) -> Report:
+    """Read a study and put its report together.
+
+    Args:
+        study: The study.
+        var: Where the runtime state is, if not beside the root.
+        against: Another study to compare it with.
+    """
     results = read(study, var)
-    made = tables.make(results)
+    compared = (_compared(results, against, var if against.root == study.root else None),) if against else ()
+    made = (*tables.make(results), *compared)
     drawn = _drawn(results)
     said = tables.headlines(results, made)
     at = datetime.now(UTC)
@@ -75,6 +91,10 @@ def make(study: Study, var: str | None = None) -> Report:
     )
 
 
+def _compared(results: Results, against: Study, var: str | None) -> Table:
+    return comparison.table(results, read(against, var), against.name)
+
+
 def _drawn(results: Results) -> tuple[Plot, ...]:
     try:
         return tuple(plots.draw(results))
@@ -83,25 +103,30 @@ def _drawn(results: Results) -> tuple[Plot, ...]:
 
 
 def save(report: Report) -> Path:
-    """Write a report's files; plots that could not be drawn again are removed rather than left to mislead.
+    """Write a report's files; those that an earlier one left and this one lacks are removed rather than mislead.
 
     Raises:
         AutoexpError: the folder cannot be written to.
     """
-    page = report.folder / PAGE
+    page, files = report.folder / PAGE, _files(report)
     try:
         report.folder.mkdir(parents=True, exist_ok=True)
-        for name, content in _files(report).items():
+        for name, content in files.items():
             write_atomically(report.folder / name, content, durable=False)
-        for name in () if report.plots else PLOT_TITLES:
-            (report.folder / f"{name}.png").unlink(missing_ok=True)
-            (report.folder / f"{name}.svg").unlink(missing_ok=True)
+        for name in _possible() - files.keys():
+            (report.folder / name).unlink(missing_ok=True)
         write_atomically(page, _bytes(report.html), durable=False)
     except OSError as error:
         raise AutoexpError(
             f"the report cannot be written to {report.folder}", why=str(error), fix="make the folder writable"
         ) from error
     return page
+
+
+def _possible() -> set[str]:
+    """Name the files that not every report has."""
+    drawings = {f"{name}.{kind}" for name in PLOT_TITLES for kind in ("png", "svg")}
+    return drawings | {"comparison.md", "comparison.csv"}
 
 
 def _files(report: Report) -> dict[str, bytes]:
@@ -133,14 +158,19 @@ def _json(study: Study, at: str, said: list[str], made: tuple[Table, ...]) -> di
 
 
 def _sections(made: tuple[Table, ...], drawn: tuple[Plot, ...]) -> list[html.Figure | Table]:
-    """Order the page: losses, what cooldowns came to, all runs, their speed, every checkpoint, every score."""
-    by_name: Mapping[str, Table] = {table.name: table for table in made if table.rows}
+    """Order the page: losses and what came of them, all runs, how fast they are, every checkpoint and score."""
+    by_name: Mapping[str, Table] = {
+        "table of scaling" if table.name == "scaling" else table.name: table for table in made if table.rows
+    }
     figures = {
         plot.name: html.Figure(title=PLOT_TITLES[plot.name], wide=plot.inline, narrow=plot.narrow, caption=plot.caption)
         for plot in drawn
     }
     parts: Mapping[str, html.Figure | Table] = {**by_name, **figures}
-    order = ("loss", "cooldowns", "runs", "throughput", "checkpoints", "scores")
+    order = (
+        *("loss", "comparison", "cooldowns", "runs", "throughput", "scaling", "table of scaling", "efficiency", "best"),
+        *("memory", "steps", "finetuning", "checkpoints", "scores"),
+    )
     return [parts[name] for name in order if name in parts]
 
 

@@ -187,7 +187,7 @@ def _bar(run: Run, rates: list[float], family: int) -> Bar:
 def run_label(run: Run) -> str:
     """Name a run by its stage and its axes' values, short enough for a plot."""
     words = (run.stage, *(spelling.axis(value) for value in run.values.values())) if run.values else (run.job,)
-    return _drawable(words, " ")
+    return drawable(words, " ")
 
 
 def family_labels(results: Results) -> list[str]:
@@ -195,9 +195,9 @@ def family_labels(results: Results) -> list[str]:
     roots = [run for name in results.families() if (run := results.run(name))]
     axes = dict.fromkeys(axis for run in roots for axis in run.values)
     differing = [axis for axis in axes if len({_value(run, axis) for run in roots}) > 1] or list(axes)
-    labels = [_drawable([_pair(run, axis) for axis in differing if axis in run.values], ", ") for run in roots]
+    labels = [drawable([_pair(run, axis) for axis in differing if axis in run.values], ", ") for run in roots]
     is_unique = all(labels) and len(set(labels)) == len(labels)
-    return labels if is_unique else [_drawable((run.job,), "") for run in roots]
+    return labels if is_unique else [drawable((run.job,), "") for run in roots]
 
 
 def _value(run: Run, axis: str) -> str:
@@ -209,7 +209,7 @@ def _pair(run: Run, axis: str) -> str:
     return _value(run, axis) if isinstance(run.values[axis], str) else f"{axis} {_value(run, axis)}"
 
 
-def _drawable(parts: Iterable[str], separator: str) -> str:
-    """Keep to letters that every font has; a plot's legend hides what begins with an underscore."""
+def drawable(parts: Iterable[str], separator: str) -> str:
+    """Join words to a label, of letters that every font has; a legend hides what begins with an underscore."""
     words = (" ".join(safe(word) for word in part.split(" ")) for part in parts)
     return spelling.shorten(separator.join(words).lstrip("_"), LONGEST_LABEL)

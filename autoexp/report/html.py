@@ -32,6 +32,7 @@ figure svg { display: block; width: 100%; height: auto; max-width: 68rem; }
 figure svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif !important; }
 figcaption, .caption { font-size: 0.85rem; max-width: 60rem; margin: 0.4rem 0 0; }
 .narrow { display: none !important; }
+.scroll + .scroll { margin-top: 0.8rem; }
 .scroll { width: fit-content; max-width: 100%; overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; font-size: 0.8rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.34rem 0.5rem; text-align: right; vertical-align: top; border-top: 1px solid var(--line); }
@@ -74,7 +75,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
   figcaption, .caption { font-size: 8pt; }
   table { font-size: 7pt; width: 100%; }
   th, td { padding: 2pt 4pt; white-space: normal; }
-  th[scope=row] { position: static; }
+  th[scope=row] { position: static; min-width: 6rem; overflow-wrap: anywhere; }
   tr.notes div { max-width: none; }
   tr, figure { break-inside: avoid; }
   tr.notes { break-before: avoid; }
@@ -159,22 +160,32 @@ def _figure(figure: Figure) -> str:
 
 def _table(table: Table, swatches: Mapping[str, tuple[str, bool]]) -> str:
     columns = [column for column in table.shown if column.kind is not Kind.NOTES]
+    first, below = [c for c in columns if not c.below], [c for c in columns if c.below]
+    parts = [_grid(table, first, swatches, has_notes=True)]
+    if below:
+        parts.append(_grid(table, [*columns[:1], *below], swatches, has_notes=False))
+    caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
+    return "\n".join(parts) + caption
+
+
+def _grid(table: Table, columns: Sequence[Column], swatches: Mapping[str, tuple[str, bool]], *, has_notes: bool) -> str:
     head = "".join(
         f'<th scope="col"{_classes(_words(column))}><span>{escape(column.title)}</span></th>' for column in columns
     )
     best = {key: _lowest(table.rows, key) for key in LOWEST}
-    body = "\n".join(f"<tr>{_row(columns, row, best, swatches)}</tr>{_notes(table, row)}" for row in table.rows)
-    caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
+    body = "\n".join(
+        f"<tr>{_row(columns, row, best, swatches)}</tr>{_notes(table, row, len(columns)) if has_notes else ''}"
+        for row in table.rows
+    )
     return (
         '<div class="scroll" tabindex="0"><table>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>{caption}"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>"
     )
 
 
-def _notes(table: Table, row: Mapping[str, JSON]) -> str:
+def _notes(table: Table, row: Mapping[str, JSON], width: int) -> str:
     """Write a row's notes below it, where they have room."""
     said = "; ".join(spell(c, row) for c in table.shown if c.kind is Kind.NOTES and row.get(c.key))
-    width = len(table.shown) - 1
     return f'\n<tr class="notes"><td colspan="{width}"><div>{escape(said)}</div></td></tr>' if said else ""
 
 

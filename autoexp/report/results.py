@@ -6,23 +6,30 @@ there, the plan's own words for it are believed.
 Rule 3: nothing is written; reading is safe beside a watcher and running jobs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 
 from autoexp import backends, checkpoints, studies
 from autoexp.errors import AutoexpError
 from autoexp.model import JSON, JobSpec, State
 from autoexp.partitions import peak_tflops
 from autoexp.report.evaluations import Evaluation, is_training, read_evaluations
+from autoexp.report.metrics import Metrics, read_metrics
 from autoexp.report.numbers import whole
-from autoexp.report.peaks import read_peaks
 from autoexp.report.series import Attempt, Point, merged, read_attempts
+from autoexp.report.work import split
 from autoexp.rows import rows
 from autoexp.status import Row
 from autoexp.studies import Study
 from autoexp.view import view
 
+QUIET = (State.SUCCEEDED, State.RUNNING)
+"""States that need no note."""
+_SEQ_LENGTHS = ("seq-length", "training.seq_len", "data.seq_length")
+_BATCHES = ("global-batch-size", "training.global_batch_size", "data.global_batch_size")
+"""What Megatron-LM, torchtitan and NeMo call them."""
 LINKING_HOOK = "cooldown_symlink"
 """The hook that a plan asks for the link of a cooldown."""
 
@@ -56,8 +63,11 @@ class Run:
     devices: int = 0
     """Its GPUs, or its processes where it has none."""
     nodes: int = 1
-    peak_memory: tuple[int, ...] = ()
-    """Bytes, of each process, as its metrics.jsonl says."""
+    metrics: Metrics = field(default_factory=Metrics)
+    work: Mapping[str, str] = field(default_factory=dict)
+    """The arguments that say what it does."""
+    layout: Mapping[str, str] = field(default_factory=dict)
+    """Those that say how it is laid out over its devices."""
     peak_tflops: float | None = None
     """What one of its GPUs could do at most, as the machine file says."""
     evaluations: tuple[Evaluation, ...] = ()
@@ -68,8 +78,9 @@ class Run:
 
     @property
     def iteration(self) -> int | None:
-        """The iteration of its last report."""
-        return self.series[-1].iteration if self.series else None
+        """The iteration of its last report, or of the last step it wrote down: reports beside a bar lag behind it."""
+        steps = [attempt.points[-1].iteration for attempt in self.metrics.attempts]
+        return max([self.series[-1].iteration, *steps[-1:]]) if self.series else None
 
     @property
     def final_loss(self) -> float | None:
@@ -83,11 +94,15 @@ class Run:
         return iteration * self.global_batch_size * self.seq_length
 
     def rates(self) -> list[float]:
-        """List its tokens per second, report by report, once each attempt has warmed up."""
-        if self.seq_length is None:
-            return []
-        pairs = ((p.global_batch_size or self.global_batch_size, p.seconds) for p in self._settled())
-        return [batch * self.seq_length / seconds for batch, seconds in pairs if batch and seconds]
+        """List its tokens per second, step by step or report by report, once each attempt has warmed up."""
+        told = [point.tokens_per_gpu_s * self.devices for point in self._settled() if point.tokens_per_gpu_s]
+        return told or [rate * self.seq_length for rate in self.sample_rates() if self.seq_length]
+
+    def sample_rates(self) -> list[float]:
+        """List its samples per second in the same way."""
+        found = ((p.samples_per_s, p.global_batch_size or self.global_batch_size, p.seconds) for p in self._settled())
+        rates = (told or (batch / seconds if batch and seconds else None) for told, batch, seconds in found)
+        return [rate for rate in rates if rate]
 
     def step_times(self) -> list[float]:
         """List what its iterations took, in seconds, in the same way."""
@@ -96,6 +111,35 @@ class Run:
     def tflops(self) -> list[float]:
         """List its TFLOP/s per GPU in the same way."""
         return [point.tflops for point in self._settled() if point.tflops is not None]
+
+    @property
+    def mfu(self) -> float | None:
+        """Its share of what its GPUs could do at most: by the machine file, or as it says itself."""
+        tflops, told = self.tflops(), [point.mfu for point in self._settled() if point.mfu]
+        if tflops and self.peak_tflops:
+            return median(tflops) / self.peak_tflops
+        return median(told) if told else None
+
+    @property
+    def peak_memory(self) -> tuple[int, ...]:
+        """The most bytes that each process had in use; of those that only the log tells of, the most of any."""
+        told = [attempt.peak_memory for attempt in self.attempts if attempt.peak_memory]
+        return self.metrics.allocated or tuple(sorted(told)[-1:])
+
+    @property
+    def runtime_s(self) -> float | None:
+        """What all its attempts took; None while the last one runs."""
+        lasted = [attempt.lasted_s for attempt in self.attempts]
+        return sum(s for s in lasted if s is not None) if lasted and None not in lasted else None
+
+    @property
+    def shortfall(self) -> str:
+        """Why there is less of it than there should be; nothing of one that succeeded or runs."""
+        if self.state is None:
+            return "its state is unknown"
+        if self.state in QUIET:
+            return ""
+        return f"{self.state}: {self.reason}" if self.reason else str(self.state)
 
     def evaluated(self, measure: str) -> Evaluation | None:
         """Return the evaluation of its last evaluated checkpoint."""
@@ -108,7 +152,7 @@ class Run:
         return next(found, None)
 
     def _settled(self) -> Iterator[Point]:
-        for attempt in self.attempts:
+        for attempt in self.metrics.attempts or self.attempts:
             yield from attempt.settled
 
 
@@ -188,6 +232,8 @@ def _read_run(study: Study, spec: JobSpec, row: Row | None) -> Run:
     series = merged(attempts)
     sizes = [point.global_batch_size for point in series if point.global_batch_size]
     told = [attempt.train_iters for attempt in attempts if attempt.train_iters]
+    metrics = read_metrics(study.job_dir(spec.id))
+    work, layout = split(spec.args, str(study.job_dir(spec.id)))
     run = Run(
         job=spec.id,
         stage=spec.stage,
@@ -197,15 +243,21 @@ def _read_run(study: Study, spec: JobSpec, row: Row | None) -> Run:
         attempts=attempts,
         series=series,
         asked=whole(spec.args.get("train-iters")) or (told[-1] if told else None),
-        seq_length=whole(spec.args.get("seq-length")),
-        global_batch_size=whole(spec.args.get("global-batch-size")) or (sizes[-1] if sizes else None),
+        seq_length=_given(spec, _SEQ_LENGTHS) or metrics.seq_length,
+        global_batch_size=_given(spec, _BATCHES) or metrics.global_batch_size or (sizes[-1] if sizes else None),
         devices=spec.resources.nodes * (spec.resources.gpus_per_node or spec.resources.processes_per_node),
         nodes=spec.resources.nodes,
-        peak_memory=read_peaks(study.job_dir(spec.id)),
+        metrics=metrics,
+        work=work,
+        layout=layout,
         peak_tflops=peak_tflops(study.machine, spec.resources),
         branch=_linked(study, spec) or _planned(spec),
     )
     return replace(run, problems=(*problems, *_lacks(run, sizes)))
+
+
+def _given(spec: JobSpec, names: Iterable[str]) -> int | None:
+    return next((found for name in names if (found := whole(spec.args.get(name)))), None)
 
 
 def _lacks(run: Run, sizes: list[int]) -> Iterator[str]:
@@ -215,9 +267,9 @@ def _lacks(run: Run, sizes: list[int]) -> Iterator[str]:
             yield "its log has no report yet"
         return
     if run.final_loss is None:
-        yield f"the report of iteration {run.iteration} has no finite loss"
+        yield f"the report of iteration {run.series[-1].iteration} has no finite loss"
     if run.seq_length is None:
-        yield "its tokens are unknown: its args have no seq-length"
+        yield "its tokens are unknown: neither its args nor its metrics.jsonl tell how many a sample has"
     elif run.global_batch_size is None:
         yield "its tokens are unknown: neither its args nor its log have a global batch size"
     if len(set(sizes)) > 1:

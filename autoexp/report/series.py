@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoexp.backends import Backend
+from autoexp.files import read_json
 from autoexp.logs import LogFacts, complete_lines
 from autoexp.report.numbers import LARGEST_WHOLE, duration_s, finite, whole
 
@@ -32,6 +33,11 @@ class Point:
     tflops: float | None = None
     """TFLOP/s per GPU."""
     global_batch_size: int | None = None
+    samples_per_s: float | None = None
+    """Of the whole job, where the program tells that itself."""
+    tokens_per_gpu_s: float | None = None
+    mfu: float | None = None
+    """As the program itself reckons it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,10 @@ class Attempt:
     number: int
     points: tuple[Point, ...] = ()
     train_iters: int | None = None
+    lasted_s: float | None = None
+    """From its start to its end; None while it has not ended, or nobody knows when."""
+    peak_memory: int | None = None
+    """The most bytes that its log tells of."""
     problem: str = ""
     """Why its log says less than it could."""
 
@@ -69,8 +79,22 @@ def read_attempt(folder: Path, number: int, backend: Backend) -> Attempt:
         problem = f"attempt {number} has no log"
     except OSError as error:
         problem = f"the log of attempt {number} cannot be read: {error.strerror}"
-    asked = whole(reader.facts.train_iters)
-    return Attempt(number=number, points=tuple(reader.points), train_iters=asked, problem=problem)
+    return Attempt(
+        number=number,
+        points=tuple(reader.points),
+        train_iters=whole(reader.facts.train_iters),
+        lasted_s=_lasted_s(folder),
+        peak_memory=reader.peak_memory or None,
+        problem=problem,
+    )
+
+
+def _lasted_s(folder: Path) -> float | None:
+    try:
+        began, ended = (finite((read_json(folder / name) or {}).get("at")) for name in ("started.json", "exit.json"))
+    except OSError:
+        return None
+    return ended - began if began is not None and ended is not None and ended >= began else None
 
 
 def merged(attempts: Iterable[Attempt]) -> tuple[Point, ...]:
@@ -85,6 +109,7 @@ class _Reader:
     def __init__(self, backend: Backend) -> None:
         self.facts = LogFacts()
         self.points: list[Point] = []
+        self.peak_memory = 0
         self._backend = backend
         self._senseless = 0
 
@@ -92,6 +117,7 @@ class _Reader:
         """Note each report, and count those of an iteration that is none."""
         for line in lines:
             self._note(self._backend.read(self.facts, line))
+            self.peak_memory = max(self.peak_memory, self.facts.peak_memory_bytes or 0)
 
     def _note(self, facts: LogFacts) -> None:
         if facts.iteration is None or facts.reports == self.facts.reports:
@@ -115,6 +141,9 @@ def _point(facts: LogFacts, iteration: int) -> Point:
         seconds=duration_s(facts.seconds_per_iteration),
         tflops=finite(facts.tflops),
         global_batch_size=whole(facts.global_batch_size),
+        samples_per_s=duration_s(facts.samples_per_second),
+        tokens_per_gpu_s=duration_s(facts.tokens_per_second),
+        mfu=finite(facts.mfu),
     )
 
 

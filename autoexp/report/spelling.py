@@ -8,7 +8,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from typing import Any
 
@@ -59,6 +59,8 @@ class Column:
     """Where a terminal is narrow, columns of a high rank go first; those of rank 0 stay."""
     files_only: bool = False
     """It is for programs; people have it from other columns."""
+    below: bool = False
+    """On a page it stands in a second table under the first: paper is not wide enough for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,13 @@ class Table:
     def shown(self) -> tuple[Column, ...]:
         """The columns for people."""
         return tuple(column for column in self.columns if not column.files_only)
+
+
+def without_empty(table: Table) -> Table:
+    """Leave columns that no row has a value for to the files; a table without rows stays as it is."""
+    filled = {key for row in table.rows for key, value in row.items() if value is not None}
+    shown = (c if c.key in filled or c.kind is Kind.NOTES else replace(c, files_only=True) for c in table.columns)
+    return replace(table, columns=tuple(shown)) if table.rows else table
 
 
 # Values.

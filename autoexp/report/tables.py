@@ -9,19 +9,17 @@ from collections.abc import Iterable, Iterator
 from statistics import mean, median
 
 from autoexp.model import JSON, State
-from autoexp.report import ladders
+from autoexp.report import best, finetuning, ladders
 from autoexp.report.evaluations import Evaluation, Score
 from autoexp.report.results import Results, Run
 from autoexp.report.series import ENOUGH, WARM_UP
 from autoexp.report.spelling import AXIS_PREFIX, Column, Kind, Table, count
 
-QUIET = (State.SUCCEEDED, State.RUNNING)
-"""States that need no note."""
-
 
 def make(results: Results) -> tuple[Table, ...]:
-    """Make the tables of runs, checkpoints, cooldowns, scores and scaling."""
-    return runs(results), checkpoints(results), cooldowns(results), scores(results), ladders.table(results)
+    """Make the tables, in the order in which they are printed."""
+    losses = runs(results), checkpoints(results), cooldowns(results), scores(results)
+    return *losses, ladders.table(results), best.table(results), finetuning.table(results)
 
 
 # Training jobs.
@@ -32,6 +30,7 @@ def runs(results: Results) -> Table:
     axes = dict.fromkeys(name for run in results.runs for name in run.values)
     held_out = f"; the held-out loss is that of {results.measure}" if len(results.measures) > 1 else ""
     peaks = sorted({run.peak_tflops for run in results.runs if run.peak_tflops})
+    has_mfu = any(run.mfu for run in results.runs)
     mfu = f"; MFU is TFLOP/s per GPU over the machine's peak of {' or '.join(f'{p:g}' for p in peaks)}" if peaks else ""
     return Table(
         name="runs",
@@ -50,13 +49,14 @@ def runs(results: Results) -> Table:
             Column(key="evaluated_iteration", title="evaluated at", kind=Kind.WHOLE),
             Column(key="tokens_per_s", title="tokens/s (median)", kind=Kind.COUNT, short="tok/s"),
             Column(key="tflops_per_gpu", title="TFLOP/s per GPU (median)", kind=Kind.COUNT, short="TFLOP/s", rank=4),
-            *([Column(key="mfu", title="MFU", kind=Kind.SCORE, short="MFU", rank=5)] if peaks else ()),
+            *([Column(key="mfu", title="MFU", kind=Kind.SCORE, short="MFU", rank=5)] if has_mfu else ()),
             Column(key="attempts", title="attempts", kind=Kind.WHOLE, short="attempts", rank=7),
             Column(key="notes", title="notes", kind=Kind.NOTES),
         ),
         rows=tuple(_run_row(run, results) for run in results.runs),
         caption=(
-            f"Losses are in nats per token. Medians are over the log's reports, without the first {WARM_UP} of each "
+            "Losses are in nats per token. Medians are over the steps in metrics.jsonl, or else the log's reports, "
+            f"without the first {WARM_UP} of each "
             f"attempt that has more than {ENOUGH}; tokens/s is that of the whole job{mfu}{held_out}."
         ),
     )
@@ -79,18 +79,14 @@ def _run_row(run: Run, results: Results) -> dict[str, JSON]:
         "evaluated_iteration": evaluation.iteration if evaluation else None,
         "tokens_per_s": median(rates) if rates else None,
         "tflops_per_gpu": median(tflops) if tflops else None,
-        "mfu": median(tflops) / run.peak_tflops if tflops and run.peak_tflops else None,
+        "mfu": run.mfu,
         "attempts": len(run.attempts),
         "notes": list(_run_notes(run, results)),
     }
 
 
 def _run_notes(run: Run, results: Results) -> Iterator[str]:
-    if run.state is None:
-        yield "its state is unknown"
-    elif run.state not in QUIET:
-        yield f"{run.state}: {run.reason}" if run.reason else str(run.state)
-    yield from run.problems
+    yield from filter(None, (run.shortfall, *run.problems))
     if run.series and results.measures and run.evaluated(results.measure) is None:
         yield "no checkpoint of it has a held-out loss yet"
 
@@ -287,6 +283,7 @@ def headlines(results: Results, tables: Iterable[Table]) -> list[str]:
         *_headline_of_losses(by_name["runs"]),
         *_headline_of_cooldowns(by_name["cooldowns"]),
         *_headline_of_scores(by_name["scores"]),
+        *_headline_of_scaling(by_name["scaling"]),
         *results.problems,
     ]
 
@@ -325,6 +322,13 @@ def _headline_of_scores(table: Table) -> Iterator[str]:
         tasks = {row["task"] for row in rows}
         checkpoints = {(row["job"], row["iteration"]) for row in rows}
         yield f"{_some(len(tasks), 'task')} scored at {_some(len(checkpoints), 'checkpoint')}; see the scores."
+
+
+def _headline_of_scaling(table: Table) -> Iterator[str]:
+    rows = [row for row in table.rows if isinstance(row["efficiency"], float) and row["base"] != row["job"]]
+    if rows:
+        most = max(rows, key=lambda row: (row["devices"], row["efficiency"]))
+        yield f"On the most devices, {most['devices']}: {most['efficiency']:.1%} efficiency, by {most['job']}."
 
 
 def _some(number: int, what: str) -> str:

@@ -52,7 +52,7 @@ def test_it_prints_the_runs_and_cooldowns_and_where_the_files_are(
     assert lines[2].split() == ["pretrain", "waiting", "50/100", "25.6k", "3.0000", "-", "-", "1.02k", "-", "1"]
     assert "Cooldowns:" in lines
     assert "page: experiments/ladder/report/report.html" in lines
-    assert lines[-1] == "beside it: report.json, {runs,checkpoints,cooldowns,scores,scaling}.{md,csv}"
+    assert lines[-1] == "beside it: report.json, {runs,checkpoints,cooldowns,scores,scaling,best,finetuning}.{md,csv}"
     assert max(map(len, lines[:4])) <= 100
     assert (root / "ladder" / "report" / "report.html").is_file()
 
@@ -119,3 +119,12 @@ def test_a_study_that_is_done_shows_its_report_if_it_trained(root: Path, capsys:
     conclude(plain)
     assert not (root / "plain" / "report").exists()
     assert capsys.readouterr().out == ""
+
+
+def test_against_another_study_the_jobs_of_both_are_compared(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", "ladder", "--against", "ladder"]) == 0
+    assert "Compared with ladder:" in capsys.readouterr().out
+    assert (root / "ladder" / "report" / "comparison.csv").is_file()
+
+    assert cli.main(["report", "ladder", "--against", "nosuch"]) == 1
+    assert "nosuch" in capsys.readouterr().err

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.report.html import Figure, Page, render
+from autoexp.model import JSON
+from autoexp.report.html import Figure, Page, _table, render
 from autoexp.report.spelling import Column, Kind, Table
 
 COLUMNS = (
@@ -144,3 +145,14 @@ def test_a_figure_is_there_for_screens_and_for_phones() -> None:
     assert '<div class="wide" role="img" aria-label="L &quot;1&quot;"><svg>w</svg></div>' in text
     assert '<div class="narrow" role="img" aria-label="L &quot;1&quot;"><svg>n</svg></div>' in text
     assert "<figcaption>&lt;c&gt;</figcaption>" in text
+
+
+def test_columns_that_paper_has_no_room_for_stand_in_a_second_table() -> None:
+    columns = (Column(key="job", title="job"), Column(key="a", title="A"), Column(key="b", title="B", below=True))
+    notes = Column(key="notes", title="notes", kind=Kind.NOTES)
+    row: dict[str, JSON] = {"job": "one", "a": "x", "b": "y", "notes": ["why"]}
+    text = _table(Table(name="t", title="T", columns=(*columns, notes), rows=(row,)), {})
+
+    first, second = text.split("</table>")[:2]
+    assert (">A<" in first, ">B<" in first, "why" in first) == (True, False, True)
+    assert (">A<" in second, ">B<" in second, "why" in second, ">one<" in second) == (False, True, False, True)

@@ -6,9 +6,9 @@ import matplotlib as mpl
 import pytest
 
 from autoexp.report import curves, plots
+from autoexp.report.canvas import Plot
 from autoexp.report.colors import LIGHT
 from autoexp.report.curves import Bar
-from autoexp.report.plots import Plot
 from autoexp.report.results import read
 
 PNG = b"\x89PNG\r\n\x1a\n"

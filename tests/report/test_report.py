@@ -13,7 +13,7 @@ from autoexp import report
 from autoexp.errors import AutoexpError
 from autoexp.studies import Study
 
-TABLES = ["runs", "checkpoints", "cooldowns", "scores", "scaling"]
+TABLES = ["runs", "checkpoints", "cooldowns", "scores", "scaling", "best", "finetuning"]
 PLOTS = {"loss.png", "loss.svg", "throughput.png", "throughput.svg"}
 TEXTS = {"report.html", "report.json", *(f"{table}.{kind}" for table in TABLES for kind in ("md", "csv"))}
 
@@ -62,7 +62,7 @@ def test_json_has_all_tables_and_only_numbers_that_json_knows(page: Path) -> Non
     told = json.loads((page.parent / "report.json").read_text(), parse_constant=refuse)
     assert (told["v"], told["study"], told["machine"]) == (1, "ladder", "local")
     assert told["provenance"]["revision"] == "c0ffee"
-    assert [len(told[name]) for name in TABLES] == [3, 6, 2, 1, 0]
+    assert [len(told[name]) for name in TABLES] == [3, 6, 2, 1, 0, 0, 0]
 
 
 def test_csv_and_json_tell_the_same(page: Path) -> None:
@@ -94,6 +94,18 @@ def test_plots_of_an_earlier_report_do_not_stay_beside_newer_tables(
         (folder / name).write_text("old")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert not names(write(ladder)) & PLOTS
+
+
+def test_a_comparison_is_there_if_asked_for_and_gone_with_the_next_report(
+    ladder: Any, without_matplotlib: None
+) -> None:
+    del without_matplotlib
+    page = report.save(report.make(ladder, against=ladder))
+    assert {"comparison.md", "comparison.csv"} < names(page)
+    assert "Compared with ladder" in page.read_text(encoding="utf-8")
+    told = json.loads((page.parent / "report.json").read_text())["comparison"]
+    assert [row["speed_ratio"] for row in told][:2] == [1.0, 1.0]
+    assert names(write(ladder)) == TEXTS
 
 
 def test_only_a_study_with_training_jobs_has_something_to_report(maker: Any) -> None:

@@ -1,3 +1,4 @@
+import json
 import os
 import time
 from pathlib import Path
@@ -37,7 +38,39 @@ def test_without_a_length_tokens_are_unknown_and_never_zero(maker: Any) -> None:
     maker.losses(maker.train("pretrain", seq_length=None), {10: 3.0})
     run = only(maker)
     assert (run.tokens(10), run.rates()) == (None, [])
-    assert run.problems == ("its tokens are unknown: its args have no seq-length",)
+    assert run.problems == (
+        "its tokens are unknown: neither its args nor its metrics.jsonl tell how many a sample has",
+    )
+
+
+def test_what_the_args_lack_metrics_tell_and_speed_is_that_of_single_steps(maker: Any) -> None:
+    maker.losses(maker.train("pretrain", seq_length=None, global_batch_size=None), {1: 3.0, 2: 2.5}, batch=9)
+    said = (
+        {"kind": "step", "step": n, "step_s": 0.5, "samples_per_s": 32.0, "tokens_per_s": 2048.0} for n in (1, 2, 3)
+    )
+    (maker.dir / "jobs" / "pretrain" / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in said))
+    run = only(maker)
+    assert (run.iteration, run.tokens(run.iteration), run.problems) == (3, 3 * 16 * 64, ())
+    assert (run.step_times(), run.sample_rates(), run.rates()) == ([0.5] * 3, [32.0] * 3, [2048.0] * 3)
+
+
+def test_a_run_took_what_all_its_attempts_took(maker: Any) -> None:
+    maker.train("pretrain")
+    for attempt, lasted in ((1, 5.5), (2, 2.0)):
+        maker.losses("pretrain", {10: 3.0}, attempt=attempt)
+        for name, at in (("started", 100.0), ("exit", 100.0 + lasted)):
+            (maker.dir / "jobs" / "pretrain" / "attempts" / f"{attempt:03d}" / f"{name}.json").write_text(
+                f'{{"at":{at}}}'
+            )
+    assert only(maker).runtime_s == 7.5
+    (maker.dir / "jobs" / "pretrain" / "attempts" / "002" / "exit.json").unlink()
+    assert only(maker).runtime_s is None
+
+
+def test_work_and_layout_are_told_apart(maker: Any) -> None:
+    maker.train("pretrain", micro_batch_size=2, num_layers=4)
+    run = only(maker)
+    assert ("micro-batch-size" in run.layout, run.work["num-layers"]) == (True, "4")
 
 
 def test_a_batch_size_that_varies_is_said(maker: Any) -> None:

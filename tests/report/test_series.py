@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.backends import huggingface, megatron
+from autoexp.backends import huggingface, megatron, modalities, torchtitan
 from autoexp.report.series import Attempt, Point, merged, read_attempt, read_attempts
 
 LINE = " iteration {}/ 100 | elapsed time per iteration (ms): 500.0 | lm loss: {} | number of nan iterations: 0 |\n"
@@ -27,6 +27,32 @@ def test_each_report_is_a_point(tmp_path: Path) -> None:
     read = read_attempt(folder, 1, megatron)
     assert [(point.iteration, point.loss, point.seconds) for point in read.points] == [(10, 3.5, 0.5), (20, 3.0, 0.5)]
     assert (read.train_iters, read.problem) == (100, "")
+
+
+def test_what_a_program_tells_of_its_rate_and_memory_is_kept(tmp_path: Path) -> None:
+    line = "2026 | step: {} | train samples/s: {} | train mfu (16-bit): 0.41 | peak memory rank 0 (MB): {} | {}\n"
+    loss = "train loss avg: 3.5"
+    text = line.format(1, 4.5, 512, loss) + line.format(2, 5.0, 256, loss)
+    read = read_attempt(attempt(tmp_path, 1, text), 1, modalities)
+    assert [(point.samples_per_s, point.mfu) for point in read.points] == [(4.5, 0.41), (5.0, 0.41)]
+    assert read.peak_memory == 512 << 20
+
+    said = "step: {}  loss: 3.5  grad_norm: 1.0  memory: 2.00GiB(10.00%)  tps: 1,234  tflops: 9.50  mfu: 41.00%\n"
+    read = read_attempt(attempt(tmp_path, 2, said.format(1)), 2, torchtitan)
+    (point,) = read.points
+    assert (point.tokens_per_gpu_s, point.tflops) == (1234.0, 9.5)
+    assert point.mfu == pytest.approx(0.41)
+    assert read.peak_memory == 2 << 30
+
+
+def test_an_attempt_lasts_from_its_start_to_its_end(tmp_path: Path) -> None:
+    folder = attempt(tmp_path, 1, "")
+    assert read_attempt(folder, 1, megatron).lasted_s is None
+    (folder / "started.json").write_text('{"at": 10.5}')
+    (folder / "exit.json").write_text('{"at": 12.0}')
+    assert read_attempt(folder, 1, megatron).lasted_s == 1.5
+    (folder / "exit.json").write_text('{"at": "soon"}')
+    assert read_attempt(folder, 1, megatron).lasted_s is None
 
 
 def test_a_report_without_a_loss_does_not_keep_the_one_before_it(tmp_path: Path) -> None:

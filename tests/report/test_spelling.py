@@ -23,6 +23,7 @@ from autoexp.report.spelling import (
     shorten,
     spell,
     tick,
+    without_empty,
 )
 
 JOB = Column(key="job", title="job", short="job")
@@ -191,3 +192,12 @@ def test_lines_fit_the_terminal_whatever_the_name(name: str, width: int) -> None
 def test_names_are_cut_in_the_middle() -> None:
     assert shorten("pretrain-model10M-lr0.001", 12) == "pretra…0.001"
     assert shorten("short", 12) == "short"
+
+
+def test_columns_that_no_row_fills_are_left_to_the_files() -> None:
+    columns = (Column(key="a", title="a"), Column(key="b", title="b"), Column(key="notes", title="n", kind=Kind.NOTES))
+    made = Table(name="t", title="T", columns=columns, rows=({"a": "x", "b": None, "notes": []},))
+
+    assert [column.key for column in without_empty(made).shown] == ["a", "notes"]
+    assert as_csv(without_empty(made)) == "a,b,notes\nx,,\n"
+    assert len(without_empty(Table(name="t", title="T", columns=columns)).shown) == 3

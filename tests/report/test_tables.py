@@ -6,8 +6,9 @@ import pytest
 
 from autoexp.machine import Partition
 from autoexp.report import tables
-from autoexp.report.results import read
+from autoexp.report.results import Results, read
 from autoexp.report.spelling import as_csv, as_json, as_markdown
+from tests.report.test_ladders import run
 
 
 def rows(study: Any, name: str) -> list[dict[str, Any]]:
@@ -31,6 +32,14 @@ def test_a_run_is_told_by_its_last_report_and_its_last_evaluation(ladder: Any) -
     assert told["tokens"] == 1000 * 4 * 128
     assert told["training_loss"] == pytest.approx(2 + 40 / 1005, abs=1e-6)
     assert (told["held_out_loss"], told["evaluated_iteration"]) == (pytest.approx(2 + 40 / 1005 + 0.05), 1000)
+
+
+def test_the_efficiency_on_the_most_devices_is_a_headline() -> None:
+    runs = tuple(run(f"on{n}", n, 8.0 / n, tflops=10.0 - n) for n in (1, 2, 4))
+    results = Results(study=None, runs=runs)  # type: ignore[arg-type]  # it is not asked for
+    said = tables.headlines(results, tables.make(results))
+
+    assert said[-1] == "On the most devices, 4: 66.7% efficiency, by on4."
 
 
 def test_speed_is_the_median_of_the_reports(maker: Any) -> None:

@@ -82,7 +82,7 @@ class Harness:
         if wrong:
             said = self.stage.home / "said.log"
             told = said.read_text().splitlines()[-20:] if said.exists() else []
-            self.failed[name] = [*wrong, f"patient: {patient}", *told]
+            self.failed[name] = [*wrong, f"patient: {patient}", *picture.moves(self.stage), *told]
             print(f"NOT SURVIVED: {name}", *self.failed[name], sep="\n  ", flush=True)
         elif len(killed) == len(kills):
             self.survived.append(name)

@@ -86,6 +86,14 @@ def faults(stage: Stage, reference: Picture, killed: int) -> Iterator[str]:
     yield from picture.breaks
 
 
+def moves(stage: Stage) -> list[str]:
+    """Spell the journal, for whoever wants to know what went wrong."""
+    return [
+        f"{r['at']} {r['job']}.{r['attempt']} {r['trigger']}: {r['from']} -> {r['to']} {r['evidence']}"
+        for r in view(stage.root).records()
+    ]
+
+
 def _breaks(root: Path) -> list[str]:
     """Ask `autoexp replay --check`."""
     said = io.StringIO()

@@ -64,7 +64,7 @@ def definitions(mapping: Mapping[str, Any], path: KeyPath, notes: Notes) -> Iter
             yield from definitions(value, where, notes)
         elif isinstance(value, list):
             _check_list(value, where, notes)
-            yield Definition(name, value, where)
+            yield Definition(name, _distinct(value, where, notes), where)
         else:
             yield Definition(name, value, where)
 
@@ -77,6 +77,19 @@ def _check_list(values: list[Any], path: KeyPath, notes: Notes) -> None:
     if not all(named) and not all(isinstance(value, SCALARS) for value in values):
         why = "AutoExperiment takes a list of values, or a list of single names with what they bring"
         raise notes.error(path, "a list of mixed things", why=why, fix="write - NAME: {...} for each, or plain values")
+
+
+def _distinct(values: list[Any], path: KeyPath, notes: Notes) -> list[Any]:
+    """Leave out what is there already: whatever a value is, its text is what makes the jobs."""
+    kept = list({str(value): value for value in values}.values())
+    if len(kept) < len(values):
+        said = "what is there twice counts once: AutoExperiment refuses the file, as two of its jobs have one name"
+        notes.tell("mended", path, said)
+    labels = [label(value) for value in kept]
+    if twice := next((name for number, name in enumerate(labels) if name in labels[:number]), None):
+        why, fix = "they bring different things, and their jobs would have one id", "give one of them another name"
+        raise notes.error(path, f"two branches are called {twice}", why=why, fix=fix)
+    return kept
 
 
 def body(entry: Mapping[str, Any]) -> Mapping[str, Any]:

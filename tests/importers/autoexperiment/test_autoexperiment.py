@@ -68,6 +68,28 @@ def test_an_empty_list_is_refused_with_its_place(imported: Import) -> None:
         imported(f"{HEAD}a: []\n", t__sbatch="true\n")
 
 
+def test_values_that_are_there_twice_count_once_and_are_told(imported: Import) -> None:
+    text = "a: [1, 1, '1', 2]\nm: [{s: {w: 1}}, {l: {w: 2}}, {s: {w: 1}}]\n"
+    made = imported(HEAD + text, t__sbatch="echo {a} {m} {w}\n")
+
+    assert [job.id for job in made.plan.jobs] == ["t-a1-ms", "t-a1-ml", "t-a2-ms", "t-a2-ml"]
+    assert "study.yaml:6: a: what is there twice counts once" in made.told
+    assert "study.yaml:7: m: what is there twice counts once" in made.told
+
+
+def test_values_whose_jobs_would_have_one_id_get_names(imported: Import) -> None:
+    made = imported(HEAD + "a: [1, 1.0]\nb: [x y, x_y]\n", t__sbatch="echo {a} {b}\n")
+
+    assert made.params("a", "b") == [(1, "x y"), (1, "x_y"), (1.0, "x y"), (1.0, "x_y")]
+    assert made.plan.jobs[-1].id == "t-a_choice1.0-b_choicechoice2"
+    assert [job.env["a"] for job in made.plan.jobs[1:3]] == ["1", "1.0"]
+
+
+def test_branches_of_one_name_that_differ_are_refused(imported: Import) -> None:
+    with pytest.raises(RecipeError, match=r"study\.yaml:6: m: two branches are called s"):
+        imported(HEAD + "m: [{s: {w: 1}}, {s: {w: 2}}]\n", t__sbatch="true\n")
+
+
 def test_kinds_that_share_one_name_are_told(imported: Import) -> None:
     text = "cmd: x\nname: '{lr}'\nlr: [1, 2]\nmode: [{a: {template: t.sbatch}}, {b: {template: t.sbatch}}]\n"
 

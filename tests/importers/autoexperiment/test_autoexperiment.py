@@ -94,3 +94,98 @@ def test_kinds_that_share_one_name_are_told(imported: Import) -> None:
     text = "cmd: x\nname: '{lr}'\nlr: [1, 2]\nmode: [{a: {template: t.sbatch}}, {b: {template: t.sbatch}}]\n"
 
     assert "AutoExperiment refuses this file" in imported(text, t__sbatch="echo {lr}\n").told
+
+
+JOB = "cmd: sbatch {sbatch_script}\ncheck_interval_secs: 600\nlogs: out\n"
+ONE = 'template: t.sbatch\nsbatch_script: "scripts/{name}.sh"\noutput_file: "{logs}/{name}.txt"\n'
+MODES = """\
+mode:
+  - fit:
+      template: t.sbatch
+      sbatch_script: "{name}.sh"
+      output_file: "{logs}/{name}/fit.txt"
+      nodes: 8
+      termination_cmd: 'let last={passes}-1; n=`grep "pass $last" {output_file} | wc -l`; echo $(( n >= 1 ))'
+  - judge:
+      template: u.sbatch
+      sbatch_script: "{name}_judge.sh"
+      output_file: "{logs}/{name}/judge.txt"
+      nodes: 1
+      start_condition_cmd: "a=`ls {logs}/{name}/*.pt | wc -l`; b=`ls {logs}/{name}/*.json | wc -l`; echo $(( a > b ))"
+      termination_cmd: "n=`ls {logs}/{name}/*.json | wc -l`; echo $(( n == {passes} + 1 ))"
+"""
+LENGTHS = "".join(
+    f"        - {name}: {{rate: [0.1, 0.2], batch: 64, nodes: 4, samples: {count}, passes: 5}}\n"
+    for name, count in (("short", 1_000), ("long", "1_000_000"))
+)
+DEEP = f"""\
+plan:
+  - few:
+      size:
+        net: [tiny, small, base]
+      length:
+{LENGTHS}  - many:
+      size:
+        net: [huge]
+      length:
+{LENGTHS}{MODES}data:
+  - shards:
+      path: "/data/{{0000..0139}}.tar"
+name: "{{data}}_{{net}}_{{length}}_{{rate}}"
+"""
+FLAT = f"""\
+data:
+  - shards: {{path: "/data/{{0000..0139}}.tar"}}
+size: [{{s: {{net: small}}}}, {{m: {{net: medium}}}}]
+{MODES}passes: [1, 10, 100]
+samples: 128_000
+batch: 96
+rate: 0.001
+name: "{{data}}_{{size}}_{{passes}}"
+"""
+PLAIN = f"""\
+{ONE}termination_str: "pass {{passes}}"
+termination_cmd: ""
+start_condition_cmd: ""
+data: [{{a: {{path: "/a/{{00..12}}.tar"}}}}, {{b: {{path: "/b/{{00..23}}.tar"}}}}]
+size: [{{s: {{net: small, batch: 64}}}}, {{m: {{net: medium, batch: 64}}}}]
+passes: 1
+nodes: 1
+samples: [12_800]
+rate: 0.1
+name: "{{data}}_{{net}}_{{passes}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "counts", "nodes"),
+    [
+        pytest.param(
+            f'{ONE}id: [{", ".join(map(str, range(1, 71)))}]\nname: "{{id}}"\ntermination_str: DONE\nnet: n\npath: p\n'
+            "passes: 1\nrate: 1\nnodes: 1\n",
+            {"t": 70},
+            {"t": 1},
+            id="one long axis",
+        ),
+        pytest.param(DEEP, {"fit": 16, "judge": 16}, {"fit": 8, "judge": 1}, id="branches of branches, in two modes"),
+        pytest.param(FLAT, {"fit": 6, "judge": 6}, {"fit": 8, "judge": 1}, id="three axes, in two modes"),
+        pytest.param(PLAIN, {"t": 4}, {"t": 1}, id="two named axes"),
+    ],
+)
+def test_autoexperiment_s_own_examples_have_as_many_jobs_as_there(
+    text: str, counts: dict[str, int], nodes: dict[str, int], imported: Import
+) -> None:
+    head = "#SBATCH --job-name={name}\n#SBATCH --nodes={nodes}\n"
+    made = imported(
+        JOB + text,
+        t__sbatch=f"{head}fit {{net}} {{path}} {{passes}} {{rate}} --name {{name}} --to {{logs}}\n",
+        u__sbatch=f"{head}judge {{net}} '{{logs}}/{{name}}/{{{{part}}}}.json'\n",
+    )
+
+    assert made.counts == counts
+    assert len({job.id for job in made.plan.jobs}) == sum(counts.values())
+    assert {job.stage: job.resources.nodes for job in made.plan.jobs} == nodes
+    trained = [job for job in made.plan.jobs if job.stage != "judge"]
+    assert len({tuple(sorted(job.env.items())) for job in trained}) == len(trained)
+    assert all(".tar" not in job.env["path"] or "{0" in job.env["path"] for job in trained)
+    assert "is not defined" not in made.told

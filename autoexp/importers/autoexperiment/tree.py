@@ -38,8 +38,7 @@ class Definition:
 
     def brings(self) -> dict[str, bool]:
         """List the names that its branches define, and whether all of them do."""
-        found: list[set[str]] = [set(_names(body(entry))) for entry in self.value] if self.is_named else []
-        return {name: all(name in names for names in found) for name in set().union(*found)} if found else {}
+        return _brought(self.value) if self.is_named else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +102,29 @@ def label(entry: Any) -> str:
     return str(next(iter(entry))) if isinstance(entry, Mapping) else str(entry)
 
 
-def _names(mapping: Mapping[str, Any]) -> Iterator[str]:
+def _brought(entries: list[Any]) -> dict[str, bool]:
+    found = [_given(body(entry)) for entry in entries]
+    return {name: all(one.get(name) for one in found) for name in dict.fromkeys(name for one in found for name in one)}
+
+
+def _given(mapping: Mapping[str, Any]) -> dict[str, bool]:
+    """List the names that a mapping defines, and whether it does at each of its points."""
+    made: dict[str, bool] = {}
     for name, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _names(value)
-            continue
-        yield name
-        for entry in value if isinstance(value, list) else ():
-            if isinstance(entry, Mapping):
-                yield from _names(body(entry))
+        is_named = isinstance(value, list) and value and isinstance(value[0], Mapping)
+        below = _given(value) if isinstance(value, Mapping) else _brought(value) if is_named else {}
+        found = below if isinstance(value, Mapping) else {**below, name: True}
+        made |= {each: made.get(each, False) or whole for each, whole in found.items()}
+    return made
+
+
+def axes(value: Any) -> set[str]:
+    """List the names that have several values in a mapping, or in branches, at any depth."""
+    if isinstance(value, list):
+        return set().union(*(axes(body(each)) for each in value if isinstance(each, Mapping)))
+    if not isinstance(value, Mapping):
+        return set()
+    return {name for name, item in value.items() if isinstance(item, list)}.union(*map(axes, value.values()))
 
 
 def kinds(definition: Definition) -> bool:

@@ -3,7 +3,7 @@ from itertools import product
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoexp.importers.autoexperiment.order import lifted, place, positions, settle
@@ -87,31 +87,20 @@ def branches(body: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 DEEP = st.builds(lambda body, axis, inner: {**body, axis: inner}, BODY, st.sampled_from("pq"), branches(BODY))
-TREES = st.dictionaries(
-    st.sampled_from("abcmno"), VALUES | st.lists(VALUES, min_size=1, max_size=2, unique=True), max_size=3
-)
-FILES = st.builds(lambda *parts: [item for part in parts for item in part.items()], TREES, st.dictionaries(
-    st.sampled_from("mno"), branches(BODY | DEEP), min_size=1, max_size=3
-)).flatmap(st.permutations)  # fmt: skip
+PLAIN = VALUES | st.lists(VALUES, min_size=1, max_size=2, unique=True)
+BRANCHED = st.dictionaries(st.sampled_from("mno"), branches(BODY | DEEP), min_size=1, max_size=3)
+FILES = st.builds(
+    lambda plain, branched: [*plain.items(), *branched.items()], st.dictionaries(NAMES, PLAIN, max_size=3), BRANCHED
+).flatmap(st.permutations)
 
 
-@settings(
-    max_examples=150,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=FILES)
 def test_every_file_has_the_jobs_that_autoexperiment_makes_of_it(
     items: list[tuple[str, Any]], imported: Import
 ) -> None:
-    raw = {"a": 0, "b": 0, "c": 0}
-    for name, value in items:
-        raw.pop(name, None)
-        raw[name] = value
+    raw = {name: 0 for name in "abc" if name not in dict(items)} | dict(items)
     head = {"name": "x", "template": "t.sbatch", "output_file": "o", "sbatch_script": "s"}
-    for name in "abc":
-        raw = {name: 0, **raw} if name not in raw else raw
     made = imported(yaml.safe_dump({**head, **raw}, sort_keys=False), t__sbatch="echo {a} {b} {c}\n")
 
     jobs = {tuple(job.env[name] for name in "abc") for job in made.plan.jobs}

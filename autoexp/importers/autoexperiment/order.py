@@ -4,7 +4,7 @@ A recipe refuses a name that a sweep defines twice, and looks a name up in the p
 So what never counts is left out, and where a stage stands over the sweep, the sweep's own gets another name.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -86,7 +86,7 @@ def _lent(earlier: list[Definition], name: str, later: Definition, notes: Notes)
         notes.tell("unsure", axis.path, f"its values make no difference where {later.name} defines it again")
     new = _other(axis, name)
     made = [renamed(one, name, new) if one is axis or one.name == name else one for one in earlier]
-    return [*made, Definition(name, f"{{{new}}}", axis.path)]
+    return [*made, Definition(name, f"{{{new}}}", axis.path, new)]
 
 
 def _other(axis: Definition, name: str) -> str:
@@ -118,11 +118,16 @@ def lifted(
 
 
 def counting(
-    own: Iterable[Definition], common: Iterable[Definition], where: Positions, notes: Notes
+    own: Iterable[Definition], common: Sequence[Definition], where: Positions, notes: Notes
 ) -> list[Definition]:
-    """Leave out of a stage what the study defines further on."""
+    """Leave out of a stage what the study defines further on; what comes before counts where neither does."""
     kept = list(own)
-    for each in common:
+    for each in reversed(common):  # the last one first: what it lends its name to may stand over the stage as well
         later = [one for one in kept if place(where, one) >= place(where, each)]
-        kept = [*_under([one for one in kept if one not in later], each, notes), *later]
-    return kept
+        earlier = [one for one in kept if one not in later]
+        called = [renamed(one, each.name, each.other) for one in earlier]
+        kept = [*(called if each.other else _under(earlier, each, notes)), *later]
+    given = {one.name for one in kept if not one.is_axis}
+    plain = {one.name: one for one in common if not one.is_axis}
+    before = [replace(plain[one.name], name=one.other) for one in kept if one.other and one.name in plain]
+    return [*kept, *(one for one in before if one.name not in given)]

@@ -25,6 +25,8 @@ class Definition:
     name: str
     value: Any
     path: KeyPath
+    other: str = ""
+    """The name that it stands for, where the branches beside it give none: what comes before them counts then."""
 
     @property
     def is_axis(self) -> bool:

@@ -89,9 +89,13 @@ def branches(body: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 DEEP = st.builds(lambda body, axis, inner: {**body, axis: inner}, BODY, st.sampled_from("pq"), branches(BODY))
 PLAIN = VALUES | st.lists(VALUES, min_size=1, max_size=2, unique=True)
 BRANCHED = st.dictionaries(st.sampled_from("mno"), branches(BODY | DEEP), min_size=1, max_size=3)
-FILES = st.builds(
-    lambda plain, branched: [*plain.items(), *branched.items()], st.dictionaries(NAMES, PLAIN, max_size=3), BRANCHED
-).flatmap(st.permutations)
+ONE_KIND = st.just({"template": "t.sbatch"})
+KINDS = st.lists(st.just({}) | BODY | DEEP, min_size=1, max_size=2).map(
+    lambda made: {"mode": [{f"s{n}": {**one, "template": "t.sbatch"}} for n, one in enumerate(made)]}
+)
+FILES = st.tuples(st.dictionaries(NAMES, PLAIN, max_size=3), BRANCHED, ONE_KIND | KINDS).flatmap(
+    lambda parts: st.permutations([item for part in parts for item in part.items()])
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -100,7 +104,7 @@ def test_every_file_has_the_jobs_that_autoexperiment_makes_of_it(
     items: list[tuple[str, Any]], imported: Import
 ) -> None:
     raw = {name: 0 for name in "abc" if name not in dict(items)} | dict(items)
-    head = {"name": "x", "template": "t.sbatch", "output_file": "o", "sbatch_script": "s"}
+    head = {"name": "x", "output_file": "o", "sbatch_script": "s"}
     made = imported(yaml.safe_dump({**head, **raw}, sort_keys=False), t__sbatch="echo {a} {b} {c}\n")
 
     jobs = {tuple(job.env[name] for name in "abc") for job in made.plan.jobs}

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from autoexp import targets
+from autoexp import files, targets
 from autoexp.commands import plan
 from autoexp.errors import AutoexpError
 
@@ -34,17 +34,19 @@ def run(arguments: argparse.Namespace) -> int:
     from autoexp import importers  # noqa: PLC0415 - OmegaConf is slow to load
     from autoexp.importers import writing  # noqa: PLC0415 - as above
 
+    if arguments.out and os.path.lexists(arguments.out):
+        raise _taken(arguments.out)
     made = importers.find(arguments.dialect).read(arguments.file)
     text = writing.write(made.recipe, arguments.file.name)
-    if arguments.out:
-        _write(arguments.out, text)
-    elif not arguments.json:
+    if not arguments.out and not arguments.json:
         print(text, end="")
     for warning in made.warnings:
         print(f"warning: {warning['where']}: {warning['message']}", file=sys.stderr)
     planned = _planned(text, arguments.out)
     for warning in planned["warnings"]:
         print(f"warning: {warning['where']}: {warning['message']}", file=sys.stderr)
+    if arguments.out:
+        _write(arguments.out, text)
     if arguments.json:
         print(json.dumps({**planned, "warnings": [*made.warnings, *planned["warnings"]]}))
     print(f"{len(planned['jobs'])} jobs, counting one for each of an each stage's parents", file=sys.stderr)
@@ -55,29 +57,35 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write(file: Path, text: str) -> None:
     try:
-        with file.open("x", encoding="utf-8") as new:
-            new.write(text)
+        files.write_new_whole(file, text.encode())
     except FileExistsError as error:
-        why, fix = "somebody may have changed it since it was imported", "remove it, or give another --out"
-        raise AutoexpError(f"{file} is there already", why=why, fix=fix) from error
+        raise _taken(file) from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise AutoexpError(f"{file} cannot be written", why=why, fix="give another --out") from error
+
+
+def _taken(file: Path) -> AutoexpError:
+    why, fix = "somebody may have changed it since it was imported", "remove it, or give another --out"
+    return AutoexpError(f"{file} is there already", why=why, fix=fix)
 
 
 def _planned(text: str, file: Path | None) -> dict[str, Any]:
-    """Plan the recipe without writing anything.
+    """Plan the recipe without writing anything that stays.
 
     Raises:
         AutoexpError: it cannot be planned as it is; the message names the line.
     """
     with tempfile.TemporaryDirectory() as folder:
-        recipe = file or Path(folder) / "recipe.yaml"
-        if not file:
-            recipe.write_text(text, encoding="utf-8")
+        recipe, name = Path(folder) / "recipe.yaml", os.fspath(file or "recipe.yaml")
+        recipe.write_text(text, encoding="utf-8")
         asked = argparse.Namespace(recipe=os.fspath(recipe), **plan.PLAIN)
         try:
             made = plan.make(asked, targets.default_root(None), dry_run=True)
         except AutoexpError as error:
-            what = f"the recipe cannot be planned here: {error.what.replace(f'{folder}/', '')}"
-            raise AutoexpError(what, why=error.why, fix=error.fix) from error
+            what = f"the recipe cannot be planned here: {error.what.replace(os.fspath(recipe), name)}"
+            fix = f"{error.fix}; {file} is not written: without --out the recipe is printed all the same"
+            raise AutoexpError(what, why=error.why, fix=fix if file else error.fix) from error
         planned = plan.as_json(made.study.plan)
-    named = [{**each, "where": each["where"].replace(f"{folder}/", "")} for each in planned["warnings"]]
+    named = [{**each, "where": each["where"].replace(os.fspath(recipe), name)} for each in planned["warnings"]]
     return {**planned, "warnings": named}

@@ -124,4 +124,5 @@ _Dumper.add_representer(
 
 
 def _dump(value: dict[str, Any]) -> str:
-    return str(yaml.dump(_Block(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf))
+    text = str(yaml.dump(_Block(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf))
+    return text.removesuffix("...\n")  # the mark of a document's end, where a script ends with empty lines

@@ -1,6 +1,8 @@
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.conftest import Room
 
@@ -66,6 +68,35 @@ def test_a_recipe_that_is_there_is_not_written_over(room: "Room") -> None:
 
     assert (done.returncode, "new.yaml is there already" in done.stderr) == (1, True)
     assert (room.home / "new.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "broken", ["backend: {megatron: {data_path: '${oc.env:NO_SUCH_FOLDER}'}}", "sweep: [1]", "a: ["]
+)
+def test_an_import_that_fails_writes_nothing(room: "Room", broken: str) -> None:
+    (room.home / "one.yaml").write_text(broken)
+
+    done = room.run("import", "oellm", "one.yaml", "--out", "new.yaml")
+
+    assert (done.returncode, sorted(path.name for path in room.home.iterdir() if "new" in path.name)) == (1, [])
+    assert "  fix: " in done.stderr
+    assert ("new.yaml is not written" in done.stderr) is ("new.yaml:" in done.stderr)
+
+
+def test_a_line_of_a_recipe_is_told_by_the_name_it_would_have_had(room: "Room") -> None:
+    (room.home / "one.yaml").write_text("backend: {megatron: {lr: '${oc.env:NO_SUCH_NAME}'}}\n")
+
+    done = room.run("import", "oellm", "one.yaml", "--out", "in/new.yaml")
+
+    assert "cannot be planned here: in/new.yaml:" in done.stderr
+
+
+def test_a_folder_that_is_not_there_is_the_user_s_to_mend(room: "Room") -> None:
+    write(room)
+
+    done = room.run("import", "autoexperiment", "config.yaml", "--out", "gone/new.yaml")
+
+    assert (done.returncode, "gone/new.yaml cannot be written" in done.stderr) == (1, True)
 
 
 def test_what_cannot_be_planned_here_is_told_with_its_line(room: "Room") -> None:

@@ -34,3 +34,9 @@ def test_it_looks_as_a_person_would_write_it() -> None:
     assert "    args:\n      <<: *args\n      d: 3.5\n      f: 1e-3\n" in text.replace("'", "")
     assert text.endswith("    args: *args\n")
     assert yaml.safe_load(text)["params"]["long"] == [*range(60)]
+
+
+def test_a_script_that_ends_with_empty_lines_is_read_as_it_is() -> None:
+    recipe = {"stages": {"a": {"command": "true\n\n", "retry": {}}, "b": {"command": "true\n\n\n"}}}
+
+    assert yaml.safe_load(write(recipe, "x.yaml")) == recipe

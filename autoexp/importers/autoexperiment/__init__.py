@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoexp import recipes
+from autoexp import naming, recipes
 from autoexp.importers import Imported
 from autoexp.importers.autoexperiment import stages
 from autoexp.importers.autoexperiment.order import counting, lifted, positions, settle
@@ -175,10 +175,12 @@ class Writer:
         if one.is_named:
             return "configs", one.name, [{label(entry): self._entry(entry, one)} for entry in one.value]
         values = [self._value(value, one) for value in one.value]
-        if not holes(one.value):
+        if not holes(one.value) and len(set(map(naming.label, values))) == len(values):
             return "params", one.name, values
-        named = zip(one.value, values, strict=True)  # an axis' own values must not need the other axes'
-        return "configs", f"{one.name}_choice", [{safe(str(raw)): {one.name: value}} for raw, value in named]
+        names = [safe(str(raw)) for raw in one.value]  # an axis' own values must not need the other axes'
+        names = names if len(set(names)) == len(names) else [f"choice{number}" for number in range(1, len(names) + 1)]
+        named = zip(names, values, strict=True)
+        return "configs", f"{one.name}_choice", [{name: {one.name: value}} for name, value in named]
 
     def _entry(self, entry: Mapping[str, Any], axis: Definition) -> dict[str, Any]:
         inside = list(definitions(body(entry), axis.path, self._notes))

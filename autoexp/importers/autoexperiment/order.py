@@ -4,10 +4,11 @@ A recipe refuses a name that a sweep defines twice, and looks a name up in the p
 So what never counts is left out, and where a stage stands over the sweep, the sweep's own gets another name.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from autoexp.importers.autoexperiment.tree import Definition, renamed, without
+from autoexp.importers.autoexperiment.tree import Definition, axes, body, definitions, label, renamed, without
 from autoexp.importers.notes import Notes
 from autoexp.places import KeyPath
 
@@ -36,27 +37,61 @@ def place(where: Positions, definition: Definition) -> int:
 
 def settle(found: Iterable[Definition], where: Positions, notes: Notes) -> list[Definition]:
     """Leave out of one level what a later definition stands over."""
+    return _settled(sorted(found, key=lambda one: place(where, one)), notes)
+
+
+def _settled(found: Iterable[Definition], notes: Notes) -> list[Definition]:
     kept: list[Definition] = []
-    for each in sorted(found, key=lambda one: place(where, one)):
-        kept = [left for one in kept if (left := _under(one, each, notes)) is not None]
-        kept.append(each)
+    for each in found:
+        inside = replace(each, value=[_entry(entry, each, notes) for entry in each.value]) if each.is_named else each
+        kept = [*_under(kept, inside, notes), inside]
     return kept
 
 
-def _under(earlier: Definition, later: Definition, notes: Notes) -> Definition | None:
-    """Return what is left of a definition once a later one stands beside it."""
-    brings = {**later.brings(), later.name: True}
-    if earlier.name in brings and not earlier.is_axis:
-        if brings[earlier.name]:
-            _tell(earlier, earlier.name, later, notes)
-        return None if brings[earlier.name] else earlier
-    if earlier.name in brings:
-        notes.tell("unsure", earlier.path, f"its values make no difference: {later.name} defines it again, further on")
-        earlier = renamed(earlier, earlier.name, f"{earlier.name}_swept")
-    for name in earlier.brings().keys() & brings.keys():
-        _tell(earlier, name, later, notes)
-        earlier = without(earlier, name)
+def _entry(entry: Mapping[str, Any], axis: Definition, notes: Notes) -> dict[str, Any]:
+    """Settle what a branch brings, by itself."""
+    inside = _settled(definitions(body(entry), axis.path, notes), notes)
+    return {label(entry): {one.name: one.value for one in inside}}
+
+
+def _under(earlier: list[Definition], later: Definition, notes: Notes) -> list[Definition]:
+    """Return what is left of definitions once a later one stands beside them."""
+    for name, is_whole in {**later.brings(), later.name: True}.items():
+        if is_whole:
+            earlier = [left for one in earlier if (left := _without(one, name, later, notes)) is not None]
+        else:
+            earlier = _lent(earlier, name, later, notes)
     return earlier
+
+
+def _without(earlier: Definition, name: str, later: Definition, notes: Notes) -> Definition | None:
+    """Leave a name out of a definition; an axis stays one, by another name."""
+    if earlier.name == name and earlier.is_axis:
+        notes.tell("unsure", earlier.path, f"its values make no difference: {later.name} defines it again, further on")
+        return renamed(earlier, name, f"{name}_swept")
+    if earlier.name != name and name not in earlier.brings():
+        return earlier
+    if name in axes(earlier.value):  # what its branches bring counts all the same
+        return renamed(earlier, name, _other(earlier, name))
+    _tell(earlier, name, later, notes)
+    return None if earlier.name == name else without(earlier, name)
+
+
+def _lent(earlier: list[Definition], name: str, later: Definition, notes: Notes) -> list[Definition]:
+    """Keep what an axis gives a name for those branches of a later one that do not, by another name."""
+    axis = next((one for one in earlier if one.is_axis and name in {one.name, *one.brings()}), None)
+    if axis is None:
+        return earlier
+    if axis.name == name:
+        notes.tell("unsure", axis.path, f"its values make no difference where {later.name} defines it again")
+    new = _other(axis, name)
+    made = [renamed(one, name, new) if one is axis or one.name == name else one for one in earlier]
+    return [*made, Definition(name, f"{{{new}}}", axis.path, new)]
+
+
+def _other(axis: Definition, name: str) -> str:
+    """Call a name of an axis, or of its branches, otherwise."""
+    return f"{name}_swept" if name == axis.name else f"{name}_of_{axis.name}"
 
 
 def _tell(earlier: Definition, name: str, later: Definition, notes: Notes) -> None:
@@ -77,18 +112,22 @@ def lifted(
     for number, each in enumerate(common):
         for name in sorted({each.name, *each.brings()} if each.is_axis else ()):
             if over.get(name, -1) > place(where, each):
-                named[name] = f"{name}_swept" if name == each.name else f"{name}_of_{each.name}"
+                named[name] = _other(each, name)
                 common[number] = renamed(common[number], name, named[name])
-    return common, named
+    return [renamed(each, each.name, named.get(each.name, each.name)) for each in common], named
 
 
 def counting(
-    own: Iterable[Definition], common: Iterable[Definition], where: Positions, notes: Notes
+    own: Iterable[Definition], common: Sequence[Definition], where: Positions, notes: Notes
 ) -> list[Definition]:
-    """Leave out of a stage what the study defines further on."""
+    """Leave out of a stage what the study defines further on; what comes before counts where neither does."""
     kept = list(own)
-    for each in common:
-        earlier = [one for one in kept if place(where, one) < place(where, each)]
-        under = {id(one): _under(one, each, notes) for one in earlier}
-        kept = [left for one in kept if (left := under.get(id(one), one)) is not None]
-    return kept
+    for each in reversed(common):  # the last one first: what it lends its name to may stand over the stage as well
+        later = [one for one in kept if place(where, one) >= place(where, each)]
+        earlier = [one for one in kept if one not in later]
+        called = [renamed(one, each.name, each.other) for one in earlier]
+        kept = [*(called if each.other else _under(earlier, each, notes)), *later]
+    given = {one.name for one in kept if not one.is_axis}
+    plain = {one.name: one for one in common if not one.is_axis}
+    before = [replace(plain[one.name], name=one.other) for one in kept if one.other and one.name in plain]
+    return [*kept, *(one for one in before if one.name not in given)]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autoexp.errors import RecipeError
 from autoexp.importers.autoexperiment import template as templates
 from autoexp.importers.autoexperiment import training
 from autoexp.importers.autoexperiment.tree import Definition
@@ -279,12 +280,11 @@ def _script(kind: Kind) -> dict[str, Any]:
     command = kind.field("start_condition_cmd")
     start = {"start": _holds(command, kind)} if command else {}
     if kind.text is None:
-        said = f"{kind.file or 'its template'} is not here: the stage runs the script that was built from it"
-        kind.tell("unsure", "template", f"{said}; import again beside the template")
-        script = pasted(kind.field("sbatch_script"), kind.known, kind.unsure("sbatch_script"))
-        env = {"sbatch_script": script, HOME: f"${{{HOME}}}"}
+        env = {"sbatch_script": _built(kind), HOME: f"${{{HOME}}}"}
         return {**start, "env": env, "command": f'cd -- "${HOME}" && exec bash "$sbatch_script"'}
     template = templates.parse(kind.text)
+    if not template.script.strip():
+        raise _nothing(kind, f"{kind.file} has no line but for sbatch", "write there what they are to run")
     for name in sorted(templates.names(kind.text) - set(kind.known)):
         kind.tell("unsure", "template", f"its template refers to {{{name}}}, which nobody defines")
     body, variables = templates.script(template, kind.known)
@@ -296,6 +296,27 @@ def _script(kind: Kind) -> dict[str, Any]:
     asked = templates.resources(template.options, kind.known, kind.unsure("template"))
     env[HOME] = f"${{{HOME}}}"
     return {**start, "env": env, "command": _wrapped(body, done), "resources": asked}
+
+
+def _built(kind: Kind) -> str:
+    """Name the script that was built of a template that is not here.
+
+    Raises:
+        RecipeError: there is none either, so that the jobs would run nothing.
+    """
+    template, found = kind.file or "its template", kind.find("sbatch_script")
+    if found is None or not found.value:
+        missing = f"{template} is not here" if kind.file else "there is no template"
+        fix = f"put {template} beside the experiment" if kind.file else "write template: FILE, as AutoExperiment wants"
+        raise _nothing(kind, f"{missing}, and no sbatch_script that was built of it", fix)
+    said = f"{template} is not here: the stage runs the script that was built from it"
+    kind.tell("unsure", "template", f"{said}; import again beside the template")
+    own = "${sbatch_script}" if found.is_axis else kind.field("sbatch_script")
+    return pasted(own, kind.known, kind.unsure("sbatch_script"))
+
+
+def _nothing(kind: Kind, why: str, fix: str) -> RecipeError:
+    return kind.notes.error(kind.path("template"), f"the jobs of {kind.name} would run nothing", why=why, fix=fix)
 
 
 def _ending(kind: Kind, env: dict[str, str]) -> str:

@@ -25,6 +25,8 @@ class Definition:
     name: str
     value: Any
     path: KeyPath
+    other: str = ""
+    """The name that it stands for, where the branches beside it give none: what comes before them counts then."""
 
     @property
     def is_axis(self) -> bool:
@@ -38,8 +40,7 @@ class Definition:
 
     def brings(self) -> dict[str, bool]:
         """List the names that its branches define, and whether all of them do."""
-        found: list[set[str]] = [set(_names(body(entry))) for entry in self.value] if self.is_named else []
-        return {name: all(name in names for names in found) for name in set().union(*found)} if found else {}
+        return _brought(self.value) if self.is_named else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def definitions(mapping: Mapping[str, Any], path: KeyPath, notes: Notes) -> Iter
             yield from definitions(value, where, notes)
         elif isinstance(value, list):
             _check_list(value, where, notes)
-            yield Definition(name, value, where)
+            yield Definition(name, _distinct(value, where, notes), where)
         else:
             yield Definition(name, value, where)
 
@@ -79,6 +80,19 @@ def _check_list(values: list[Any], path: KeyPath, notes: Notes) -> None:
         raise notes.error(path, "a list of mixed things", why=why, fix="write - NAME: {...} for each, or plain values")
 
 
+def _distinct(values: list[Any], path: KeyPath, notes: Notes) -> list[Any]:
+    """Leave out what is there already: whatever a value is, its text is what makes the jobs."""
+    kept = list({str(value): value for value in values}.values())
+    if len(kept) < len(values):
+        said = "what is there twice counts once: AutoExperiment refuses the file, as two of its jobs have one name"
+        notes.tell("mended", path, said)
+    labels = [label(value) for value in kept]
+    if twice := next((name for number, name in enumerate(labels) if name in labels[:number]), None):
+        why, fix = "they bring different things, and their jobs would have one id", "give one of them another name"
+        raise notes.error(path, f"two branches are called {twice}", why=why, fix=fix)
+    return kept
+
+
 def body(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a branch brings; a plain value, or a list, is one of the branch's own name."""
     ((name, value),) = entry.items()
@@ -90,15 +104,29 @@ def label(entry: Any) -> str:
     return str(next(iter(entry))) if isinstance(entry, Mapping) else str(entry)
 
 
-def _names(mapping: Mapping[str, Any]) -> Iterator[str]:
+def _brought(entries: list[Any]) -> dict[str, bool]:
+    found = [_given(body(entry)) for entry in entries]
+    return {name: all(one.get(name) for one in found) for name in dict.fromkeys(name for one in found for name in one)}
+
+
+def _given(mapping: Mapping[str, Any]) -> dict[str, bool]:
+    """List the names that a mapping defines, and whether it does at each of its points."""
+    made: dict[str, bool] = {}
     for name, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _names(value)
-            continue
-        yield name
-        for entry in value if isinstance(value, list) else ():
-            if isinstance(entry, Mapping):
-                yield from _names(body(entry))
+        is_named = isinstance(value, list) and value and isinstance(value[0], Mapping)
+        below = _given(value) if isinstance(value, Mapping) else _brought(value) if is_named else {}
+        found = below if isinstance(value, Mapping) else {**below, name: True}
+        made |= {each: made.get(each, False) or whole for each, whole in found.items()}
+    return made
+
+
+def axes(value: Any) -> set[str]:
+    """List the names that have several values in a mapping, or in branches, at any depth."""
+    if isinstance(value, list):
+        return set().union(*(axes(body(each)) for each in value if isinstance(each, Mapping)))
+    if not isinstance(value, Mapping):
+        return set()
+    return {name for name, item in value.items() if isinstance(item, list)}.union(*map(axes, value.values()))
 
 
 def kinds(definition: Definition) -> bool:

@@ -10,7 +10,7 @@ from autoexp import recipes
 from autoexp.importers import Imported
 from autoexp.importers.modalities import results
 from autoexp.importers.modalities.scripts import Scripts, relative_paths
-from autoexp.importers.modalities.sweep import ROOT, Axes, check
+from autoexp.importers.modalities.sweep import ROOT, Axes, check, pairs
 from autoexp.importers.notes import Notes
 from autoexp.naming import safe
 from autoexp.places import Places
@@ -19,6 +19,8 @@ USUAL_WORLD = 2
 """Modalities' own, where nothing else is said."""
 USUAL_GPUS = 4
 WALLTIME = "1h"
+PAIRED = "paired"
+_ZIPPED = "to pair axes, put them in a group of type: zip"
 _WRITE = """\
 python3 -c 'import sys
 from omegaconf import OmegaConf
@@ -68,8 +70,12 @@ def _imported(file: Path, config: Mapping[str, Any], worlds: list[int], name: st
         why = "Modalities sweeps over what stands there, and ends where that is nothing"
         raise notes.error((ROOT,), "there is no sweep", why=why, fix="add one: sweep: {sequence_length: [256, 512]}")
     axes = Axes(notes)
+    if pairs(swept.get(PAIRED), swept):
+        said = f"{PAIRED} pairs nothing in Modalities, where it is an axis itself: its jobs were alike; {_ZIPPED}"
+        notes.tell("mended", (ROOT, PAIRED), said)
+        swept = {name: value for name, value in swept.items() if name != PAIRED}
     axes.add((), swept)
-    check(config, notes)
+    check({**config, ROOT: swept}, notes)
     recipe = _recipe(file, config, axes, worlds, name)
     if not worlds:
         said = (
@@ -81,9 +87,8 @@ def _imported(file: Path, config: Mapping[str, Any], worlds: list[int], name: st
 
 
 def _tell(config: Mapping[str, Any], notes: Notes) -> None:
-    if config.get("paired"):
-        said = "paired does nothing in Modalities, nor here; to pair axes, put them in a group of type: zip"
-        notes.tell("left-out", ("paired",), said)
+    if config.get(PAIRED):
+        notes.tell("left-out", (PAIRED,), f"{PAIRED} does nothing in Modalities, nor here; {_ZIPPED}")
     said = "one allocation ran the configurations of a world size in a row, so that one that failed or hung took the"
     said += f" others' time, or ended them; here each is a job, with its own attempts and {WALLTIME}: see to walltime"
     notes.tell("mended", (), said)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autoexp.importers.notes import Notes
-from autoexp.naming import safe
+from autoexp.naming import label, safe
 from autoexp.places import KeyPath
 
 ROOT = "sweep"
@@ -63,7 +63,7 @@ class Axes:
         if len(items) < len(value):
             said = "values that are there twice count once; Modalities wrote them into one folder"
             self.notes.tell("mended", (ROOT, *path), said)
-        if any(isinstance(item, Mapping | list) for item in items):
+        if any(isinstance(item, Mapping | list) for item in items) or len(set(map(label, items))) < len(items):
             self._add_entries(path, items)
         else:
             self.values[self._name(path)] = [_written(item) for item in items]
@@ -127,6 +127,12 @@ def _label(value: Any) -> str:
     if isinstance(value, list):
         return "_".join(map(_label, value)) or "none"
     return safe(_json(value) if value is None or isinstance(value, bool) else str(value)).strip("._-+")
+
+
+def pairs(value: Any, swept: Mapping[str, Any]) -> bool:
+    """Say whether a value lists axes that are to go together."""
+    rows = value if isinstance(value, list) else []
+    return bool(rows) and all(isinstance(row, list) and row and set(map(str, row)) <= swept.keys() for row in rows)
 
 
 def check(config: Mapping[str, Any], notes: Notes) -> None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autoexp.importers.notes import Notes
+from autoexp.importers.oellm.precedence import LEVEL_KEYS, LISTS, OTHER_KEYS, Precedence, always, is_level
 from autoexp.places import KeyPath
 
-LEVEL_KEYS = ("type", "groups", "params", "configs", "grids", "defaults", "base_values", "filter")
-OTHER_KEYS = ("store_sweep_json", "list_composition")
 STAGE = "stage"
 OF_GROUPS = re.compile(
     r"backend\.(class_name|command|env\..*)|slurm\.(sbatch|env)\..*|container\.(image|sif|runtime|bind|env\..*)|job\..*"
@@ -80,22 +79,22 @@ class Reader:
     choose: Choose
     is_group: Callable[[str], bool] = lambda _: False
     """Says whether a key without a slash names a folder of choices."""
+    plain: frozenset[str] = frozenset()
+    """Paths that every point has a value of its own for, whatever it chooses."""
 
     def node(self, raw: Mapping[str, Any], path: KeyPath) -> Node:
         """Read a level of any form.
 
         Raises:
-            RecipeError: it is no level.
+            RecipeError: it is no level, or a filter of it reads what is overwritten.
         """
         self._check(raw, path)
-        for name in listed if isinstance(listed := raw.get("list_composition"), list) else ():
-            if "/" not in str(name):  # choices are put together anyway
-                said = f"{name}: the lists of several groups are not put together here"
-                self.notes.tell("left-out", (*path, "list_composition"), said)
-        kind = str(raw.get("type") or "product")
-        if kind not in ("product", "list"):
-            what, why = f"{kind!r} is no type of sweep", "OELLM has product and list"
-            raise self.notes.error((*path, "type"), what, why=why, fix="write one of them")
+        level = Precedence(self.notes, frozenset(raw.get("list_composition") or ())).settled(raw, path)
+        plain = frozenset(name for name in always(level) if not self._is_choice(name))
+        return replace(self, plain=plain).level(level)
+
+    def level(self, raw: Mapping[str, Any]) -> Node:
+        """Read a level of a sweep where no name is given twice."""
         fixed = {**self._fixed(raw.get("base_values")), **self._fixed(raw.get("defaults"))}
         params = dict(raw.get("params") or {})
         for key, value in raw.items():
@@ -105,11 +104,8 @@ class Reader:
                 params[key] = value
             else:
                 fixed |= self._fixed({key: value})
-        children = [
-            *self._children(raw, "groups", path),
-            *self._list(raw, "grids", path),
-            *self._list(raw, "configs", path),
-        ]
+        kind = str(raw.get("type") or "product")
+        children = [*self._children(raw, "groups"), *self._list(raw, "grids"), *self._list(raw, "configs")]
         for name in [name for name, value in params.items() if isinstance(value, str) and "${" in value]:
             fixed[name] = params.pop(name)  # it follows from the other axes
         grid = {name: value if isinstance(value, list) else [value] for name, value in params.items()}
@@ -120,46 +116,64 @@ class Reader:
         return _alone(made)
 
     def _check(self, raw: Any, path: KeyPath) -> None:
+        """Refuse what has not the shape of a level, and say what is not done of it."""
         level = raw if isinstance(raw, Mapping) else {}
-        maps, lists = ("params", "defaults", "base_values"), ("groups", "configs", "grids")
-        for at, value in ((path, raw), *(((*path, key), level.get(key)) for key in (*maps, *lists))):
-            kind, said = (list, "a list") if at[-1] in lists else (Mapping, "a mapping")
+        maps = ("params", "defaults", "base_values")
+        for at, value in ((path, raw), *(((*path, key), level.get(key)) for key in (*maps, *LISTS))):
+            kind, said = (list, "a list") if at[-1] in LISTS else (Mapping, "a mapping")
             if value is not None and not isinstance(value, kind):
                 why = f"in OELLM's sweeps {at[-1]} is {said}"
                 raise self.notes.error(at, f"{value!r:.80} is no {at[-1]}", why=why, fix=f"write {said}")
+        if (of := level.get("type") or "product") not in ("product", "list"):
+            what, why = f"{of!r} is no type of sweep", "OELLM has product and list"
+            raise self.notes.error((*path, "type"), what, why=why, fix="write one of them")
+        for name in listed if isinstance(listed := level.get("list_composition"), list) else ():
+            if "/" not in str(name):  # choices are put together anyway
+                said = f"{name}: the lists of several groups are not put together here"
+                self.notes.tell("left-out", (*path, "list_composition"), said)
+        for key in LISTS:
+            for number, each in enumerate(level.get(key) or ()):
+                here = (*path, key, number)
+                if not isinstance(each, Mapping):
+                    why = "groups and configs are lists of mappings"
+                    raise self.notes.error(here, f"{each!r} is no level", why=why, fix="write NAME: VALUE")
+                if key != "grids" and (key == "groups" or is_level(each)):
+                    self._check(each, here)
 
-    def _children(self, raw: Mapping[str, Any], key: str, path: KeyPath) -> Iterator[Node]:
-        for number, each in enumerate(raw.get(key) or ()):
-            if not isinstance(each, Mapping):
-                why = "groups and configs are lists of mappings"
-                raise self.notes.error((*path, key, number), f"{each!r} is no level", why=why, fix="write NAME: VALUE")
-            is_level = key != "configs" or not set(LEVEL_KEYS).isdisjoint(each)
-            here = (*path, key, number)
+    def _children(self, raw: Mapping[str, Any], key: str) -> Iterator[Node]:
+        for each in raw.get(key) or ():
             if key == "grids":
                 yield Node(params={name: value if isinstance(value, list) else [value] for name, value in each.items()})
             else:
-                yield self.node(each, here) if is_level else Node(fixed=self._fixed(each), label=_chosen(each))
+                plain = key == "configs" and not is_level(each)
+                yield Node(fixed=self._fixed(each), label=_chosen(each)) if plain else self.level(each)
 
-    def _list(self, raw: Mapping[str, Any], key: str, path: KeyPath) -> Iterator[Node]:
+    def _list(self, raw: Mapping[str, Any], key: str) -> Iterator[Node]:
         """Read what stands one after the other, whatever the level's type."""
-        found = tuple(self._children(raw, key, path))
+        found = tuple(self._children(raw, key))
         if found:
             yield _alone(Node("list", children=found))
 
+    def _is_choice(self, key: str) -> bool:
+        return "/" in key or self.is_group(key)
+
     def _fixed(self, raw: Any) -> dict[str, Any]:
-        """Read values by dotted path; a choice of a group stands for all that its file says."""
+        """Read values by dotted path; a choice of a group stands for all that its file says, below what is plain."""
         found: dict[str, Any] = {}
-        for key, value in (raw or {}).items():
-            if self.is_group(key) and isinstance(value, str):
-                chosen = flat(self.choose(key, value), key)
-                found |= {"container.image": None, "container.sif": None} if key == "container" else {}
-                found |= {path: each for path, each in chosen.items() if OF_GROUPS.match(path)}
-            elif "/" not in key:
-                found |= flat(value, key) if isinstance(value, Mapping) and not is_control(key) else {key: value}
-            else:
+        for key, value in sorted((raw or {}).items(), key=lambda item: not self._is_choice(item[0])):
+            if "/" in key:
                 for name in value if isinstance(value, list) else [value]:
-                    found |= flat(self.choose(key, str(name)), key.replace("/", "."))
+                    found |= self._chosen(key, str(name))
+            elif self.is_group(key) and isinstance(value, str):
+                found |= {"container.image": None, "container.sif": None} if key == "container" else {}
+                found |= {path: each for path, each in self._chosen(key, value).items() if OF_GROUPS.match(path)}
+            else:
+                found |= flat(value, key) if isinstance(value, Mapping) and not is_control(key) else {key: value}
         return found
+
+    def _chosen(self, group: str, name: str) -> dict[str, Any]:
+        chosen = flat(self.choose(group, name), group.replace("/", "."))
+        return {path: value for path, value in chosen.items() if path not in self.plain}
 
 
 def is_control(path: str) -> bool:

@@ -7,6 +7,7 @@ from autoexp.importers.oellm.names import BUILT_IN, Names
 from autoexp.importers.oellm.sweep import SCALARS, Node
 from autoexp.importers.oellm.values import Values
 from autoexp.naming import label, safe
+from autoexp.sweep import SweepError, expand
 
 MOST_AXES = 3
 """Values that tell entries apart by themselves; of more, an entry gets a name."""
@@ -47,7 +48,12 @@ class Levels:
         """Write what stands one after the other: an axis, entries with a name, or levels."""
         children = node.children
         if not all(child.is_plain for child in children):
-            return {"type": "list", "groups": [self.write(each) for each in children]}
+            count = self._count
+            made = {"type": "list", "groups": [self.write(each) for each in children]}
+            if _tells_apart(made):
+                return made
+            self._count = count
+            return self._entries(children)
         paths = {path for child in children for path in child.fixed}
         plain = all(_is_axis(value) for child in children for value in child.fixed.values())
         if plain and len(paths) == 1 and all(child.fixed for child in children):
@@ -55,11 +61,25 @@ class Levels:
             return {"params": {self._names.of(path): [child.fixed[path] for child in children]}}
         if plain and len(paths) <= MOST_AXES and all(child.fixed.keys() == paths for child in children):
             return {"configs": [self._named(child.fixed) for child in children]}
+        return self._entries(children)
+
+    def _entries(self, children: Sequence[Node]) -> dict[str, Any]:
+        """Write an axis of named entries; those that have more to choose are levels."""
         self._count += 1
         axis = "config" if self._count == 1 else f"config{self._count}"
-        return {
-            "configs": {axis: [{n: self._named(c.fixed)} for n, c in zip(entry_names(children), children, strict=True)]}
-        }
+        made = (self._named(child.fixed) if child.is_plain else self.write(child) for child in children)
+        return {"configs": {axis: [{name: entry} for name, entry in zip(entry_names(children), made, strict=True)]}}
+
+
+def _tells_apart(level: Mapping[str, Any]) -> bool:
+    """Say whether the points of a level differ in their axes; what cannot be expanded is planning's to say."""
+    try:
+        points = expand(level, lambda value, _, path: path[-1] == "filter" or value)
+    except SweepError:
+        return True
+    return len({frozenset((axis, label(value)) for axis, value in point.axes.items()) for point in points}) == len(
+        points
+    )
 
 
 def _is_axis(value: Any) -> bool:

@@ -68,7 +68,124 @@ def test_an_empty_list_is_refused_with_its_place(imported: Import) -> None:
         imported(f"{HEAD}a: []\n", t__sbatch="true\n")
 
 
+def test_values_that_are_there_twice_count_once_and_are_told(imported: Import) -> None:
+    text = "a: [1, 1, '1', 2]\nm: [{s: {w: 1}}, {l: {w: 2}}, {s: {w: 1}}]\n"
+    made = imported(HEAD + text, t__sbatch="echo {a} {m} {w}\n")
+
+    assert [job.id for job in made.plan.jobs] == ["t-a1-ms", "t-a1-ml", "t-a2-ms", "t-a2-ml"]
+    assert "study.yaml:6: a: what is there twice counts once" in made.told
+    assert "study.yaml:7: m: what is there twice counts once" in made.told
+
+
+def test_values_whose_jobs_would_have_one_id_get_names(imported: Import) -> None:
+    made = imported(HEAD + "a: [1, 1.0]\nb: [x y, x_y]\n", t__sbatch="echo {a} {b}\n")
+
+    assert made.params("a", "b") == [(1, "x y"), (1, "x_y"), (1.0, "x y"), (1.0, "x_y")]
+    assert made.plan.jobs[-1].id == "t-a_choice1.0-b_choicechoice2"
+    assert [job.env["a"] for job in made.plan.jobs[1:3]] == ["1", "1.0"]
+
+
+def test_branches_of_one_name_that_differ_are_refused(imported: Import) -> None:
+    with pytest.raises(RecipeError, match=r"study\.yaml:6: m: two branches are called s"):
+        imported(HEAD + "m: [{s: {w: 1}}, {s: {w: 2}}]\n", t__sbatch="true\n")
+
+
 def test_kinds_that_share_one_name_are_told(imported: Import) -> None:
     text = "cmd: x\nname: '{lr}'\nlr: [1, 2]\nmode: [{a: {template: t.sbatch}}, {b: {template: t.sbatch}}]\n"
 
     assert "AutoExperiment refuses this file" in imported(text, t__sbatch="echo {lr}\n").told
+
+
+JOB = "cmd: sbatch {sbatch_script}\ncheck_interval_secs: 600\nlogs: out\n"
+ONE = 'template: t.sbatch\nsbatch_script: "scripts/{name}.sh"\noutput_file: "{logs}/{name}.txt"\n'
+MODES = """\
+mode:
+  - fit:
+      template: t.sbatch
+      sbatch_script: "{name}.sh"
+      output_file: "{logs}/{name}/fit.txt"
+      nodes: 8
+      termination_cmd: 'let last={passes}-1; n=`grep "pass $last" {output_file} | wc -l`; echo $(( n >= 1 ))'
+  - judge:
+      template: u.sbatch
+      sbatch_script: "{name}_judge.sh"
+      output_file: "{logs}/{name}/judge.txt"
+      nodes: 1
+      start_condition_cmd: "a=`ls {logs}/{name}/*.pt | wc -l`; b=`ls {logs}/{name}/*.json | wc -l`; echo $(( a > b ))"
+      termination_cmd: "n=`ls {logs}/{name}/*.json | wc -l`; echo $(( n == {passes} + 1 ))"
+"""
+LENGTHS = "".join(
+    f"        - {name}: {{rate: [0.1, 0.2], batch: 64, nodes: 4, samples: {count}, passes: 5}}\n"
+    for name, count in (("short", 1_000), ("long", "1_000_000"))
+)
+DEEP = f"""\
+plan:
+  - few:
+      size:
+        net: [tiny, small, base]
+      length:
+{LENGTHS}  - many:
+      size:
+        net: [huge]
+      length:
+{LENGTHS}{MODES}data:
+  - shards:
+      path: "/data/{{0000..0139}}.tar"
+name: "{{data}}_{{net}}_{{length}}_{{rate}}"
+"""
+FLAT = f"""\
+data:
+  - shards: {{path: "/data/{{0000..0139}}.tar"}}
+size: [{{s: {{net: small}}}}, {{m: {{net: medium}}}}]
+{MODES}passes: [1, 10, 100]
+samples: 128_000
+batch: 96
+rate: 0.001
+name: "{{data}}_{{size}}_{{passes}}"
+"""
+PLAIN = f"""\
+{ONE}termination_str: "pass {{passes}}"
+termination_cmd: ""
+start_condition_cmd: ""
+data: [{{a: {{path: "/a/{{00..12}}.tar"}}}}, {{b: {{path: "/b/{{00..23}}.tar"}}}}]
+size: [{{s: {{net: small, batch: 64}}}}, {{m: {{net: medium, batch: 64}}}}]
+passes: 1
+nodes: 1
+samples: [12_800]
+rate: 0.1
+name: "{{data}}_{{net}}_{{passes}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "counts", "nodes"),
+    [
+        pytest.param(
+            f'{ONE}id: [{", ".join(map(str, range(1, 71)))}]\nname: "{{id}}"\ntermination_str: DONE\nnet: n\npath: p\n'
+            "passes: 1\nrate: 1\nnodes: 1\n",
+            {"t": 70},
+            {"t": 1},
+            id="one long axis",
+        ),
+        pytest.param(DEEP, {"fit": 16, "judge": 16}, {"fit": 8, "judge": 1}, id="branches of branches, in two modes"),
+        pytest.param(FLAT, {"fit": 6, "judge": 6}, {"fit": 8, "judge": 1}, id="three axes, in two modes"),
+        pytest.param(PLAIN, {"t": 4}, {"t": 1}, id="two named axes"),
+    ],
+)
+def test_autoexperiment_s_own_examples_have_as_many_jobs_as_there(
+    text: str, counts: dict[str, int], nodes: dict[str, int], imported: Import
+) -> None:
+    head = "#SBATCH --job-name={name}\n#SBATCH --nodes={nodes}\n"
+    made = imported(
+        JOB + text,
+        t__sbatch=f"{head}fit {{net}} {{path}} {{passes}} {{rate}} --name {{name}} --to {{logs}}\n",
+        u__sbatch=f"{head}judge {{net}} '{{logs}}/{{name}}/{{{{part}}}}.json'\n",
+    )
+
+    assert made.counts == counts
+    assert len({job.id for job in made.plan.jobs}) == sum(counts.values())
+    assert {job.stage: job.resources.nodes for job in made.plan.jobs} == nodes
+    trained = [job for job in made.plan.jobs if job.stage != "judge"]
+    assert len({tuple(sorted(job.env.items())) for job in trained}) == len(trained)
+    assert all(".tar" not in job.env["path"] or "{0" in job.env["path"] for job in trained)
+    assert "is not defined" not in made.told

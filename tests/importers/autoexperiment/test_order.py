@@ -1,9 +1,16 @@
+from collections.abc import Mapping
+from itertools import product
 from typing import Any
+
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from autoexp.importers.autoexperiment.order import lifted, place, positions, settle
 from autoexp.importers.autoexperiment.tree import Definition, definitions
 from autoexp.importers.notes import Notes
 from autoexp.places import Places
+from tests.importers.conftest import Import
 
 
 def settled(raw: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -53,3 +60,52 @@ def test_a_branch_of_a_plain_value_stands_where_the_branch_does() -> None:
     assert place(positions(raw), Definition("s", 1, ("m", 0, "s", "s"))) == place(
         positions(raw), Definition("s", 1, ("m", 0, "s"))
     )
+
+
+def enumerated(value: Any) -> list[dict[tuple[str, ...], Any]]:
+    """List the combinations of a file by AutoExperiment's rules, each value by the keys that lead to it."""
+    if isinstance(value, Mapping):
+        rows = product(
+            *([{(key, *path): item[path] for path in item} for item in enumerated(value[key])] for key in value)
+        )
+        return [{path: item for part in row for path, item in part.items()} for row in rows]
+    return [one for item in value for one in enumerated(item)] if isinstance(value, list) else [{(): value}]
+
+
+def named(row: Mapping[tuple[str, ...], Any]) -> dict[str, str]:
+    """Give each key the next one as its value, and the last one the value itself; the later one counts."""
+    return {key: str(given) for path in row for key, given in zip(path, (*path[1:], row[path]), strict=True)}
+
+
+NAMES = st.sampled_from("abc")
+VALUES = st.integers(1, 3)
+BODY = st.dictionaries(NAMES, VALUES, min_size=1, max_size=2)
+
+
+def branches(body: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(body, min_size=1, max_size=3).map(lambda made: [{f"k{n}": one} for n, one in enumerate(made)])
+
+
+DEEP = st.builds(lambda body, axis, inner: {**body, axis: inner}, BODY, st.sampled_from("pq"), branches(BODY))
+PLAIN = VALUES | st.lists(VALUES, min_size=1, max_size=2, unique=True)
+BRANCHED = st.dictionaries(st.sampled_from("mno"), branches(BODY | DEEP), min_size=1, max_size=3)
+ONE_KIND = st.just({"template": "t.sbatch"})
+KINDS = st.lists(st.just({}) | BODY | DEEP, min_size=1, max_size=2).map(
+    lambda made: {"mode": [{f"s{n}": {**one, "template": "t.sbatch"}} for n, one in enumerate(made)]}
+)
+FILES = st.tuples(st.dictionaries(NAMES, PLAIN, max_size=3), BRANCHED, ONE_KIND | KINDS).flatmap(
+    lambda parts: st.permutations([item for part in parts for item in part.items()])
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(items=FILES)
+def test_every_file_has_the_jobs_that_autoexperiment_makes_of_it(
+    items: list[tuple[str, Any]], imported: Import
+) -> None:
+    raw = {name: 0 for name in "abc" if name not in dict(items)} | dict(items)
+    head = {"name": "x", "output_file": "o", "sbatch_script": "s"}
+    made = imported(yaml.safe_dump({**head, **raw}, sort_keys=False), t__sbatch="echo {a} {b} {c}\n")
+
+    jobs = {tuple(job.env[name] for name in "abc") for job in made.plan.jobs}
+    assert jobs == {tuple(one[name] for name in "abc") for one in map(named, enumerated(raw))}

@@ -56,6 +56,29 @@ def test_without_its_template_a_stage_runs_what_was_built_of_it(imported: Import
     assert "gone.sbatch is not here" in made.told
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1, 2]\n", r"study\.yaml.*: the jobs of job would run nothing"),
+        ("cmd: python train.py {a}\nname: n\noutput_file: o\na: [1, 2]\n", "of job would run nothing"),
+        ("a: 1\nmode: [{train: {template: train.sbatch}}, {eval: {output_file: o}}]\n", "of eval would run nothing"),
+        ("a: 1\ntemplate: empty.sbatch\n", "of empty would run nothing"),
+        ("a: 1\ntemplate: gone.sbatch\n", r"study\.yaml:2: template: the jobs of gone would run nothing"),
+    ],
+)
+def test_jobs_that_would_run_nothing_are_refused(text: str, said: str, imported: Import) -> None:
+    with pytest.raises(RecipeError, match=said) as caught:
+        imported(text, train__sbatch=TRAIN, empty__sbatch="#!/bin/bash\n#SBATCH --time=60\n")
+    assert caught.value.why
+    assert caught.value.fix
+
+
+def test_a_script_that_is_swept_is_each_job_s_own(imported: Import) -> None:
+    made = imported("name: n\nsbatch_script: [a.sh, b.sh]\n")
+
+    assert [job.env["sbatch_script"] for job in made.plan.jobs] == ["a.sh", "b.sh"]
+
+
 MEGATRON = """\
 LOGS: /logs
 TIME: 360

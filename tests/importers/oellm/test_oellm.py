@@ -332,6 +332,19 @@ def test_lists_that_groups_were_to_add_to_are_told(imported: Import) -> None:
     assert "aux.x: the lists of several groups are not put together" in imported(text, dialect="oellm").told
 
 
+def test_a_name_that_two_groups_sweep_is_the_later_one_s_and_leaves_no_param(imported: Import) -> None:
+    text = (
+        "sweep:\n  base_values: {M.seed: 7}\n  groups:\n"
+        "    - params: {M.lr: [1, 2], M.min_lr: [0, 0.1], M.seed: [3, 4]}\n    - params: {M.lr: [3, 4]}\n"
+    )
+    made = imported(text.replace("M.", MEGATRON), dialect="oellm")
+
+    assert [job.id for job in made.plan.jobs] == [f"train-min_lr{low}-lr{lr}" for low in (0, 0.1) for lr in (3, 4)]
+    assert {job.args["seed"] for job in made.plan.jobs} == {7}
+    assert "study.yaml:4: sweep.groups.0: backend.megatron.lr is left out" in made.told
+    assert made.stages["train"]["params"] == {"seed": 7}
+
+
 def test_values_in_a_stage_s_name_are_left_to_the_ids_of_its_jobs(imported: Import) -> None:
     text = (
         'sweep:\n  filter: true\n  groups:\n    - configs: [{stage: "a_\\\\${aux.n}"}, {stage: "a_\\\\${aux.m}"}]\n'

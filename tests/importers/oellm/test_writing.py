@@ -32,6 +32,19 @@ def test_axes_above_a_list_go_with_each_of_its_entries() -> None:
     }
 
 
+def test_levels_whose_points_would_have_one_name_get_names_of_their_own() -> None:
+    alike = Node("list", children=(Node(fixed={"b": 1}, params={"a": [1, 2]}), Node(fixed={"b": 2}, params={"a": [2]})))
+
+    assert written(alike) == {
+        "configs": {
+            "config": [
+                {"b1": {"params": {"a": [1, 2]}, "defaults": {"b": 1}}},
+                {"b2": {"params": {"a": [2]}, "defaults": {"b": 2}}},
+            ]
+        }
+    }
+
+
 def test_entries_of_a_few_values_are_told_apart_by_them() -> None:
     alike = Node("list", children=entries({"a": 1, "b": "x"}, {"a": 2, "b": "y"}))
 

@@ -60,7 +60,8 @@ def classify(
         return _kept_out(ended.code, str(gate.get("cause"))), f"the gate failed ({ended.code}): {gate.get('cause')}"
     if said is not None and said.ending is EndingClass.HOST_OOM and seen.log.symptom in (None, EndingClass.CRASHED):
         return EndingClass.HOST_OOM, f"{_how(ended)}: {said.words}"
-    if seen.log.symptom is not None:
+    was_killed = seen.log.symptom is EndingClass.CRASHED  # a part of it, which tells less than that it was asked to end
+    if seen.log.symptom is not None and not was_killed:
         return seen.log.symptom, f"{_how(ended)}: {seen.log.symptom_line}"
     if seen.log.diverged:
         return EndingClass.DIVERGED, f"{_how(ended)}: the loss is not a number at iteration {seen.log.iteration}"
@@ -69,7 +70,7 @@ def classify(
     if ended.signal in SIGNALS_OF_A_PERSON or ended.asked:
         return _stopped(ended, said)
     ending = EndingClass.CONFIG if ended.code == USAGE_ERROR else EndingClass.CRASHED
-    return ending, f"{_how(ended)}{_last_words(seen)}"
+    return ending, f"{_how(ended)}: {seen.log.symptom_line}" if was_killed else f"{_how(ended)}{_last_words(seen)}"
 
 
 def needs_word(ended: Exit, seen: Seen, spec: JobSpec, gate: Mapping[str, JSON] | None) -> bool:

@@ -39,7 +39,7 @@ printf -v attempt 'attempts/%03d' "$$AUTOEXP_ATTEMPT"
 me=$${SLURM_JOB_ID:-$$$$}
 if [[ -n $${AUTOEXP_AFTER:-} ]]; then  # queued behind another attempt: not if that ended by itself, or by a person
   printf -v before 'attempts/%03d' "$$AUTOEXP_AFTER"
-  read -r id 2>/dev/null < <(cat "$$before"/run.* 2>/dev/null)
+  id=$$(cat "$$before/run.$${AUTOEXP_TOKEN%.*.*}.$$AUTOEXP_AFTER.$${AUTOEXP_TOKEN##*.}" 2>/dev/null)
   state=$$(scontrol --oneliner show job "$${id:-0}" 2>/dev/null); state=$${state##*JobState=}; state=$${state%% *}
   [[ $$state != CANCELLED ]] || exit 0
   for _ in {1..30}; do  # what it wrote at its end may not be seen here yet
@@ -60,7 +60,7 @@ if { exec 3> "$$claim"; } 2>/dev/null; then
 else
   read -r owner < "$$claim" && [[ $$owner == "$$me" && -n $${SLURM_RESTART_COUNT:-} ]] || exit 0
   [[ ! -e $$attempt/exit.json ]] || exit 0  # it said how it ended: that is final, whoever queues it again
-  echo "$again"
+  printf '\n%s\n' "$again"  # what was cut short may have left half a line
 fi
 set +o noclobber
 read -r line < /proc/$$$$/stat; read -r -a stat <<< "$${line##*) }"; read -r boot < /proc/sys/kernel/random/boot_id

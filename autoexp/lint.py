@@ -115,7 +115,8 @@ def _unused(recipe: Recipe) -> Iterator[Finding]:
 
 def _same_work(recipe: Recipe) -> Iterator[Finding]:
     """Find stages that wait for nothing and read nothing of an axis which others read: its jobs are all the same."""
-    reads = {stage.name: _closure(stage.raw, recipe.params) for stage in recipe.stages.values()}
+    defined = [*recipe.params.items(), *_definitions(recipe.sweep)]
+    reads = {stage.name: _closure(stage.raw, defined) for stage in recipe.stages.values()}
     every = set().union(*reads.values())
     axes = [axis for axis in axes_of(recipe.sweep, ("sweep",)) if len(axis.values) > 1]
     for stage in recipe.stages.values():
@@ -129,13 +130,27 @@ def _same_work(recipe: Recipe) -> Iterator[Finding]:
                 yield Finding("same-work", what, fix, stage.path)
 
 
-def _closure(raw: Any, params: Mapping[str, Any]) -> set[str]:
-    """List the names that a value refers to, through the study's params as well."""
+def _definitions(raw: Any) -> Iterator[tuple[str, Any]]:
+    """List all keys of a sweep, at any depth, with their values: what it may define."""
+    if isinstance(raw, Mapping):
+        for key, value in raw.items():
+            yield str(key), value
+            yield from _definitions(value)
+    elif isinstance(raw, list | tuple):
+        for value in raw:
+            yield from _definitions(value)
+
+
+def _closure(raw: Any, defined: Sequence[tuple[str, Any]]) -> set[str]:
+    """List the names that a value refers to, through those that the study and its sweep define as well."""
+    meant: dict[str, set[str]] = {}
+    for name, value in defined:
+        meant.setdefault(name, set()).update(names_read(value))
     read: set[str] = set()
     new = {*names_read(raw)}
     while new:
         read |= new
-        new = {each for name in new for each in names_read(params.get(name))} - read
+        new = {each for name in new for each in meant.get(name, ())} - read
     return read
 
 

@@ -120,7 +120,7 @@ _SYMPTOMS: Mapping[EndingClass, str] = {
     r"|(?:ModuleNotFoundError|python[\d.]*): No module named",
     EndingClass.LAUNCH: r"(?<!Call to bind failed: )Address already in use|Unable to create step for job"
     r"|FATAL:\s+could not open image",
-    EndingClass.CRASHED: r"\bexitcode\s*: -9\b|Signal 9 \(SIGKILL\)|: task \d+: Killed\b",
+    EndingClass.CRASHED: r"\bexitcode\s*: -9\b|Signal 9 \(SIGKILL\)|: tasks? [\d,-]+: Killed\b",
     EndingClass.NETWORK: r"NCCL (?:WARN|error).*(?:timeout|unhandled|remote)|ncclRemoteError|ncclSystemError"
     r"|Watchdog caught collective operation timeout|Connection (?:closed|reset) by peer",
 }

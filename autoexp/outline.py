@@ -15,7 +15,7 @@ class Plan:
     templates: tuple[Template, ...] = ()
     previews: tuple[JobSpec, ...] = ()
     """One for each template: what is known of its jobs before any of them appears."""
-    first: tuple[JobSpec, ...] = ()
+    first: tuple[JobSpec, ...] = field(default=(), compare=False)
     """One for each template, while planning: its first job as it would be. Not kept."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """The variables that the recipe read, with what they said."""

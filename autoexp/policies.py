@@ -16,14 +16,13 @@ OUR_OPTIONS = (
     *("parsable", "test-only", "wait", "wrap", "signal", "dependency", "kill-on-invalid-dep"),
 )
 """What sbatch is told, or never told, of every job: by its name and its log it is found again."""
-_GPUS = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?::[^,:=]*[^,:=\d][^,:=]*)?(?:[:=](\d+))?(?=,|$)")
-"""How many GPUs a `gres` asks for, of whatever kind: gpu:a100:4."""
 OF_RESOURCES = {
     "time": "walltime",
     "nodes": "nodes",
     "cpus-per-task": "cpus",
     **dict.fromkeys(REQUEUES, "requeue"),
     **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket"), "gpus_per_node"),
+    **dict.fromkeys(("tres-per-node", "tres-per-job", "tres-per-task", "tres-per-socket"), "gpus_per_node"),
 }
 """Options that a job's resources have keys for: budgets, limits and the signal before the end go by those."""
 RESOURCE_KEYS = (
@@ -93,7 +92,7 @@ def read_options(raw: Mapping[str, Any], gpus: int = 0) -> dict[str, str]:
     if not isinstance(more, Mapping):
         raise PolicyError("options", f"{more!r} are no options", "write options: {NAME: VALUE, ...}")
     counted = {name: key for name, key in OF_RESOURCES.items() if name in more}
-    if any(int(count or 1) != gpus for count in _GPUS.findall(str(more.get("gres", "")))):
+    if any(count != gpus for count in gpus_of_gres(str(more.get("gres", "")))):
         counted["gres"] = "gpus_per_node"
     for name, key in counted.items():
         said = f"the option {name} would go past {key}, which autoexp counts with"
@@ -101,6 +100,13 @@ def read_options(raw: Mapping[str, Any], gpus: int = 0) -> dict[str, str]:
     named = {key: raw[key] for key in BATCH_KEYS if raw.get(key) is not None}
     within = {str(key): _option(str(key), value, ("options",)) for key, value in more.items()}
     return {**within, **{key: _option(key, value) for key, value in named.items()}}
+
+
+def gpus_of_gres(text: str) -> list[int]:
+    """Read how many GPUs a `gres` asks for, of whatever kind: gpu:4, gpu:a100:4, gpu:2(S:0), gres/gpu=4; sbatch(1)."""
+    items = (item.strip().removeprefix("gres/").removeprefix("gres:") for item in text.split(","))
+    parted = (re.split("[:=]", item.partition("(")[0]) for item in items)
+    return [int(last) if (last := parts[-1]).isdecimal() else 1 for parts in parted if parts[0] == "gpu"]
 
 
 def _option(key: str, value: object, within: tuple[str, ...] = ()) -> str:

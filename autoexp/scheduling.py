@@ -184,14 +184,16 @@ class Scheduled:
             self._attempts.pop(token, None)
         if isinstance(outcome, SubmitLost):
             attempt.doubt = outcome.reason
-        elif isinstance(outcome, Submitted) and (attempt.left_at or attempt.kill_at) and outcome.scheduler_id:
-            self._end(token, [outcome.scheduler_id])  # it was taken back meanwhile
+        elif isinstance(outcome, Submitted) and outcome.scheduler_id:
+            attempt.first = attempt.first or Entry(id=outcome.scheduler_id, live=True, submitted_at=at)
+            if attempt.left_at or attempt.kill_at:
+                self._end(token, [outcome.scheduler_id])  # it was taken back meanwhile
         event: Event = outcome
         return event
 
     def _find_out(self, attempt: Attempt, at: float) -> Event | None:
         attempt.doubted = True
-        if at >= self.pace.soonest_at():
+        if (attempt.first is None or attempt.alive is False) and at >= self.pace.soonest_at():
             self._ask(at)
         return self._settle(attempt, at)
 

@@ -14,6 +14,7 @@ from autoexp import nodelists
 from autoexp.endings import BEFORE_THE_LIMIT, Said
 from autoexp.machine import Machine
 from autoexp.model import EndingClass, Resources
+from autoexp.policies import gpus_of_gres
 from autoexp.submissions import Entry
 from autoexp.throttle import PLACES, places_of
 
@@ -132,16 +133,16 @@ def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:
         "open-mode": "append",
         "requeue" if resources.requeue else "no-requeue": "",
     }
-    if resources.gpus_per_node:
-        options["gres"] = f"gpu:{resources.gpus_per_node}"
     if resources.memory_bytes is not None:
         options["mem"] = f"{-(-resources.memory_bytes // MIB)}M"
     if resources.walltime_s is not None:
         lead_s = min(int(machine.save_grace_s), resources.walltime_s // 5)
         options["time"] = _time(resources.walltime_s)
         options["signal"] = f"B:{BEFORE_THE_LIMIT}@{max(lead_s, 1)}"
-    more = ",".join(text for text in (options.get("gres"), resources.options.get("gres")) if text)
-    options |= {**resources.options, **({"gres": more} if "gpu" not in resources.options.get("gres", "gpu") else {})}
+    own = resources.options.get("gres", "")
+    gpus = f"gpu:{resources.gpus_per_node}" if resources.gpus_per_node and not gpus_of_gres(own) else ""
+    gres = ",".join(filter(None, (machine.options.get("gres"), gpus, own)))
+    options |= {**resources.options, **({"gres": gres} if gres else {})}
     return tuple(f"#SBATCH --{name}{_value(text)}" for name, text in options.items())
 
 
@@ -169,14 +170,15 @@ _SILENCE = re.compile(
 )
 _ERROR = re.compile("error: |fatal: |sbatch: (?:unrecognized|invalid|ambiguous) option|option .* requires an argument")
 _REFUSAL = re.compile(
-    "Batch job submission failed: |Invalid|invalid|Requested|not permitted|not available|denied|violates|xceed"
+    "processors requested|[Dd]ependency|Only batch jobs|DOWN state|submissions disabled|Invalid|invalid"
+    "|Requested|not permitted|not available|denied|violates|xceed"
     "|Unspecified error|nrecognized|specif"
     "|satisfied|too long|not configured|Unable to open|must |equire|not allowed|not supported|Unknown|No such|Duplicate"
     "|mutually exclusive|sbatch: fatal:|AccountNotAllowed|Max[A-Z]|temporarily unable to accept|too many"
 )
 _TEMPORARY = re.compile(
     r"(?:QOS|Assoc|MaxJob)\w*Submit\w*|temporarily unable to accept|[Jj]ob (?:count )?limit exceeded|[Tt]oo many jobs"
-    r"|inactive or drained|being reconfigured|[Rr]ate limit"
+    r"|inactive or drained|being reconfigured|[Rr]ate limit|DOWN state|submissions disabled"
 )
 _SHORTER = "shorten walltime: in the stage's resources, or choose a partition with a longer limit (sinfo -s)"
 _FIXES = {

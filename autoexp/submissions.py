@@ -70,7 +70,7 @@ class Attempt:
     order: Order
     answer: Answer | None = None
     first: Entry | None = None
-    """The first of its jobs that an answer named: so it was taken, whatever later answers leave out."""
+    """The first of its jobs that an answer, or sbatch itself, named: it was taken, whatever later answers leave out."""
     quiet_since: float | None = None
     """Since when no client of ours is at work on its submission, which is in doubt."""
     doubted: bool = False

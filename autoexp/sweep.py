@@ -235,11 +235,11 @@ def project(points: Iterable[Point], kept: Collection[str]) -> Iterator[Point]:
     Raises:
         SweepError: no point has one of them.
     """
-    groups: dict[tuple[tuple[str, str], ...], list[Point]] = {}
+    groups: dict[frozenset[tuple[str, str]], list[Point]] = {}
     every: set[str] = set()
     for point in points:
         every |= point.axes.keys()
-        named = tuple((name, label(value)) for name, value in point.axes.items() if name in kept)
+        named = frozenset((name, label(value)) for name, value in point.axes.items() if name in kept)
         groups.setdefault(named, []).append(point)
     for name in kept:
         if name not in every:

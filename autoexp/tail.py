@@ -110,8 +110,9 @@ def take(facts: LogFacts, line: str, backend: Backend, *, telling: bool = True) 
     """Take one complete line into account; `telling` says whether it can hold a symptom at all."""
     if line.startswith(BEGINS_AGAIN):
         return replace(facts, symptom=None, symptom_line="", diverged=False, cut_short="", saving=None)
-    before, facts = facts.reports, backend.read(facts, line)
-    if facts.symptom is not None and facts.reports != before and facts.symptom not in OF_THE_SCHEDULER:
+    before, facts = facts, backend.read(facts, line)
+    went_on = facts.reports != before.reports or (facts.done and not before.done)
+    if facts.symptom is not None and went_on and facts.symptom not in OF_THE_SCHEDULER:
         facts = replace(facts, symptom=None, symptom_line="")  # the training went on after it
     if telling and (found := symptom(line)) and is_stronger(found, facts.symptom):
         return replace(facts, symptom=found, symptom_line=line.strip()[:LONGEST_LAST_LINE])

@@ -85,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run by hand; print what was written, as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--from", required=True, metavar="FILE", dest="source", help="the file to begin with")
-    parser.add_argument("--set", metavar="NAME=VALUE", nargs="*", default=[], help="values, as YAML, by dotted names")
+    parser.add_argument(
+        "--set", metavar="NAME=VALUE", nargs="*", action="extend", default=[], help="values, as YAML, by dotted names"
+    )
     parser.add_argument("--to", metavar="FILE", default=USUAL, help="what to write (config.yaml)")
     asked = parser.parse_args(argv)
     from yaml import safe_load  # noqa: PLC0415 - only by hand

@@ -143,6 +143,10 @@ def test_memory_that_slurm_says_was_short_explains_a_death_that_only_a_launcher_
         "exit code 1: Slurm says OUT_OF_MEMORY",
     )
     assert classify(Exit(code=1), launcher, MEGATRON, None)[0] is EndingClass.CRASHED
+    assert classify(Exit(code=137, asked="USR2"), launcher, MEGATRON, None)[0] is EndingClass.TIME_LIMIT
+    assert classify(Exit(code=1, asked="TERM"), launcher, MEGATRON, None)[0] is EndingClass.CANCELLED
+    lost = replace(launcher, log=replace(launcher.log, diverged=True))
+    assert classify(Exit(code=1), lost, MEGATRON, None)[0] is EndingClass.DIVERGED
     assert not needs_word(Exit(code=1), HALFWAY, MEGATRON, None)
 
 

@@ -239,7 +239,7 @@ def test_a_requeue_of_the_same_scheduler_id_may_claim_again(tmp_path: Path) -> N
     run(folder, token="t", SLURM_JOB_ID="78", SLURM_RESTART_COUNT="1")
     _, output, *_ = run(folder, token="t", SLURM_JOB_ID="77", SLURM_RESTART_COUNT="1")
 
-    assert output.startswith(BEGINS_AGAIN)
+    assert output.startswith(f"\n{BEGINS_AGAIN}\n")
     assert (folder / "ran").read_text() == "ran\nran\n"
     assert (folder / "attempts/001/run.t").read_text() == "77\n"
 
@@ -299,7 +299,8 @@ def test_an_attempt_queued_behind_one_that_left_no_word_asks_slurm_how_it_ended(
     folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran")), attempt=2)
     before = folder / "attempts" / "001"
     before.mkdir(exist_ok=True)
-    (before / "run.other").write_text("77\n")
+    (before / "run.one-lr0.5.1.k3y").write_text("77\n")
+    (before / "run.sh").write_text("#!/usr/bin/env bash\n")
     if asked:
         (before / "exit.json").write_text(json.dumps({"code": 143, "asked": asked}, separators=(",", ":")))
     clients = tmp_path / "clients"
@@ -309,7 +310,9 @@ def test_an_attempt_queued_behind_one_that_left_no_word_asks_slurm_how_it_ended(
         (clients / name).write_text(f"#!/bin/bash\n{script}\n")
         (clients / name).chmod(0o755)
 
-    code, *_ = run(folder, token="t", attempt=2, AUTOEXP_AFTER="1", PATH=f"{clients}:{os.environ['PATH']}")
+    code, *_ = run(
+        folder, token="one-lr0.5.2.k3y", attempt=2, AUTOEXP_AFTER="1", PATH=f"{clients}:{os.environ['PATH']}"
+    )
 
     assert code == 0
     assert (folder / "ran").exists() is runs

@@ -86,6 +86,8 @@ def test_a_stage_whose_jobs_do_the_same_work_is_told_which_axis_makes_them(warne
     assert (found["code"], found["jobs"]) == ("same-work", [])
     assert "nothing in data reads the axis lr: its jobs do the same work several times; name the" in found["message"]
     assert warned(f"data: {{axes: model, command: [tokenize, '${{w}}']}}\n{train}", more) == []
+    lent = more.replace("lr: [1, 2]}", "lr: [1, 2]}, defaults: {wd: '${lr}'}")
+    assert warned(f"{train}data: {{command: [tokenize, '${{w}}', '${{wd}}']}}\n", lent) == []
     assert warned(f"{train}score: {{needs: train, command: [score]}}\n", more) == [], "they wait for different jobs"
     assert warned(f"{train}score: {{command: [score, '${{sibling.train.dir}}']}}\n", more) == []
 

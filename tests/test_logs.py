@@ -96,6 +96,7 @@ def test_however_a_log_grows_its_lines_are_the_same(log: bytes, steps: list[int]
         ("  exitcode  : -9 (pid: 4711)", EndingClass.CRASHED),
         ("  traceback : Signal 9 (SIGKILL) received by PID 4711", EndingClass.CRASHED),
         ("srun: error: n1: task 3: Killed", EndingClass.CRASHED),
+        ("srun: error: n[1-2]: tasks 0-15,28-31: Killed", EndingClass.CRASHED),
         ("pretrain_gpt.py: error: unrecognized arguments: --nope", EndingClass.CONFIG),
         ("train.py: error: argument --lr: invalid float value: 'x'", EndingClass.CONFIG),
         ("train.py: error: the following arguments are required: --lr", EndingClass.CONFIG),

@@ -62,7 +62,9 @@ def test_a_retry_policy_is_read() -> None:
     assert read_retry({"backoff": "5s"}) == RetryPolicy(max_attempts=3, backoff_s=5)
 
 
-@pytest.mark.parametrize("gres", ["gpu:4", "gpu:a100:4", "gres/gpu=4", "tmpdisk:100G", "gpu:a100:4,tmpdisk:100G"])
+@pytest.mark.parametrize(
+    "gres", ["gpu:4", "gpu:a100:4", "gpu:4090:4", "gpu:4(S:0)", "gres/gpu=4", "gpumem:20g", "gpu:a100:4,tmpdisk:100G"]
+)
 def test_an_option_may_say_of_which_kind_the_gpus_are_and_what_else_there_is(gres: str) -> None:
     assert read_resources({"gpus_per_node": 4, "options": {"gres": gres}}).options["gres"] == gres
 

@@ -203,6 +203,15 @@ def test_an_attempt_that_the_scheduler_never_had_is_submitted_again_under_the_sa
     assert bench.told.submitted == [TOKEN, TOKEN]
 
 
+def test_what_the_client_said_was_taken_is_in_no_doubt_when_somebody_asks_for_it_later(bench: Bench) -> None:
+    """As of an attempt that was queued behind another one, when its turn comes."""
+    queued(bench)
+    bench.told.knows = None
+
+    assert bench.submit(0.1) == Submitted(at=bench.now, attempt=1, scheduler_id="7")
+    assert (bench.told.submitted, bench.told.asked) == ([TOKEN], [])
+
+
 def test_a_claim_settles_a_doubt_at_once_while_the_scheduler_is_silent(bench: Bench) -> None:
     bench.told.replies, bench.told.knows = [LOST], None
     bench.submit()
@@ -541,7 +550,7 @@ def test_a_withdrawn_attempt_never_begins_and_is_ended(bench: Bench) -> None:
     bench.tend()
 
     assert (bench.order.attempt_dir / f"run.{TOKEN}").read_text() == f"{WITHDRAWN}\n"
-    assert bench.told.ended == [(TOKEN, ("7",), False)]
+    assert bench.told.ended == [(TOKEN, ("7",), False)] * 2, "at once, and again as it is still said to live"
 
 
 def test_a_withdrawn_attempt_is_ended_in_the_queue_at_once(bench: Bench) -> None:

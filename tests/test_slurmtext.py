@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -207,6 +208,9 @@ FAILED = "sbatch: error: Batch job submission failed: "
         f"{FAILED}Slurm backup controller in standby mode",
         f"{FAILED}Protocol authentication error",
         "sbatch: error: something unheard of",
+        f"{FAILED}Communication shutdown failure",
+        f"{FAILED}Unexpected missing socket error",
+        f"{FAILED}Unable to create job record, try again",
         "sbatch: lua: Requested account is charged 12 GPUh",
         "Welcome: you must not exceed your quota",
         "",
@@ -224,6 +228,8 @@ def test_an_error_that_is_no_sure_refusal_leaves_in_doubt_whether_the_job_was_ta
         f"sbatch: error: QOSGrpSubmitJobsLimit\n{FAILED}Job violates accounting/QOS policy",
         f"{FAILED}Slurm temporarily unable to accept job, sleeping and retrying",
         f"{FAILED}Required partition not available (inactive or drained)",
+        f"{FAILED}Partition in DOWN state",
+        f"{FAILED}System submissions disabled",
     ],
 )
 def test_some_refusals_pass_by_themselves(words: str) -> None:
@@ -297,12 +303,20 @@ def test_the_text_of_newer_versions_is_read_too(version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gres", "line"), [("gpu:a100:4", "gpu:a100:4"), ("tmpdisk:100G", "gpu:4,tmpdisk:100G"), (None, "gpu:4")]
+    ("site", "gres", "line"),
+    [
+        ("", "gpu:a100:4", "gpu:a100:4"),
+        ("", "tmpdisk:100G", "gpu:4,tmpdisk:100G"),
+        ("", "gpumem:20g", "gpu:4,gpumem:20g"),
+        ("tmpfs:10", "", "tmpfs:10,gpu:4"),
+        ("", "", "gpu:4"),
+    ],
 )
-def test_gpus_stand_beside_whatever_else_a_node_is_to_have(gres: str | None, line: str) -> None:
+def test_gpus_stand_beside_whatever_else_a_node_is_to_have(site: str, gres: str, line: str) -> None:
+    machine = replace(MACHINE, options={"gres": site} if site else {})
     options = {"gres": gres} if gres else {}
 
-    assert f"#SBATCH --gres={line}" in slurmtext.directives(MACHINE, Resources(gpus_per_node=4, options=options))
+    assert f"#SBATCH --gres={line}" in slurmtext.directives(machine, Resources(gpus_per_node=4, options=options))
 
 
 def test_a_batch_script_asks_for_what_the_job_needs() -> None:
@@ -316,10 +330,10 @@ def test_a_batch_script_asks_for_what_the_job_needs() -> None:
         "#SBATCH --cpus-per-task=8",
         "#SBATCH --open-mode=append",
         "#SBATCH --no-requeue",
-        "#SBATCH --gres=gpu:4",
         "#SBATCH --mem=1025M",
         "#SBATCH --time=1-02:03:04",
         "#SBATCH --signal=B:USR2@300",
+        "#SBATCH --gres=gpu:4",
     )
 
 

@@ -164,7 +164,7 @@ class Slurm:
         if "MessageTimeout" in said:
             self._knows_times = True
             self.message_timeout_s = slurmtext.number(said["MessageTimeout"])
-            self.min_job_age_s = slurmtext.number(said.get("MinJobAge", ""), self.min_job_age_s)
+            self.min_job_age_s = slurmtext.number(said.get("MinJobAge", ""), self.min_job_age_s) or math.inf
             self._is_forgetful |= said.get("AccountingStorageType", "") in ("accounting_storage/none", "(null)")
 
     # Ending

@@ -161,9 +161,9 @@ def test_a_torn_checkpoint_ends_with_status_1(train: Train, tmp_path: Path) -> N
     assert "cannot continue from" in ran.err
 
 
-def test_contradicting_flags_end_with_status_1(train: Train) -> None:
+def test_contradicting_flags_end_with_status_2(train: Train) -> None:
     ran = train("--train-iters 1 --global-batch-size 7")
-    assert ran.status == 1
+    assert ran.status == 2
     assert "--global-batch-size 7" in ran.err
 
 

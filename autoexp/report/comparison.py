@@ -6,10 +6,10 @@ Rule 2: ratios are this study's over the other's.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from statistics import median
 
 from autoexp.model import JSON
 from autoexp.report.ladders import GIB
+from autoexp.report.numbers import middle
 from autoexp.report.results import Results, Run
 from autoexp.report.spelling import Column, Kind, Table, without_empty
 
@@ -91,18 +91,14 @@ def _figures(run: Run | None, results: Results) -> dict[str, JSON]:
     peak, evaluation = max(run.peak_memory, default=None), run.evaluated(results.measure)
     return {
         "state": run.state,
-        "tokens_per_s": _middle(run.rates()),
-        "samples_per_s": _middle(run.sample_rates()),
-        "step_s": _middle(run.step_times()),
-        "tflops_per_gpu": _middle(run.tflops()),
+        "tokens_per_s": middle(run.rates()),
+        "samples_per_s": middle(run.sample_rates()),
+        "step_s": middle(run.step_times()),
+        "tflops_per_gpu": middle(run.tflops()),
         "peak_memory_gib": None if peak is None else peak / GIB,
         "training_loss": run.final_loss,
         "held_out_loss": evaluation.loss if evaluation else None,
     }
-
-
-def _middle(values: list[float]) -> float | None:
-    return median(values) if values else None
 
 
 def _ratio(own: Mapping[str, JSON], theirs: Mapping[str, JSON], key: str) -> float | None:

@@ -15,6 +15,7 @@ from statistics import median
 
 from autoexp import scaling
 from autoexp.model import JSON, State
+from autoexp.report.numbers import middle
 from autoexp.report.results import Results, Run
 from autoexp.report.spelling import AXIS_PREFIX, Column, Table, without_empty
 from autoexp.report.spelling import Kind as Spelled
@@ -220,10 +221,10 @@ def _said(run: Run) -> dict[str, JSON]:
         "parameters": metrics.parameters,
         "step_s": step_s,
         "step_spread_s": spread,
-        "samples_per_s": median(samples) if samples else None,
+        "samples_per_s": middle(samples),
         "told_samples_per_s": metrics.said.get("train_samples_per_second"),
-        "tokens_per_s": median(rates) if rates else None,
-        "tflops_per_gpu": median(tflops) if tflops else None,
+        "tokens_per_s": middle(rates),
+        "tflops_per_gpu": middle(tflops),
         "mfu": run.mfu,
         "gpu_busy_percent": metrics.busy_percent,
         "peak_memory_gib": _gib(max(run.peak_memory, default=None)),
@@ -248,17 +249,13 @@ def _compared(base: Run, run: Run, measured: Mapping[str, _Pace]) -> dict[str, J
     return {
         "base": base.job,
         "scaling": "base" if run is base else found if is_timed else None,
-        "samples_factor": _ratio(_middle(run.sample_rates()), _middle(base.sample_rates())),
+        "samples_factor": _ratio(middle(run.sample_rates()), middle(base.sample_rates())),
         "runtime_factor": _faster(base, run, measured),
         "memory_factor": _ratio(max(run.peak_memory, default=None), max(base.peak_memory, default=None)),
         "speedup": scaling.speedup(one.step, own.step) if strong else None,
         "efficiency": scaling.efficiency(one.step, own.step),
         "serial_fraction": scaling.serial_fraction(one.step, own.step) if strong else None,
     }
-
-
-def _middle(values: Sequence[float]) -> float | None:
-    return median(values) if values else None
 
 
 def _ratio(own: float | None, base: float | None) -> float | None:

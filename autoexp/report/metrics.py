@@ -8,6 +8,7 @@ Rule 3: lines that are torn, or say something else, are passed over: a run witho
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,7 +26,6 @@ class Metrics:
 
     attempts: tuple[Attempt, ...] = ()
     """Their points are single steps."""
-    strategy: str = ""
     """How the model was shared."""
     parameters: int | None = None
     held: tuple[int, ...] = ()
@@ -87,7 +87,6 @@ class _Reading:
 
     def begin(self, said: Mapping[str, Any]) -> None:
         self.attempts.append([])
-        self.found.strategy = str(said.get("strategy") or "")
         self.found.parameters = whole(said.get("parameters"))
         self.found.held = _bytes(said, "parameter_bytes")
 
@@ -99,8 +98,8 @@ class _Reading:
         samples, tokens = duration_s(said.get("samples_per_s")), duration_s(said.get("tokens_per_s"))
         if samples and tokens and seconds:
             found.seq_length, found.global_batch_size = round(tokens / samples), round(samples * seconds)
-        found.allocated = _bytes(said, "peak_allocated_bytes") or found.allocated
-        found.reserved = _bytes(said, "peak_reserved_bytes") or found.reserved
+        found.allocated = _most(found.allocated, _bytes(said, "peak_allocated_bytes"))
+        found.reserved = _most(found.reserved, _bytes(said, "peak_reserved_bytes"))
         self.busy += [fmean(busy)] if (busy := _bytes(said, "gpu_busy_percent")) else []
         point = Point(
             iteration=iteration,
@@ -129,6 +128,11 @@ class _Reading:
         found.busy_percent = fmean(self.busy) if self.busy else None
         found.said, found.evaluated = self.said, self.evaluated
         return found
+
+
+def _most(before: tuple[int, ...], now: tuple[int, ...]) -> tuple[int, ...]:
+    """Take the larger value of each process: each attempt begins from nothing."""
+    return tuple(map(max, zip_longest(before, now, fillvalue=0)))
 
 
 def _bytes(said: Mapping[str, Any], key: str) -> tuple[int, ...]:

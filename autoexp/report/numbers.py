@@ -3,6 +3,9 @@
 A damaged file can hold numbers that no training comes to; sums of them would be infinite, so they are none too.
 """
 
+from collections.abc import Sequence
+from statistics import median
+
 LARGEST = 1e30
 LARGEST_WHOLE = 10**15
 SHORTEST_S = 1e-9
@@ -30,3 +33,8 @@ def duration_s(value: object) -> float | None:
     """Read a duration that something can be divided by."""
     number = finite(value)
     return number if number is not None and number >= SHORTEST_S else None
+
+
+def middle(values: Sequence[float]) -> float | None:
+    """Return the median, if there are any values."""
+    return median(values) if values else None

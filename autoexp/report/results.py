@@ -128,7 +128,7 @@ class Run:
 
     @property
     def runtime_s(self) -> float | None:
-        """What all its attempts took; None while the last one runs."""
+        """What all its attempts took; None while one runs, or if nobody knows when one ended."""
         lasted = [attempt.lasted_s for attempt in self.attempts]
         return sum(s for s in lasted if s is not None) if lasted and None not in lasted else None
 

@@ -48,7 +48,7 @@ class Attempt:
     points: tuple[Point, ...] = ()
     train_iters: int | None = None
     lasted_s: float | None = None
-    """From its start to its end; None while it has not ended, or nobody knows when."""
+    """From its start to its end, 0 of one that never began; None while it has not ended, or nobody knows when."""
     peak_memory: int | None = None
     """The most bytes that its log tells of."""
     problem: str = ""
@@ -91,6 +91,10 @@ def read_attempt(folder: Path, number: int, backend: Backend) -> Attempt:
 
 def _lasted_s(folder: Path) -> float | None:
     try:
+        if not (
+            (folder / "started.json").exists() or (folder / "exit.json").exists() or (folder / "output.log").exists()
+        ):
+            return 0.0  # it never began
         began, ended = (finite((read_json(folder / name) or {}).get("at")) for name in ("started.json", "exit.json"))
     except OSError:
         return None

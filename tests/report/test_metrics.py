@@ -26,6 +26,12 @@ def test_the_last_whole_line_tells_the_peaks_of_all_processes(tmp_path: Path) ->
     assert found.allocated == (3, 4)
 
 
+def test_the_peaks_are_those_of_the_attempt_that_took_most(tmp_path: Path) -> None:
+    found = read(tmp_path, line("start"), step(peaks=[5, 2]), line("start"), step(2, peaks=[3, 4]))
+
+    assert found.allocated == (5, 4)
+
+
 def test_each_start_begins_an_attempt_and_tells_how_the_model_is_shared(tmp_path: Path) -> None:
     start = line("start", strategy="full_shard", parameters=100, parameter_bytes=[200, 200])
     found = read(tmp_path, start, step(1), step(2), start, step(2, 0.25, tflops_per_gpu=3.0, mfu=0.4))
@@ -33,7 +39,7 @@ def test_each_start_begins_an_attempt_and_tells_how_the_model_is_shared(tmp_path
     assert [[point.iteration for point in attempt.points] for attempt in found.attempts] == [[1, 2], [2]]
     (last,) = found.attempts[1].points
     assert (last.seconds, last.tflops, last.mfu) == (0.25, 3.0, 0.4)
-    assert (found.strategy, found.parameters, found.held) == ("full_shard", 100, (200, 200))
+    assert (found.parameters, found.held) == (100, (200, 200))
 
 
 def test_samples_and_tokens_a_second_tell_the_batch_and_the_length(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.report.numbers import duration_s, finite, whole
+from autoexp.report.numbers import duration_s, finite, middle, whole
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "1.5", True, None, [1], {}, 10**400, -1e31])
@@ -32,3 +32,7 @@ def test_nothing_is_divided_by_no_time(value: object) -> None:
 def test_any_value_can_be_asked(value: Any) -> None:
     assert finite(value) is None or math.isfinite(float(value))
     assert whole(value) is None or float(value) == whole(value)
+
+
+def test_the_middle_of_nothing_is_nothing() -> None:
+    assert (middle([]), middle([3.0, 1.0, 9.0]), middle((1.0, 2.0))) == (None, 3.0, 1.5)

@@ -51,6 +51,8 @@ def test_an_attempt_lasts_from_its_start_to_its_end(tmp_path: Path) -> None:
     (folder / "started.json").write_text('{"at": 10.5}')
     (folder / "exit.json").write_text('{"at": 12.0}')
     assert read_attempt(folder, 1, megatron).lasted_s == 1.5
+    (folder / "withdrawn").mkdir()
+    assert read_attempt(folder / "withdrawn", 2, megatron).lasted_s == 0.0
     (folder / "exit.json").write_text('{"at": "soon"}')
     assert read_attempt(folder, 1, megatron).lasted_s is None
 

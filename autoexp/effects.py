@@ -32,7 +32,7 @@ DEFAULT_REMEDIES: Mapping[EndingClass, Remedy] = {
     EndingClass.UNKNOWN: Remedy.RETRY,
 }
 CUT_SHORT = frozenset({EndingClass.TIME_LIMIT, EndingClass.PREEMPTED, EndingClass.NODE_FAIL})
-"""After which endings an attempt that was queued ahead begins; run.sh knows them by the exit file, and asks Slurm where there is none."""
+"""After which endings an attempt that was queued ahead begins; run.sh knows them by the exit file, or asks Slurm."""
 LONGEST_BACKOFF_S = 600.0
 FIRST_REFUSAL_BACKOFF_S = 2.0
 

@@ -75,10 +75,9 @@ def _schedule_troubles(said: Mapping[str, Any], iteration: int, parent: Mapping[
     if said["lr_decay_style"] != "WSD" or end is None:
         return
     if decay is None or not 0 < decay <= end - iteration:
-        yield (
-            f"the decay would take {decay} iterations, and there are {end - iteration:g} from {iteration} to {end:g}",
-            f"give --lr-wsd-decay-iters {end - iteration:g}",
-        )
+        takes = "nobody says how long the decay is" if decay is None else f"the decay would take {decay:g} iterations"
+        what = f"{takes}, and there are {end - iteration:g} from {iteration} to {end:g}"
+        yield what, f"give --lr-wsd-decay-iters {end - iteration:g}"
     elif last is not None and iteration < last < end:
         what = f"training ends at {last:g}, and the decay only at {end:g}"
         yield what, f"give --lr-decay-iters {last:g} and as much less of --lr-wsd-decay-iters, or train on"

@@ -38,7 +38,7 @@ def test_a_right_cooldown_has_no_trouble() -> None:
         ({"train-iters": 3, "lr-decay-iters": 11}, "end at once"),
         ({"lr-wsd-decay-iters": 4}, "the decay would take 4"),
         ({"lr-wsd-decay-iters": 0}, "the decay would take 0"),
-        ({"lr-wsd-decay-iters": None}, "the decay would take None"),
+        ({"lr-wsd-decay-iters": None}, "nobody says how long the decay is"),
         ({"lr-decay-iters": 20}, "training ends at 11, and the decay only at 20"),
         ({"lr-decay-style": None}, "the decay is linear"),
         ({"lr-decay-style": "cosine"}, "the decay is cosine"),

@@ -135,7 +135,7 @@ def test_flags_that_make_no_cooldown_are_told_each_kind_once(warned: Warned) -> 
     (found,) = warned(WSD % (", min-lr: 1e-5", "100, 200", flags))
 
     assert (found["code"], found["jobs"]) == ("cooldown-flags", ["cooldown-branch100", "cooldown-branch200"])
-    assert "200: the decay would take 70.0 iterations, and there are 50 from 100 to 150; give" in found["message"]
+    assert "200: the decay would take 70 iterations, and there are 50 from 100 to 150; give" in found["message"]
 
 
 @pytest.mark.parametrize(

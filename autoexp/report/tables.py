@@ -8,6 +8,7 @@ Rule 3: a score stands beside its standard error and what it is of; one of some 
 from collections.abc import Iterable, Iterator
 from statistics import mean, median
 
+from autoexp import scaling
 from autoexp.model import JSON, State
 from autoexp.report import best, finetuning, ladders
 from autoexp.report.evaluations import Evaluation, Score
@@ -325,8 +326,8 @@ def _headline_of_scores(table: Table) -> Iterator[str]:
 
 
 def _headline_of_scaling(table: Table) -> Iterator[str]:
-    rows = [row for row in table.rows if isinstance(row["efficiency"], float) and row["base"] != row["job"]]
-    if rows:
+    told = [row for row in table.rows if isinstance(row["efficiency"], float) and row["base"] != row["job"]]
+    if rows := [row for row in told if row["scaling"] in (scaling.Kind.STRONG, scaling.Kind.WEAK)]:  # not of other work
         most = max(rows, key=lambda row: (row["devices"], row["efficiency"]))
         yield f"On the most devices, {most['devices']}: {most['efficiency']:.1%} efficiency, by {most['job']}."
 

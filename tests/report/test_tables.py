@@ -35,11 +35,18 @@ def test_a_run_is_told_by_its_last_report_and_its_last_evaluation(ladder: Any) -
 
 
 def test_the_efficiency_on_the_most_devices_is_a_headline() -> None:
-    runs = tuple(run(f"on{n}", n, 8.0 / n, tflops=10.0 - n) for n in (1, 2, 4))
+    runs = tuple(run(f"on{n}", n, 72 / n / (10 - n), tflops=10.0 - n) for n in (1, 2, 4))
     results = Results(study=None, runs=runs)  # type: ignore[arg-type]  # it is not asked for
     said = tables.headlines(results, tables.make(results))
 
     assert said[-1] == "On the most devices, 4: 66.7% efficiency, by on4."
+
+
+def test_an_efficiency_beside_other_work_is_no_headline() -> None:
+    runs = tuple(run(f"on{n}", n, 8.0 / n, tflops=10.0 - n) for n in (1, 2, 4))
+    results = Results(study=None, runs=runs)  # type: ignore[arg-type]  # it is not asked for
+
+    assert "efficiency" not in " ".join(tables.headlines(results, tables.make(results)))
 
 
 def test_speed_is_the_median_of_the_reports(maker: Any) -> None:

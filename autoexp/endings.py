@@ -48,6 +48,8 @@ class Said:
     words: str = ""
     hosts: tuple[str, ...] = ()
     """The hosts it runs, or ran, on."""
+    waits: bool = False
+    """It does not run at present: it is suspended, or queued again."""
 
 
 def classify(

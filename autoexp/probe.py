@@ -139,11 +139,13 @@ def _is_of_earlier_boot(begun: Mapping[str, object]) -> bool:
 def _progress_at(old: Snapshot | None, seen: Snapshot, folder: Path) -> float:
     """Say when the attempt last got further: an iteration where its log tells them, otherwise any new line.
 
-    Whoever has only just begun to watch knows no better than when the log was last written to.
+    While its scheduler keeps it from running, it cannot. Whoever has only just begun to watch knows no better than
+    when the log was last written to.
     """
     if old is None:
         return min(seen.at, _written_at(folder / "output.log") or seen.at)
-    if old.scheduler_id != seen.scheduler_id or (old.gate is None) != (seen.gate is None):
+    kept = seen.said is not None and seen.said.waits
+    if kept or old.scheduler_id != seen.scheduler_id or (old.gate is None) != (seen.gate is None):
         return seen.at
     tells = seen.log.iteration is not None
     further = seen.log.iteration != old.log.iteration if tells else seen.log.offset != old.log.offset

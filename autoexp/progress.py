@@ -36,6 +36,7 @@ class Progress:
             "seconds_per_iteration": log.seconds_per_iteration,
             "unsettled": sorted(seen.unsettled) or None,
             "scheduler": (seen.said.words or None) if seen.said else None,
+            "waits": (seen.said.waits or None) if seen.said else None,
         }
         entry = {key: value for key, value in told.items() if value is not None}
         if entry and entry != self.jobs.get(name):

@@ -45,5 +45,6 @@ def reason(view: View, ledger: Ledger, job: Job) -> str:
     if job.state is State.BACKOFF and job.wake_at is not None:
         return f"{job.reason}; next attempt in {max(job.wake_at - time.time(), 0):.0f}s"
     wish = f"{job.pending} was asked" if job.pending else ""
-    said = view.training(ledger.study.name, job.id).get("scheduler") if job.state is State.QUEUED else None
+    training = view.training(ledger.study.name, job.id)
+    said = training.get("scheduler") if job.state is State.QUEUED or training.get("waits") else None
     return "; ".join(filter(None, (wish, said or job.reason)))

@@ -38,6 +38,7 @@ _OVER: Mapping[str, EndingClass | None] = {
     "RECONFIG_FAIL": EndingClass.LAUNCH,
     "REVOKED": EndingClass.UNKNOWN,
 }
+_WAITING = ("PENDING", "SUSPENDED", "STOPPED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
 
 
 def queue(text: str) -> dict[str, list[Entry]]:
@@ -91,7 +92,8 @@ def _entry(number: str, state: str, submitted_at: float, nodes: str, why: str) -
     word = _word(state)
     ending = _OVER.get(word)
     words = f"Slurm says {state}{f' ({why})' if why else ''}"
-    said = Said(ending=ending, words=words, hosts=tuple(nodelists.spelled_out(nodes)))
+    hosts = tuple(nodelists.spelled_out(nodes))
+    said = Said(ending=ending, words=words, hosts=hosts, waits=word in _WAITING)
     return Entry(id=number, submitted_at=submitted_at, live=word not in _OVER, said=said)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autoexp import hosts, probe
-from autoexp.endings import Exit
+from autoexp.endings import Exit, Said
 from autoexp.model import Job, JobSpec, State
 from autoexp.snapshot import Snapshot
 
@@ -27,8 +27,8 @@ class Scene:
         self.job = Job(spec=spec, **{"state": State.RUNNING, "attempt": 1, "token": CLAIMED, **fields})
         self.seen: Snapshot | None = None
 
-    def look(self, at: float, *, alive: bool | None = True) -> Snapshot:
-        self.seen = probe.look(self.job, self.dir, self.seen, at, alive=alive)
+    def look(self, at: float, *, alive: bool | None = True, said: Said | None = None) -> Snapshot:
+        self.seen = probe.look(self.job, self.dir, self.seen, at, alive=alive, said=said)
         return self.seen
 
     def write(self, name: str, data: object) -> None:
@@ -228,6 +228,14 @@ def test_a_new_watcher_counts_from_the_logs_last_line(scene: Scene) -> None:
     os.utime(scene.attempt / "output.log", (100.0, 100.0))
 
     assert scene.look(500.0).progress_at == 100.0
+
+
+def test_what_its_scheduler_keeps_from_running_is_not_behind(scene: Scene) -> None:
+    scene.write(f"run.{CLAIMED}", "4711\n")
+    scene.look(5.0)
+    kept = [scene.look(at, said=Said(waits=True)).progress_at for at in (6.0, 7.0)]
+
+    assert (kept, scene.look(9.0, said=Said()).progress_at) == ([6.0, 7.0], 7.0)
 
 
 def test_a_log_from_the_future_is_no_progress_to_come(scene: Scene) -> None:

@@ -19,6 +19,8 @@ PATIENCE_S = 10.0
 SLOW_S = 2.0
 LONG_MESSAGE_S = 100
 """A submission whose answer was lost is not repeated before the controller's MessageTimeout is over."""
+UNKEPT = "not running a supported accounting_storage"
+"""What sacctmgr says where nothing is kept."""
 INSTALL = "load the site's module, or install Slurm's clients"
 ASK_THE_SITE = "ask the site whether Slurm is up; the watcher goes on by itself when it is"
 
@@ -121,7 +123,7 @@ def account(patient: Patient) -> Iterator[Finding]:
     if output is None:
         why = f"nobody can say which accounts are yours: {complaint}"
         unsure = warn("account", why, "see what the submission below comes to")
-        yield unsure if wanted else ok("account", f"none is named; {why}")
+        yield unsure if wanted or UNKEPT not in complaint else ok("account", f"none is named; {why}")
         return
     rows = [line.split("|") for line in output.splitlines() if "|" in line]
     yours = {"account": {row[0] for row in rows}, "qos": {name for row in rows for name in row[1].split(",") if name}}

@@ -49,10 +49,11 @@ def _who(machine: Machine, asked: str, known: Known) -> Finding:
     """Say which machine this is; a cluster that nobody recognised would have its jobs run on its login node."""
     from shutil import which  # noqa: PLC0415 - few need it
 
-    rule = machines.rule_here(known)
+    rule, has_rule = machines.rule_here(known), bool(known.raw.get("identify"))
     said = f"{machine.name}, executor {machine.executor}"
     if asked != "auto":
-        return ok("machine", f"{said}, as you named it{'' if rule else '; its identify rule does not hold here'}")
+        elsewhere = "; its identify rule does not hold here" if has_rule and not rule else ""
+        return ok("machine", f"{said}, as you named it{elsewhere}")
     if machine.executor == "local" and rule is None and which("sbatch"):
         why = f"{said}, though there is an sbatch: no machine's identify rule holds"
         return warn("machine", why, "name yours (--machine NAME, machine: NAME), or give a machine file its rule")

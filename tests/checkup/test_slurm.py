@@ -58,6 +58,7 @@ def test_a_database_that_is_down_fails(there: Cluster, ask: "Ask") -> None:
     found = ask(checks.accounting)["accounting"]
 
     assert (found.grade, found.fix) == (Grade.FAIL, "ask the site: slurmdbd does not answer")
+    assert ask(checks.account)["account"].grade is Grade.WARN
 
 
 def test_a_cluster_without_accounting_is_told(ask: "Ask", monkeypatch: pytest.MonkeyPatch) -> None:

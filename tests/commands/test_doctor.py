@@ -52,6 +52,10 @@ def test_a_cluster_that_is_not_recognised_is_told(
     monkeypatch.setenv("CLUSTER", "ours")
     (here.home / "machines" / "own.yaml").write_text("identify: {environment: {CLUSTER: ours}}\n")
     assert say("doctor").out.splitlines()[0] == "ok    machine: own, executor local: CLUSTER=ours"
+    monkeypatch.setenv("CLUSTER", "theirs")
+    told = [say("doctor", "--machine", name).out.splitlines()[0] for name in ("own", "local")]
+    elsewhere = "ok    machine: own, executor local, as you named it; its identify rule does not hold here"
+    assert told == [elsewhere, "ok    machine: local, executor local, as you named it"]
 
 
 def test_a_machine_that_is_none_is_refused(say: "Say") -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -219,6 +220,19 @@ def test_a_job_that_slurm_queues_again_goes_on_as_the_same_attempt(ward: "Room",
     let_go(ward)
 
     assert (endings(ward), ward.rows()["one"]["attempt"]) == (["success"], 1)
+
+
+def test_a_job_that_slurm_suspends_is_shown_as_such_and_is_not_stalled(ward: "Room", slurm: Cluster) -> None:
+    running(ward, SLEEPS.replace("retry:", "stall: {no_progress: 4s}, retry:"))
+
+    slurm.run("scontrol", "suspend", number(ward))
+    ward.wait_until(lambda: ward.rows()["one"]["reason"] == "Slurm says SUSPENDED", "the word of it", LONG_S)
+    time.sleep(5.0)
+    state = ward.rows()["one"]["state"]
+    slurm.run("scontrol", "resume", number(ward))
+    let_go(ward)
+
+    assert state == "running"
 
 
 def test_a_job_that_slurm_takes_its_nodes_from_to_queue_it_again_was_preempted(ward: "Room", slurm: Cluster) -> None:

@@ -41,13 +41,13 @@ if [[ -n $${AUTOEXP_AFTER:-} ]]; then  # queued behind another attempt: not if t
   printf -v before 'attempts/%03d' "$$AUTOEXP_AFTER"
   id=$$(cat "$$before/run.$${AUTOEXP_TOKEN%.*.*}.$$AUTOEXP_AFTER.$${AUTOEXP_TOKEN##*.}" 2>/dev/null)
   state=$$(scontrol --oneliner show job "$${id:-0}" 2>/dev/null); state=$${state##*JobState=}; state=$${state%% *}
-  [[ $$state != CANCELLED ]] || exit 0
   for _ in {1..30}; do  # what it wrote at its end may not be seen here yet
     [[ ! -e $$before/exit.json && $$state =~ ^(COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]] || break; sleep 1
   done
   if [[ -e $$before/exit.json ]]; then
     [[ $$(< "$$before/exit.json") =~ '"asked":"'(USR2|TERM)'"' ]] || exit 0
-  elif [[ $$state =~ ^(COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]]; then
+    [[ $$state != CANCELLED || $${BASH_REMATCH[1]} == USR2 ]] || exit 0
+  elif [[ $$state =~ ^(CANCELLED|COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]]; then
     exit 0
   fi
 fi

@@ -11,7 +11,8 @@ Rule 2: no answer, and an answer that leaves a name out, is unknown, and so is a
 more. That an attempt is over is believed when two answers in a row say so.
 Rule 3: the claim says which of several jobs of one name is the attempt. The others are ended once there is a claim,
 never before: the one we would end may be the one that just began.
-Rule 4: ids are used again by schedulers; a job is only ever ended by its id and its name together.
+Rule 4: ids are used again by schedulers; a job is only ever ended by its id and its name together. One that said itself
+how it ended is given time to: the scheduler may not know yet, and what is cancelled meanwhile counts as cancelled.
 Rule 5: clients take their time, and nobody waits for them: what comes of one is heard in `tend`.
 """
 
@@ -186,14 +187,14 @@ class Scheduled:
             attempt.doubt = outcome.reason
         elif isinstance(outcome, Submitted) and outcome.scheduler_id:
             attempt.first = attempt.first or Entry(id=outcome.scheduler_id, live=True, submitted_at=at)
-            if attempt.left_at or attempt.kill_at:
-                self._end(token, [outcome.scheduler_id])  # it was taken back meanwhile
+            if attempt.left_at or attempt.kill_at:  # it was taken back meanwhile, or is over already
+                self._end_what_is_due(attempt, at, [outcome.scheduler_id])
         event: Event = outcome
         return event
 
     def _find_out(self, attempt: Attempt, at: float) -> Event | None:
         attempt.doubted = True
-        if (attempt.first is None or attempt.alive is False) and at >= self.pace.soonest_at():
+        if (attempt.first is None or attempt.alive is False or attempt.seems_over) and at >= self.pace.soonest_at():
             self._ask(at)
         return self._settle(attempt, at)
 
@@ -201,6 +202,8 @@ class Scheduled:
         """Say what became of a submission in doubt, as far as that is known; repeat it if it never arrived."""
         order = attempt.order
         known = attempt.claimed() or (attempt.first.id if attempt.first else None)
+        if known is not None and attempt.seems_over:
+            return _lost(attempt, at, "the scheduler says that it is over, and nothing says that it began")
         if known is not None and not attempt.left_without_a_word:
             attempt.quiet_since, attempt.doubted = None, False
             self._backlog.pop(order.token, None)
@@ -378,7 +381,7 @@ class Scheduled:
         """End those of an attempt's jobs that are over or asked to end, or lost the claim."""
         token = attempt.order.token
         if attempt.left_at is not None:
-            self._end(token, ids)
+            self._end(token, attempt.left_behind(ids, now))
             if not ids and attempt.answer is not None and attempt.answer.at > attempt.left_at:
                 self._attempts.pop(token, None)
         elif attempt.kill_at is None:

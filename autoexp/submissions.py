@@ -15,6 +15,10 @@ CLOCK_SLACK_S = 600.0
 """How far the scheduler's clock may be behind ours: what is over, and was submitted longer before, is not ours."""
 
 
+LINGERS_S = 60.0
+"""How long a scheduler may take to hear that a job has ended which said so itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What a scheduler says of one job."""
@@ -104,8 +108,16 @@ class Attempt:
     @property
     def left_without_a_word(self) -> bool:
         """Say whether it is over by the scheduler's word, without having begun and for no reason that this tells."""
+        return self.alive is False and self._is_over_for_no_reason()
+
+    @property
+    def seems_over(self) -> bool:
+        """Say whether the scheduler's word of that is one answer old, and may be wrong."""
+        return self.alive is None and self._is_over_for_no_reason()
+
+    def _is_over_for_no_reason(self) -> bool:
         said = self.answer
-        return self.alive is False and said is not None and said.said.ending in NO_WORD and self.claimed() is None
+        return said is not None and said.live is False and said.said.ending in NO_WORD and self.claimed() is None
 
     def claimed(self) -> str | None:
         """Say which of its jobs is the one that counts; once there is one, it stays that."""
@@ -132,6 +144,14 @@ class Attempt:
         known = (self.claimed(), self.order.scheduler_id, self.first.id if self.first else None)
         live = self.answer.live_ids if self.answer else []
         return list(dict.fromkeys(name for name in (*known, *live) if name is not None))
+
+    def left_behind(self, ids: Sequence[str], now: float) -> list[str]:
+        """Choose those of its jobs that are to be ended, once it is over.
+
+        What began is about to end by itself: to cancel it meanwhile would call it cancelled for good.
+        """
+        began = self.claimed() if self.left_at is not None and now < self.left_at + LINGERS_S else None
+        return [name for name in ids if name != began]
 
     def question(self) -> Question:
         """Say what is to be asked about it."""

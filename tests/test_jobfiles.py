@@ -287,6 +287,7 @@ def test_an_attempt_queued_behind_another_runs_only_where_that_was_cut_short(
         ("NODE_FAIL", None, True),
         ("PREEMPTED", "TERM", True),
         ("FAILED", "USR2", True),
+        ("CANCELLED", "USR2", True),
         ("CANCELLED", "TERM", False),
         ("CANCELLED", None, False),
         ("OUT_OF_MEMORY", None, False),

@@ -184,13 +184,27 @@ def test_one_answer_that_calls_it_over_sends_nothing_again_and_two_do(bench: Ben
     bench.submit(2.0)
     bench.say(("9", False))
 
-    assert bench.submit(61.0) == Submitted(at=bench.now, attempt=1, scheduler_id="9")
+    assert isinstance(bench.submit(61.0), SubmitLost)
     assert bench.told.submitted == [TOKEN]
-    for _ in range(8):  # it counts as queued; then it is given up, and wanted again
-        bench.tend(LONGEST_S)
-    bench.submit()
+    bench.submit(2.0)
     assert bench.submit(61.0) == TAKEN
     assert bench.told.submitted == [TOKEN, TOKEN]
+
+
+def test_what_ended_without_a_word_is_sent_again_when_it_is_wanted_again(bench: Bench) -> None:
+    """Not called queued first, to be given up once more: as of an attempt whose run.sh would not begin."""
+    queued(bench)
+    bench.say(("7", False))
+    bench.hear(20.0)
+    bench.hear(20.0)
+    bench.scheduled.forget(bench.order)
+    bench.hear(LONGEST_S)
+    bench.told.replies = [TAKEN]
+
+    asked = [bench.submit(20.0)]
+    while len(bench.told.submitted) == 1 and len(asked) < 9:
+        asked.append(bench.submit(20.0))
+    assert (asked[-1], {type(event) for event in asked[:-1]}) == (TAKEN, {SubmitLost})
 
 
 def test_an_attempt_that_the_scheduler_never_had_is_submitted_again_under_the_same_token(bench: Bench) -> None:
@@ -511,6 +525,21 @@ def test_what_the_scheduler_still_has_of_an_attempt_that_is_over_is_ended(bench:
     bench.tend(LONGEST_S)
 
     assert len(bench.told.asked) == asked, "there is nothing to ask about any more"
+
+
+def test_what_began_is_given_time_to_end_by_itself_once_it_is_over(bench: Bench) -> None:
+    """It said so itself before the scheduler knew: cancelled meanwhile, it would count as cancelled for good."""
+    queued(bench).claim("7")
+    bench.say(("7", True), ("8", True))
+    bench.tend()
+    bench.told.ended.clear()
+    bench.scheduled.forget(bench.order)
+    bench.scheduled.pace.hurry()
+    bench.hear(20.0)
+    assert {ids for _, ids, _ in bench.told.ended} == {("8",)}
+
+    bench.hear(LONGEST_S)
+    assert (TOKEN, ("7", "8"), False) in bench.told.ended
 
 
 def test_an_attempt_is_asked_politely_once_and_ended_for_good_after_its_grace(bench: Bench) -> None:

@@ -6,7 +6,7 @@ left out here, before the sweep is read; what counts at some points only makes t
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +73,57 @@ class Precedence:
                 ]
         if _is_product(level, "groups") and len(made.get("groups") or ()) > 1:
             made = self._product(made, path, handed - self.composed)
-        needless = always({key: value for key, value in made.items() if key not in FIXED}) - self.composed
+        needless = always({key: value for key, value in made.items() if key not in FIXED})
         for key in FIXED:
             if made.get(key):
                 made[key] = {name: value for name, value in made[key].items() if name not in needless}
         return made
+
+    def spread(self, level: Level, path: KeyPath, handed: Level, *, is_part: bool = False) -> Level:
+        """Let each level without groups lend what it is handed of the names to compose; below a product, as lists.
+
+        OELLM composes what each group of a product comes to, and a group that gives none comes to what it was handed.
+        """
+        if not self.composed:
+            return level
+        own = [item for key in FIXED for item in (level.get(key) or {}).items()]
+        handed = {**handed, **{name: value for name, value in own if name in self.composed}}
+        groups = level.get("groups") or ()
+        if _is_product(level, "groups") and len(groups) > 1:
+            is_part = True
+            self._tell_of_repeated(handed, groups, path)
+        made = dict(level)
+        for key in FIXED:
+            if level.get(key):
+                made[key] = {name: value for name, value in level[key].items() if name not in self.composed}
+        for key in ("groups", "configs"):
+            if level.get(key):
+                made[key] = [
+                    self.spread(each, (*path, key, number), handed, is_part=is_part)
+                    if is_level(each)
+                    else self._listed(each, is_part=is_part)
+                    for number, each in enumerate(level[key])
+                ]
+        if level.get("params"):
+            rows = {name: value if isinstance(value, list) else [value] for name, value in level["params"].items()}
+            lists = {name: [self._listed({name: each}, is_part=is_part)[name] for each in rows[name]] for name in rows}
+            made["params"] = {**level["params"], **{name: lists[name] for name in lists if name in self.composed}}
+        if handed and not groups:
+            made["defaults"] = {**(made.get("defaults") or {}), **self._listed(handed, is_part=is_part)}
+        return made
+
+    def _tell_of_repeated(self, handed: Level, groups: Sequence[Level], path: KeyPath) -> None:
+        for name in handed:
+            if (count := sum(name not in always(each) for each in groups)) > 1:
+                said = f"{name}: what stands above the groups is in the list {count} times, as OELLM has it: once for"
+                self.notes.tell("unsure", path, f"{said} each group that gives none; give it in one of them")
+
+    def _listed(self, values: Level, *, is_part: bool) -> Level:
+        """Write what a product composes as lists, as OELLM takes it."""
+        return {
+            name: [value] if is_part and name in self.composed and not isinstance(value, list) else value
+            for name, value in values.items()
+        }
 
     def _once(self, level: Level, path: KeyPath) -> dict[str, Any]:
         """Leave out alternatives that are there already."""

@@ -238,9 +238,11 @@ def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -
     elif axes := list(_axes(raw, name)):
         for axis in axes:
             try:
-                axis.pin(value)
+                shorter = axis.pin(value)
             except Unpinned as error:
                 raise _refused(override, error.why, error.fix) from error
+            for path, kept in shorter:
+                _shorten(written, path, kept)
         places = [axis.path for axis in axes]
     else:
         for path, holder in _params(raw, name, override):
@@ -248,6 +250,16 @@ def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -
             places.append(path)
     for path in places:
         written[path] = f"the command line ({override})"
+
+
+def _shorten(written: dict[KeyPath, str], path: KeyPath, kept: list[int]) -> None:
+    """Let what is left of a list be found where it was written."""
+    depth = len(path)
+    below = {each: place for each, place in written.items() if len(each) > depth and each[:depth] == path}
+    for each in below:
+        del written[each]
+    for each, place in below.items():
+        written |= {(*path, n, *each[depth + 1 :]): place for n, old in enumerate(kept) if each[depth] == old}
 
 
 def _set(raw: dict[str, Any], parts: Sequence[str], value: Any, override: str) -> KeyPath:

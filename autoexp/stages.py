@@ -210,6 +210,10 @@ def _check_shapes(raw: Mapping[str, Any], path: KeyPath, places: Places) -> None
             raise places.error(
                 (*path, key), f"{raw[key]!r} is no {key}", why=f"{key} is {shape}", fix=f"write {key}: {shape}"
             )
+    named = raw.get("axes") or ()
+    if not isinstance(named, str) and (twice := next((name for name in named if named.count(name) > 1), None)):
+        fix = f"write {twice} once"
+        raise places.error((*path, "axes"), f"axes names {twice} twice", why="a job has an axis once", fix=fix)
     for name in raw.get("env") or {}:
         if not VARIABLE.fullmatch(name) or name.startswith("AUTOEXP_"):
             ours = name.startswith("AUTOEXP_")

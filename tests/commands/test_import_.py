@@ -71,7 +71,7 @@ def test_a_recipe_that_is_there_is_not_written_over(room: "Room") -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", ["backend: {megatron: {data_path: '${oc.env:NO_SUCH_FOLDER}'}}", "sweep: [1]", "a: ["]
+    "broken", ["backend: {megatron: {data_path: '${oc.env:NO_SUCH_FOLDER}'}}", "sweep: [1]", "a: [}"]
 )
 def test_an_import_that_fails_writes_nothing(room: "Room", broken: str) -> None:
     (room.home / "one.yaml").write_text(broken)

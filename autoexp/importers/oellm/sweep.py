@@ -97,10 +97,10 @@ class Reader:
             RecipeError: it is no level, or a filter of it reads what is overwritten.
         """
         self._check(raw, path)
-        listed = raw.get("list_composition") or ()
-        composed = frozenset(name for name in listed if not self._is_choice(name))
-        level = Precedence(self.notes, composed).spread(raw, path, {})
-        level = Precedence(self.notes, frozenset(listed)).settled(level, path)
+        every = frozenset(raw.get("list_composition") or ())
+        composed = frozenset(name for name in every if not self._is_choice(name))
+        precedence = Precedence(self.notes, every, composed)
+        level = precedence.settled(precedence.spread(raw, path, {}), path)
         plain = frozenset(name for name in always(level) if not self._is_choice(name))
         return replace(self, plain=plain, composed=composed).level(level)
 

@@ -145,6 +145,15 @@ def test_a_later_group_overwrites_an_earlier_one_and_it_is_told(
     assert where in read(raw)[1]
 
 
+def test_a_note_names_the_group_s_place_in_the_original_where_some_before_it_count_once() -> None:
+    twin = {"configs": [{"z": 1}]}
+    inner = {"type": "product", "groups": [{"params": {"a": [1]}}, {"params": {"a": [2]}}]}
+
+    _, told = read({"type": "list", "groups": [twin, twin, inner]})
+
+    assert "left-out x.yaml: sweep.groups.2.groups.0: a is left out" in told
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -13,6 +13,7 @@ from autoexp import branching, partitions
 from autoexp.axes import Axis, axes_of
 from autoexp.backends.megatron import USUAL_PROGRAM
 from autoexp.branching import number, plain
+from autoexp.budget import in_words
 from autoexp.costs import cost_of
 from autoexp.flags.megatron import FLAGS, VERSIONS
 from autoexp.model import JSON, Condition, JobSpec
@@ -214,7 +215,8 @@ def _missing(jobs: Iterable[JobSpec], world: World) -> Iterator[Finding]:
 def _over_budget(plan: Plan) -> Iterator[Finding]:
     wanted = cost_of(plan).hours
     if plan.gpu_hours is not None and wanted > plan.gpu_hours:
-        what = f"one attempt of each job may take {wanted:.4g} GPU hours, and the budget is {plan.gpu_hours:g}"
+        budget = in_words(plan.gpu_hours)
+        what = f"one attempt of each job may take {in_words(wanted)} GPU hours, and the budget is {budget}"
         yield Finding("over-budget", what, "what goes beyond it waits: plan fewer jobs, or more hours", ("budget",))
 
 

@@ -122,7 +122,8 @@ class Planner:
         if len(found) != 1:
             names = ", ".join(job.id for job in found[:4]) or "none"
             said = f"${{sibling.{stage}}} is the one job of it that agrees on all shared axes; there is {names}"
-            raise NoSibling(said, "let both stages sweep the same axes" if found else "sweep over the same values")
+            several = f"let both stages have the same axes, or wait for all of them: needs: {stage}"
+            raise NoSibling(said, several if found else "sweep over the same values")
         if found[0].id in self._previews:
             said = f"${{sibling.{stage}}} is one job, and those of {stage} only appear later"
             raise NoSibling(said, f"let this stage appear for them too: each: {{job: {stage}}}")

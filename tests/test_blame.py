@@ -455,7 +455,7 @@ ERRORS = {
         """,
         "stages.report.command.1: ${sibling.train} is the one job of it that agrees on all shared axes; there is",
         "for the job report",
-        "let both stages sweep the same axes",
+        "let both stages have the same axes, or wait for all of them: needs: ",
     ),
     "a sibling that is none": (
         """

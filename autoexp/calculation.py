@@ -99,7 +99,7 @@ def compile_calculation(text: str, shown: str) -> Calculation:
     try:
         compiled = _compile(ast.parse(text.strip(), mode="eval").body)
     except ExpressionError as error:
-        raise ExpressionError(f"{shown}: {error}") from error
+        raise ExpressionError(f"{shown}: {error}", error.fix) from error
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         problem = error.args[0] if error.args else "it is nested too deeply"
         raise ExpressionError(f"{shown} is no expression: {problem}") from error
@@ -133,7 +133,8 @@ def _name(node: ast.Name) -> Calculation:
     prefix, _, suffix = HOLE.partition("{}")
     digits = node.id.removeprefix(prefix).removesuffix(suffix)
     if not digits.isdecimal():
-        raise ExpressionError(f"the name {node.id!r} stands for nothing; a value is written ${{{node.id}}}")
+        said = f"the name {node.id!r} stands for nothing; a value is written ${{{node.id}}}"
+        raise ExpressionError(said, f"write ${{{node.id}}}, or a text in double quotes")
     number = int(digits)
     return lambda holes: holes[number]
 

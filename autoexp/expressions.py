@@ -131,7 +131,8 @@ class _Compiler:
             return self.hole(self._calc(args, args_str))
         known = {"quantity": self._quantity, "oc.env": self._environment}
         if name not in known:
-            raise ExpressionError(f"${{{name}:...}} is no resolver here; there are calc, {', '.join(known)}")
+            said = f"${{{name}:...}} is no resolver here; there are calc, {', '.join(known)}"
+            raise ExpressionError(said, "write what it calculates as ${calc:'...'}")
         return self.hole(known[name](args))
 
     def _calc(self, args: tuple[Any, ...], shown: tuple[str, ...]) -> Evaluate:

@@ -15,14 +15,14 @@ from autoexp import lint, saves
 from autoexp.axes import names_in
 from autoexp.batches import for_iteration, joined, unlike
 from autoexp.blame import Blame
-from autoexp.build import OF_A_CHECKPOINT, Builder, NoSibling
+from autoexp.build import Builder, NoSibling
 from autoexp.calculation import ExpressionError
 from autoexp.expressions import compile_value
 from autoexp.model import JobSpec, Template
 from autoexp.naming import job_id
 from autoexp.outline import Plan, attach
 from autoexp.places import KeyPath
-from autoexp.scope import JobScope
+from autoexp.scope import OF_A_CHECKPOINT, JobScope
 from autoexp.selection import Selection
 from autoexp.siblings import Siblings
 from autoexp.stages import Each, Recipe, Stage

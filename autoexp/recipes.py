@@ -161,7 +161,8 @@ def _parse(text: str, file: str, *, has_lines: bool = True) -> tuple[dict[str, A
     except OmegaConfBaseException as error:
         where = Places(file, written).spell(tuple((error.full_key or "").split(".")))
         why = str(error).split("\n", maxsplit=1)[0]
-        raise RecipeError(f"{where}: not in the recipe language", why=why, fix="correct it") from error
+        fix = "close each quote and each brace, as in ${calc:'${x} + 1'}; a literal ${ is written \\${"
+        raise RecipeError(f"{where}: not in the recipe language", why=why, fix=fix) from error
     except RecursionError as error:
         why = "it is nested too deeply, or one of its aliases leads back"
         raise RecipeError(f"{file} cannot be read", why=why, fix="write it out, and flatter") from error

@@ -278,5 +278,10 @@ def _holds(key: str, point: Point, sweep: Mapping[str, Any], evaluate: Evaluate,
         return True
     answer = evaluate(sweep[key], point.scope(), (*path, key))
     if not isinstance(answer, bool):
-        raise SweepError(f"the {key}'s value is {answer!r}", (*path, key), "make it a comparison: true or false")
+        fix = (
+            "write it as ${calc:'...'}, such as ${calc:'${lr} < 0.1'}"
+            if isinstance(answer, str)
+            else "write a comparison"
+        )
+        raise SweepError(f"the {key}'s value is {answer!r}, not true or false", (*path, key), fix)
     return answer

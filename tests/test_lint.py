@@ -91,6 +91,15 @@ def test_a_stage_s_own_axis_is_read_by_that_stage_and_by_what_appears_for_it(war
     assert [each["where"].partition(": ")[2] for each in warned(train + data % "" + asking, more)] == []
 
 
+def test_a_param_that_an_axis_stands_over_is_told(warned: Warned) -> None:
+    more = "sweep: {params: {lr: [1, 2]}}\nparams: {lr: 0}\n"
+
+    (found,) = warned("a: {params: {lr: 3}, command: [run, '${lr}']}\n", more)
+
+    assert (found["code"], found["where"].partition(": ")[2]) == ("hidden-param", "stages.a.params.lr")
+    assert warned("a: {axes: [], params: {lr: 3}, command: [x, '${lr}']}\nb: {command: [x, '${lr}']}", more) == []
+
+
 def test_an_axis_that_no_stage_has_is_told_as_that(warned: Warned) -> None:
     more = "sweep: {params: {lr: [1, 2], seed: [1, 2]}}\n"
 

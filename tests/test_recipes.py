@@ -178,7 +178,7 @@ FILES = {
     ),
     "a short one": ("a: [1, 190:20]", ":1: a.1: 190:20 is not a time in YAML", "write a duration"),
     "a fraction of one": ("a: 1:30.5", ":1: a: 1:30.5 is not a time in YAML", "write a duration"),
-    "an unclosed name": ("a:\n  b: 'x ${y'", ":2: a.b: not in the recipe language", "correct it"),
+    "an unclosed name": ("a:\n  b: 'x ${y'", ":2: a.b: not in the recipe language", "close each quote"),
     "a file that holds itself": ("a: &x [1, *x]", " cannot be read", "write it out"),
 }
 

@@ -83,7 +83,14 @@ def warnings(recipe: Recipe, plan: Plan, world: World) -> Iterator[Mapping[str, 
     of_jobs = (*_of_jobs(plan.jobs, world.root), *_unknown_flags(every, world), *_unread(every, world))
     of_jobs += (*_over_limits(every, world),)
     paths = (*_missing(every, world), *_shared(every), *_shared_by_checkpoints(plan.first, world.root), *_barren(plan))
-    for finding in (*_unused(recipe), *_hidden(recipe), *_same_work(recipe), *_over_budget(plan), *paths, *of_jobs):
+    for finding in (
+        *_unused(recipe),
+        *_hidden(recipe, plan),
+        *_same_work(recipe),
+        *_over_budget(plan),
+        *paths,
+        *of_jobs,
+    ):
         kind = finding.code, finding.path, _NUMBERS.sub("", finding.what)
         kinds.setdefault(kind, []).append(finding)
     for (code, path, _), findings in kinds.items():
@@ -139,13 +146,14 @@ def _is_asked_for(recipe: Recipe, axis: Axis) -> bool:
     return asked.search(str([stage.raw for stage in recipe.stages.values()])) is not None
 
 
-def _hidden(recipe: Recipe) -> Iterator[Finding]:
-    """Find a stage's params that an axis of its jobs stands over: nobody ever reads them."""
+def _hidden(recipe: Recipe, plan: Plan) -> Iterator[Finding]:
+    """Find a stage's params that the sweep stands over for all of its jobs: nobody ever reads them."""
+    found: dict[str, set[str]] = {}
+    for job in (*plan.jobs, *plan.previews):
+        found[job.stage] = found.get(job.stage, {*job.point}) & job.point.keys()
     for stage in recipe.stages.values():
-        own = [axis.name for axis in axes_of(stage.raw.get("sweep"), ())]
-        theirs = [axis.name for axis in axes_of(recipe.sweep, ()) if stage.axes is None or axis.name in stage.axes]
-        for name in sorted({*own, *(theirs if stage.each is None else ())} & (stage.raw.get("params") or {}).keys()):
-            what = f"the axis {name} stands over this param, which nothing ever reads"
+        for name in sorted(found.get(stage.name, set()) & (stage.raw.get("params") or {}).keys()):
+            what = f"the sweep's {name} stands over this param, which nothing ever reads"
             yield Finding("hidden-param", what, "rename it, or remove it", (*stage.path, "params", name))
 
 

@@ -98,6 +98,10 @@ def test_a_param_that_an_axis_stands_over_is_told(warned: Warned) -> None:
 
     assert (found["code"], found["where"].partition(": ")[2]) == ("hidden-param", "stages.a.params.lr")
     assert warned("a: {axes: [], params: {lr: 3}, command: [x, '${lr}']}\nb: {command: [x, '${lr}']}", more) == []
+    (found,) = warned("a: {command: [x, '${lr}']}\nb: {each: {job: a}, params: {lr: 3}, command: [x, '${lr}']}", more)
+    assert found["where"].partition(": ")[2] == "stages.b.params.lr"
+    some = "sweep: {configs: {model: [{a: {w: 1}}, b]}}\n"
+    assert warned("a: {params: {w: 3}, command: [x, '${w}']}", some) == []
 
 
 def test_an_axis_that_no_stage_has_is_told_as_that(warned: Warned) -> None:

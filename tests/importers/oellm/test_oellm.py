@@ -376,6 +376,20 @@ def test_what_stands_above_the_groups_is_composed_once_for_each_that_gives_none(
     assert "study.yaml:1: sweep: aux.plugins: what stands above the groups is in the list 2 times" in made.told
 
 
+def test_of_choices_that_are_put_together_only_what_counts_is_written(imported: Import) -> None:
+    layers = {"base": "num_layers: 1\nlr: 0.1\n", "small": "num_layers: 2\n", "large": "num_layers: 3\n"}
+    files = {f"config/backend/megatron/{name}__yaml": text for name, text in layers.items()}
+    text = (
+        "defaults: [{/backend/megatron: base}]\nbackend: {class_name: MegatronBackend}\n"
+        "sweep:\n  list_composition: [backend/megatron]\n  groups:\n    - configs: [{backend/megatron: [base]}]\n"
+        "    - configs: [{backend/megatron: [small]}, {backend/megatron: [large]}]\n"
+    )
+    made = imported(text, dialect="oellm", name="config/experiments/x.yaml", **files)
+
+    assert [(job.args["num-layers"], job.args["lr"]) for job in made.plan.jobs] == [(2, 0.1), (3, 0.1)]
+    assert made.stages["train"]["params"] == {"lr": 0.1}
+
+
 def test_names_to_compose_are_a_list(imported: Import) -> None:
     with pytest.raises(RecipeError, match=r"list_composition: 'aux\.x' are no names"):
         imported("sweep: {list_composition: aux.x, groups: [{params: {aux.x: [1]}}]}\n", dialect="oellm")

@@ -9,7 +9,7 @@ from typing import Any
 from autoexp.calculation import ExpressionError
 from autoexp.conditions import ConditionError
 from autoexp.errors import AutoexpError, RecipeError
-from autoexp.expressions import UndefinedName, compile_value
+from autoexp.expressions import SIBLING, UndefinedName, compile_value
 from autoexp.places import KeyPath, Places
 from autoexp.policies import PolicyError
 from autoexp.scope import OF_A_CHECKPOINT, JobScope
@@ -55,7 +55,9 @@ class Blame:
             if self.stage == SWEEP and self.places.find(SWEEP, error.name) != SWEEP:
                 why = "the sweep is what gives its axes their values: these cannot be made of each other"
                 return self.places.error(where, str(error), why=why, fix="calculate it under params:, for each job")
-            why = f"no axis, param or built-in has that name {self._for_whom()}"
+            is_others = error.name.startswith(f"{SIBLING}.")
+            why = f"{'that job has no such value' if is_others else 'no axis, param or built-in has that name'}"
+            why = f"{why} {self._for_whom()}"
             return self.places.error(where, str(error), why=why, fix=self._definable(error, near))
         return self.places.error(where, str(error), why=f"it is evaluated {self._for_whom()}", fix=error.fix)
 
@@ -67,6 +69,8 @@ class Blame:
             if (*self.stage, "axes") in self.places.written:
                 return f"let the stage have the axis that brings it, {_axis_of(found)}"
             return f"only some points of the sweep have it: lend it to the others by defaults: {{{error.name}: ...}}"
+        if error.name.isupper() and not near:
+            return f"of the shell that runs the job: \\${{{error.name}}}; of where one plans: ${{oc.env:{error.name}}}"
         other = f", or use {_some(error.known)}" if error.known else ""
         return f"did you mean {near[0]}?" if near else f"define it under params:{other}"
 

@@ -132,7 +132,8 @@ class _Compiler:
         known = {"quantity": self._quantity, "oc.env": self._environment}
         if name not in known:
             said = f"${{{name}:...}} is no resolver here; there are calc, {', '.join(known)}"
-            raise ExpressionError(said, "write what it calculates as ${calc:'...'}")
+            of_a_shell = f"a shell's own is written \\${{{name}:...}}"
+            raise ExpressionError(said, of_a_shell if name.isupper() else "write what it calculates as ${calc:'...'}")
         return self.hole(known[name](args))
 
     def _calc(self, args: tuple[Any, ...], shown: tuple[str, ...]) -> Evaluate:

@@ -289,7 +289,9 @@ def _params(raw: dict[str, Any], name: str, override: str) -> list[tuple[KeyPath
     if not found:
         known = sorted({known for _, params in levels for known in params})
         fix = f"use one of {', '.join(known)}" if known else "use a dotted path"
-        what = "no variants" if override.startswith(VARIANT) else f"no param and no axis {name!r}"
+        if override.startswith(VARIANT):
+            raise _refused(override, "the recipe has no variants", "remove it, or write variants: {NAME: {...}}")
+        what = f"no param and no axis {name!r}"
         raise _refused(override, f"the recipe has {what}", fix)
     return found
 

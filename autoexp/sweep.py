@@ -10,6 +10,7 @@ lend, is a mistake, unless `list_composition` names it: then it is the one's lis
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import reduce
 from math import prod
 from typing import Any
@@ -84,7 +85,9 @@ def _check(sweep: Any, path: Path) -> None:
         raise SweepError(f"{sweep!r} is no sweep", path, f"write it with the keys {', '.join(KEYS)}")
     for key, value in sweep.items():
         if key not in KEYS:
-            raise SweepError(f"a sweep has no {key!r}", (*path, key), f"use one of {', '.join(KEYS)}")
+            near = get_close_matches(key, KEYS, n=1)
+            fix = f"did you mean {near[0]}?" if near else f"use one of {', '.join(KEYS)}"
+            raise SweepError(f"a sweep has no {key!r}", (*path, key), fix)
         if key in ("params", "defaults") and not isinstance(value or {}, Mapping):
             raise SweepError(f"{key} is written as NAME: VALUES", (*path, key), "indent the names below it")
         if key == "list_composition" and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):

@@ -148,6 +148,16 @@ ERRORS = {
         "for the job train-modellarge",
         "only some points of the sweep have it: lend it to the others by defaults: {width: ...}",
     ),
+    "a variable of the shell": (
+        """
+        study: s
+        stages:
+          train: {command: [train, "${WORK}/x"]}  # HERE
+        """,
+        "stages.train.command.1: ${WORK} is not defined",
+        "for the job train",
+        "of the shell that runs the job: \\${WORK}; of where one plans: ${oc.env:WORK}",
+    ),
     "an undefined name in a script": (
         """
         study: s

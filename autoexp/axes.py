@@ -13,6 +13,10 @@ OF_A_LEVEL = (*AXES, "filter", "require", "list_composition")
 """An entry of `configs` with one of them is a level itself."""
 
 
+Kept = tuple[KeyPath, list[int]]
+"""A list, and the places in it of what is left there."""
+
+
 class Unpinned(Exception):
     """An axis cannot be pinned to a value."""
 
@@ -50,41 +54,49 @@ class Axis:
         """Every name that its entries may define."""
         return () if self.within == "params" or self.is_whole else tuple(names_in(self.values))
 
-    def pin(self, value: Any) -> None:
-        """Leave only this value of it, in its level.
+    def pin(self, value: Any) -> "list[Kept]":
+        """Leave only this value of it, in its level, and say what is left of the lists that become shorter.
 
         Raises:
             Unpinned: it has none such where one must be chosen.
         """
         if self.level.get("type") == "zip":
-            self._pin_zipped(value)
-        elif self.is_whole:
+            return self._pin_zipped(value)
+        if self.is_whole:
             self._check_any(self.values, [entry for entry in self.values if _is(entry, value)])
-            self.level["configs"] = [
-                entry for entry in self.level["configs"] if not self._is_in(entry) or _is(entry[self.name], value)
-            ]
-        elif self.within == "params":
+            entries = self.level["configs"]
+            kept = [n for n, each in enumerate(entries) if not self._is_in(each) or _is(each[self.name], value)]
+            self.level["configs"] = [entries[number] for number in kept]
+            return [(self.path[:-2], kept)]
+        if self.within == "params":
             self.level["params"][self.name] = [value]
-        else:
-            named = [entry for entry in _entries(self.values) if _is(_label(entry), value)]
-            self._check_any(list(map(_label, _entries(self.values))), named)
-            self.level["configs"][self.name] = named
+            return [(self.path, [])]
+        entries = [(number, entry) for number, each in enumerate(self.values) for entry in _entries([each])]
+        named = [(number, entry) for number, entry in entries if _is(_label(entry), value)]
+        self._check_any([_label(entry) for _, entry in entries], named)
+        self.level["configs"][self.name] = [entry for _, entry in named]
+        return [(self.path, [number for number, _ in named])]
 
-    def _pin_zipped(self, value: Any) -> None:
+    def _pin_zipped(self, value: Any) -> "list[Kept]":
         """Leave the same places of all axes that are zipped with it."""
         if self.level.get("groups"):
             raise Unpinned("it is zipped with groups", "filter the sweep, or plan some of its jobs by --where")
         values = self.values if self.within == "params" or self.is_whole else list(map(_label, self.values))
         kept = [number for number, each in enumerate(values) if _is(each, value)]
         self._check_any(values, kept)
+        above = self.path[: -3 if self.is_whole else -2]
+        shorter: list[Kept] = []
         for key in ("params", "configs"):
             axes = self.level.get(key) or {}
             if isinstance(axes, list):
                 self.level[key] = [axes[number] for number in kept]
+                shorter.append(((*above, key), kept))
                 continue
             for name, listed in axes.items():
                 if len(_listed(listed)) == len(values):
                     axes[name] = [_listed(listed)[number] for number in kept]
+                    shorter.append(((*above, key, name), kept))
+        return shorter
 
     def _is_in(self, entry: Any) -> bool:
         return isinstance(entry, Mapping) and not is_level(entry) and self.name in entry

@@ -1,6 +1,6 @@
 """Which key of a recipe is to blame, when evaluating it for a job goes wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import TracebackType
@@ -9,10 +9,10 @@ from typing import Any
 from autoexp.calculation import ExpressionError
 from autoexp.conditions import ConditionError
 from autoexp.errors import AutoexpError, RecipeError
-from autoexp.expressions import UndefinedName, compile_value
+from autoexp.expressions import SIBLING, UndefinedName, compile_value
 from autoexp.places import KeyPath, Places
 from autoexp.policies import PolicyError
-from autoexp.scope import JobScope
+from autoexp.scope import OF_A_CHECKPOINT, JobScope
 
 SWEEP: KeyPath = ("sweep",)
 
@@ -55,14 +55,24 @@ class Blame:
             if self.stage == SWEEP and self.places.find(SWEEP, error.name) != SWEEP:
                 why = "the sweep is what gives its axes their values: these cannot be made of each other"
                 return self.places.error(where, str(error), why=why, fix="calculate it under params:, for each job")
-            other = f", or use {_some(error.known)}" if error.known else ""
-            return self.places.error(
-                where,
-                str(error),
-                why=f"no axis, param or built-in has that name {self._for_whom()}",
-                fix=f"did you mean {near[0]}?" if near else f"define it under params:{other}",
-            )
+            is_others = error.name.startswith(f"{SIBLING}.")
+            why = f"{'that job has no such value' if is_others else 'no axis, param or built-in has that name'}"
+            why = f"{why} {self._for_whom()}"
+            return self.places.error(where, str(error), why=why, fix=self._definable(error, near))
         return self.places.error(where, str(error), why=f"it is evaluated {self._for_whom()}", fix=error.fix)
+
+    def _definable(self, error: UndefinedName, near: Sequence[str]) -> str:
+        """Say how a name comes to be defined: by what has it already, or nearly, or anew."""
+        if error.name in OF_A_CHECKPOINT:
+            return "it is known to a stage with each: {checkpoint: STAGE}, of which a job appears for each"
+        if (found := self.places.find(SWEEP, error.name)) != SWEEP:
+            if (*self.stage, "axes") in self.places.written:
+                return f"let the stage have the axis that brings it, {_axis_of(found)}"
+            return f"only some points of the sweep have it: lend it to the others by defaults: {{{error.name}: ...}}"
+        if error.name.isupper() and not near:
+            return f"of the shell that runs the job: \\${{{error.name}}}; of where one plans: ${{oc.env:{error.name}}}"
+        other = f", or use {_some(error.known)}" if error.known else ""
+        return f"did you mean {near[0]}?" if near else f"define it under params:{other}"
 
     def _definition(self, name: str) -> KeyPath:
         """Find where a name that failed is defined: in the stage, in its sweep, or for the whole study."""
@@ -97,6 +107,13 @@ class _Watched:
     ) -> None:
         if error is not None and (told := self.blame.told(error, self.path, self.scope, self.raw)) is not None:
             raise told from error
+
+
+def _axis_of(path: KeyPath) -> str:
+    """Name the axis that a key of a sweep belongs to."""
+    marks = [number for number, part in enumerate(path[:-1]) if part in ("params", "configs")]
+    axis = path[marks[-1] + 1] if marks else path[-1]
+    return str(path[-1] if isinstance(axis, int) else axis)
 
 
 def _deepest(path: KeyPath, raw: Any, scope: JobScope) -> KeyPath:

@@ -62,12 +62,12 @@ class Budget:
         wanted = most(job)
         if self.used < self.limit and self.used + self.promised + wanted <= self.limit + CRUMB:
             return ""
-        return f"the study's budget is too small: {self.told()}; this attempt may take {wanted:.4g}"
+        return f"the study's budget is too small: {self.told()}; this attempt may take {in_words(wanted)}"
 
     def told(self) -> str:
         """Say where it stands."""
-        under_way = f", and what is under way may take {self.promised:.4g}" if self.promised > 0 else ""
-        return f"of {self.limit:g} GPU hours {self.used:.4g} are used{under_way}"
+        under_way = f", and what is under way may take {in_words(self.promised)}" if self.promised > 0 else ""
+        return f"of {in_words(self.limit or 0)} GPU hours {in_words(self.used)} are used{under_way}"
 
     def as_json(self) -> dict[str, float | None]:
         """Say the same for programs, in GPU hours."""
@@ -77,3 +77,8 @@ class Budget:
 def most(job: Job) -> float:
     """Say how much an attempt may use; without a time limit that is not known."""
     return gpus_of(job.spec.resources) * (job.spec.resources.walltime_s or 0) / HOUR_S
+
+
+def in_words(hours: float) -> str:
+    """Write GPU hours as people read them: 0.25, 9.5, 21,480."""
+    return f"{hours:,.0f}" if hours >= 1000 else f"{hours:.4g}"  # noqa: PLR2004 - from there on, thousands

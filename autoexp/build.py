@@ -18,7 +18,7 @@ from autoexp.expressions import UndefinedName, compile_value, is_constant
 from autoexp.model import JSON, Condition, HookCall, JobSpec, Resources, RetryPolicy, Rule
 from autoexp.naming import LONGEST_ID, job_id
 from autoexp.places import KeyPath
-from autoexp.scope import JobScope
+from autoexp.scope import OF_A_CHECKPOINT, JobScope
 from autoexp.shell import quoted_pieces, word
 from autoexp.stages import Recipe, Stage
 from autoexp.sweep import Point
@@ -30,8 +30,6 @@ STRICT_BASH = ("bash", "-eo", "pipefail", "-c")
 
 OF_A_HOOK = ("checkpoint", "output")
 """What a hook that is run as a job is told by itself."""
-OF_A_CHECKPOINT = ("iteration", "checkpoint")
-"""Built-ins that are known only once a checkpoint is there."""
 
 
 class NoSibling(ExpressionError):

@@ -6,6 +6,7 @@ the holes that stand for `${x}`, no attributes, no calls but `FUNCTIONS`.
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -99,10 +100,10 @@ def compile_calculation(text: str, shown: str) -> Calculation:
     try:
         compiled = _compile(ast.parse(text.strip(), mode="eval").body)
     except ExpressionError as error:
-        raise ExpressionError(f"{shown}: {error}") from error
+        raise ExpressionError(f"{shown}: {error}", error.fix) from error
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         problem = error.args[0] if error.args else "it is nested too deeply"
-        raise ExpressionError(f"{shown} is no expression: {problem}") from error
+        raise ExpressionError(f"{shown} is no expression: {problem}", _instead(shown)) from error
 
     def calculate(holes: Holes) -> Any:
         try:
@@ -111,6 +112,13 @@ def compile_calculation(text: str, shown: str) -> Calculation:
             raise ExpressionError(f"{shown} has no value: {error}") from error
 
     return calculate
+
+
+def _instead(text: str) -> str:
+    """Say what other languages' signs are here."""
+    signs = {r"(?<![=<>!])=(?!=)": "==", "&&": "and", r"\|\|": "or", r"!(?!=)": "not", r"\?": "x if c else y"}
+    meant = [here for sign, here in signs.items() if re.search(sign, text)]
+    return f"write {', '.join(meant)}" if meant else "correct the value"
 
 
 def _compile(node: ast.expr) -> Calculation:
@@ -133,7 +141,8 @@ def _name(node: ast.Name) -> Calculation:
     prefix, _, suffix = HOLE.partition("{}")
     digits = node.id.removeprefix(prefix).removesuffix(suffix)
     if not digits.isdecimal():
-        raise ExpressionError(f"the name {node.id!r} stands for nothing; a value is written ${{{node.id}}}")
+        said = f"the name {node.id!r} stands for nothing; a value is written ${{{node.id}}}"
+        raise ExpressionError(said, f"write ${{{node.id}}}, or a text in double quotes")
     number = int(digits)
     return lambda holes: holes[number]
 

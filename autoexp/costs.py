@@ -21,7 +21,7 @@ class Cost:
 
 
 def cost_of(plan: Plan) -> Cost:
-    """Add up what one attempt of each job may use at most."""
+    """Add up what one attempt of each job may use at most; of a plan just made, as one that was read has no `first`."""
     hours, unlimited = 0.0, 0
     uncounted: dict[str, None] = {}
     for spec, count in _numbers(plan):
@@ -38,7 +38,7 @@ def cost_of(plan: Plan) -> Cost:
 def _numbers(plan: Plan) -> Iterator[tuple[JobSpec, int | None]]:
     """Pair each job with 1, and the first of each template's with how many there will be; None if nobody knows."""
     specs = {job.id: job for job in plan.jobs}
-    specs |= {template.id: first for template, first in zip(plan.templates, plan.first, strict=False)}
+    specs |= {template.id: first for template, first in zip(plan.templates, plan.first, strict=True)}
     templates = {template.id: template for template in plan.templates}
     for name, spec in specs.items():
         yield spec, _number(name, templates, specs)

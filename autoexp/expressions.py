@@ -17,6 +17,7 @@ from omegaconf.grammar_visitor import GrammarVisitor
 
 from autoexp import quantities
 from autoexp.calculation import HOLE, ExpressionError, compile_calculation
+from autoexp.functions import spelled
 
 SIBLING = "sibling"
 
@@ -50,7 +51,8 @@ def compile_value(value: object, join: Join | None = None) -> Evaluate:
     """Compile a recipe value of any shape; mappings and lists are compiled inside.
 
     `join` builds the evaluation of a string from its pieces (text, and what to evaluate in between); without one
-    the pieces are put together as text, and a string that is one `${...}` keeps its value's type.
+    the pieces are put together as text, true and null as YAML has them (OmegaConf: True, None), and a string that is
+    one `${...}` keeps its value's type.
 
     Raises:
         ExpressionError: a string is not in the language.
@@ -129,7 +131,9 @@ class _Compiler:
             return self.hole(self._calc(args, args_str))
         known = {"quantity": self._quantity, "oc.env": self._environment}
         if name not in known:
-            raise ExpressionError(f"${{{name}:...}} is no resolver here; there are calc, {', '.join(known)}")
+            said = f"${{{name}:...}} is no resolver here; there are calc, {', '.join(known)}"
+            of_a_shell = f"a shell's own is written \\${{{name}:...}}"
+            raise ExpressionError(said, of_a_shell if name.isupper() else "write what it calculates as ${calc:'...'}")
         return self.hole(known[name](args))
 
     def _calc(self, args: tuple[Any, ...], shown: tuple[str, ...]) -> Evaluate:
@@ -169,7 +173,7 @@ class _Compiler:
                 fix = f"set it, or give a default: ${{oc.env:{variable},DEFAULT}}"
                 raise ExpressionError(f"${{oc.env:{variable}}}: the environment has no {variable}", fix)
             fallback = default[0](scope) if value is None else value
-            return None if fallback is None else str(fallback)  # a variable is text, set or not
+            return None if fallback is None else spelled(fallback)  # a variable is text, set or not
 
         return read
 
@@ -225,7 +229,7 @@ def _compile_text(text: str, join: Join | None) -> Evaluate:
 
 
 def _joined(pieces: "list[str | Evaluate]") -> Evaluate:
-    return lambda scope: "".join(piece if isinstance(piece, str) else str(piece(scope)) for piece in pieces)
+    return lambda scope: "".join(piece if isinstance(piece, str) else spelled(piece(scope)) for piece in pieces)
 
 
 def _walk(value: Any, name: str, path: Sequence[str]) -> Any:

@@ -22,6 +22,11 @@ def listed(*limits: int) -> list[int]:
     return list(numbers)
 
 
+def spelled(value: object) -> str:
+    """Write a value inside a text: true, false and null as in YAML, and not as in Python."""
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
+
+
 def pad(number: int, width: int = 7) -> str:
     """Spell a number with leading zeros, seven digits as in `iter_0000200`."""
     return f"{number:0{width}d}"
@@ -49,7 +54,7 @@ def join(separator: str, items: Sequence[Any]) -> str:
     """
     if not isinstance(separator, str):
         raise TypeError("the separator comes first: join('-', [1, 2])")
-    return separator.join(map(str, items))
+    return separator.join(map(spelled, items))
 
 
 def gpt_params(  # noqa: PLR0917 - each is one size of the model
@@ -90,8 +95,8 @@ def wsd_branch(train_iters: int, decay: float, save_interval: int = 1) -> int:
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "ceil": math.ceil, "floor": math.floor, "min": min, "max": max, "round": round, "abs": abs, "sqrt": math.sqrt,
-    "exp": math.exp, "log": math.log, "log2": math.log2, "log10": math.log10, "int": int, "float": float, "str": str,
-    "bool": bool, "len": len, "sum": sum, "prod": math.prod, "sorted": sorted, "any": any, "all": all,
+    "exp": math.exp, "log": math.log, "log2": math.log2, "log10": math.log10, "int": int, "float": float,
+    "str": spelled, "bool": bool, "len": len, "sum": sum, "prod": math.prod, "sorted": sorted, "any": any, "all": all,
     "range": listed, "lower": str.lower, "upper": str.upper, "strip": str.strip, "replace": str.replace,
     "split": str.split, "join": join, "startswith": str.startswith, "endswith": str.endswith, "pad": pad,
     "format": formatted, "quantity": parse, "gpt_params": gpt_params, "tokens_to_iters": tokens_to_iters,

@@ -10,16 +10,17 @@ from itertools import pairwise
 from typing import Any
 
 from autoexp import branching, partitions
-from autoexp.axes import axes_of
+from autoexp.axes import Axis, axes_of
 from autoexp.backends.megatron import USUAL_PROGRAM
 from autoexp.branching import number, plain
+from autoexp.budget import in_words
 from autoexp.costs import cost_of
 from autoexp.flags.megatron import FLAGS, VERSIONS
 from autoexp.model import JSON, Condition, JobSpec
 from autoexp.outline import Plan
 from autoexp.places import KeyPath
 from autoexp.saves import branched
-from autoexp.stages import Recipe
+from autoexp.stages import Recipe, Stage
 from autoexp.world import World, job_dir
 
 OF_FORKS = frozenset(("save-extra-steps", "save-total-limit", "keep-last", "keep-latest-k"))
@@ -82,7 +83,14 @@ def warnings(recipe: Recipe, plan: Plan, world: World) -> Iterator[Mapping[str, 
     of_jobs = (*_of_jobs(plan.jobs, world.root), *_unknown_flags(every, world), *_unread(every, world))
     of_jobs += (*_over_limits(every, world),)
     paths = (*_missing(every, world), *_shared(every), *_shared_by_checkpoints(plan.first, world.root), *_barren(plan))
-    for finding in (*_unused(recipe), *_same_work(recipe), *_over_budget(plan), *paths, *of_jobs):
+    for finding in (
+        *_unused(recipe),
+        *_hidden(recipe, plan),
+        *_same_work(recipe),
+        *_over_budget(plan),
+        *paths,
+        *of_jobs,
+    ):
         kind = finding.code, finding.path, _NUMBERS.sub("", finding.what)
         kinds.setdefault(kind, []).append(finding)
     for (code, path, _), findings in kinds.items():
@@ -99,18 +107,54 @@ def _spelled(jobs: Sequence[JSON]) -> str:
 
 
 def _unused(recipe: Recipe) -> Iterator[Finding]:
-    """Find the axes that nothing reads, neither by their own name nor by a name that their entries bring."""
-    sweeps = [_without_choice((recipe.sweep, *(stage.raw.get("sweep") for stage in recipe.stages.values())))]
-    bodies = [{key: value for key, value in stage.raw.items() if key != "sweep"} for stage in recipe.stages.values()]
+    """Find the axes that no stage has, or that nothing reads where they are: by their names or what entries bring."""
+    stages = recipe.stages.values()
+    own = {stage.name: [*axes_of(stage.raw.get("sweep"), (*stage.path, "sweep"))] for stage in stages}
+    for axis in axes_of(recipe.sweep, ("sweep",)):
+        theirs = [stage for stage in stages if axis.name not in {each.name for each in own[stage.name]}]
+        if any(stage.axes is None or axis.name in stage.axes for stage in stages if stage.each is None):
+            yield from _unread_axis(recipe, axis, theirs)
+        else:
+            fix = "name it in the axes: of one, or remove it"
+            yield Finding("unused-axis", f"no stage has the axis {axis.name}", fix, axis.path)
+    for name, axes in own.items():
+        family = [stage for stage in stages if _descends(stage.name, name, recipe)]
+        for axis in axes:
+            yield from _unread_axis(recipe, axis, family)
+
+
+def _descends(stage: str, first: str, recipe: Recipe) -> bool:
+    """Say whether a stage is the first one, or appears for its jobs, or for what appears for them."""
+    each = recipe.stages[stage].each
+    return stage == first or (each is not None and any(_descends(one, first, recipe) for one in each.stages))
+
+
+def _unread_axis(recipe: Recipe, axis: Axis, stages: Iterable[Stage]) -> Iterator[Finding]:
+    """Find out whether an axis makes several jobs of which none reads it, in the stages that have it."""
+    sweeps = [_without_choice((recipe.sweep, *(stage.raw.get("sweep") for stage in stages)))]
+    bodies = [{key: value for key, value in stage.raw.items() if key != "sweep"} for stage in stages]
     read = set(names_read((recipe.params, sweeps, bodies)))
-    axes = [*axes_of(recipe.sweep, ("sweep",))]
+    is_one = all(value == axis.values[0] for value in axis.values)
+    if not is_one and read.isdisjoint((axis.name, *axis.brings)) and not _is_asked_for(recipe, axis):
+        fix = "use it, or remove it: its jobs do the same work several times"
+        yield Finding("unused-axis", f"nothing reads the axis {axis.name}", fix, axis.path)
+
+
+def _is_asked_for(recipe: Recipe, axis: Axis) -> bool:
+    """Say whether some stage reads an axis as a sibling's."""
+    asked = re.compile(rf"sibling\.[^.}}]+\.params\.({'|'.join(map(re.escape, (axis.name, *axis.brings)))})\b")
+    return asked.search(str([stage.raw for stage in recipe.stages.values()])) is not None
+
+
+def _hidden(recipe: Recipe, plan: Plan) -> Iterator[Finding]:
+    """Find a stage's params that the sweep stands over for all of its jobs: nobody ever reads them."""
+    found: dict[str, set[str]] = {}
+    for job in (*plan.jobs, *plan.previews):
+        found[job.stage] = found.get(job.stage, {*job.point}) & job.point.keys()
     for stage in recipe.stages.values():
-        axes += axes_of(stage.raw.get("sweep"), (*stage.path, "sweep"))
-    for axis in axes:
-        is_one = all(value == axis.values[0] for value in axis.values)
-        if not is_one and read.isdisjoint((axis.name, *axis.brings)):
-            fix = "use it, or remove it: its jobs do the same work several times"
-            yield Finding("unused-axis", f"nothing reads the axis {axis.name}", fix, axis.path)
+        for name in sorted(found.get(stage.name, set()) & (stage.raw.get("params") or {}).keys()):
+            what = f"the sweep's {name} stands over this param, which nothing ever reads"
+            yield Finding("hidden-param", what, "rename it, or remove it", (*stage.path, "params", name))
 
 
 def _same_work(recipe: Recipe) -> Iterator[Finding]:
@@ -189,7 +233,8 @@ def _missing(jobs: Iterable[JobSpec], world: World) -> Iterator[Finding]:
 def _over_budget(plan: Plan) -> Iterator[Finding]:
     wanted = cost_of(plan).hours
     if plan.gpu_hours is not None and wanted > plan.gpu_hours:
-        what = f"one attempt of each job may take {wanted:.4g} GPU hours, and the budget is {plan.gpu_hours:g}"
+        budget = in_words(plan.gpu_hours)
+        what = f"one attempt of each job may take {in_words(wanted)} GPU hours, and the budget is {budget}"
         yield Finding("over-budget", what, "what goes beyond it waits: plan fewer jobs, or more hours", ("budget",))
 
 

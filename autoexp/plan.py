@@ -15,14 +15,14 @@ from autoexp import lint, saves
 from autoexp.axes import names_in
 from autoexp.batches import for_iteration, joined, unlike
 from autoexp.blame import Blame
-from autoexp.build import OF_A_CHECKPOINT, Builder, NoSibling
+from autoexp.build import Builder, NoSibling
 from autoexp.calculation import ExpressionError
 from autoexp.expressions import compile_value
 from autoexp.model import JobSpec, Template
 from autoexp.naming import job_id
 from autoexp.outline import Plan, attach
 from autoexp.places import KeyPath
-from autoexp.scope import JobScope
+from autoexp.scope import OF_A_CHECKPOINT, JobScope
 from autoexp.selection import Selection
 from autoexp.siblings import Siblings
 from autoexp.stages import Each, Recipe, Stage
@@ -122,7 +122,8 @@ class Planner:
         if len(found) != 1:
             names = ", ".join(job.id for job in found[:4]) or "none"
             said = f"${{sibling.{stage}}} is the one job of it that agrees on all shared axes; there is {names}"
-            raise NoSibling(said, "let both stages sweep the same axes" if found else "sweep over the same values")
+            several = f"let both stages have the same axes, or wait for all of them: needs: {stage}"
+            raise NoSibling(said, several if found else "sweep over the same values")
         if found[0].id in self._previews:
             said = f"${{sibling.{stage}}} is one job, and those of {stage} only appear later"
             raise NoSibling(said, f"let this stage appear for them too: each: {{job: {stage}}}")

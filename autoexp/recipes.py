@@ -161,7 +161,8 @@ def _parse(text: str, file: str, *, has_lines: bool = True) -> tuple[dict[str, A
     except OmegaConfBaseException as error:
         where = Places(file, written).spell(tuple((error.full_key or "").split(".")))
         why = str(error).split("\n", maxsplit=1)[0]
-        raise RecipeError(f"{where}: not in the recipe language", why=why, fix="correct it") from error
+        fix = "close each quote and each brace, as in ${calc:'${x} + 1'}; a literal ${ is written \\${"
+        raise RecipeError(f"{where}: not in the recipe language", why=why, fix=fix) from error
     except RecursionError as error:
         why = "it is nested too deeply, or one of its aliases leads back"
         raise RecipeError(f"{file} cannot be read", why=why, fix="write it out, and flatter") from error
@@ -238,9 +239,11 @@ def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -
     elif axes := list(_axes(raw, name)):
         for axis in axes:
             try:
-                axis.pin(value)
+                shorter = axis.pin(value)
             except Unpinned as error:
                 raise _refused(override, error.why, error.fix) from error
+            for path, kept in shorter:
+                _shorten(written, path, kept)
         places = [axis.path for axis in axes]
     else:
         for path, holder in _params(raw, name, override):
@@ -248,6 +251,16 @@ def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -
             places.append(path)
     for path in places:
         written[path] = f"the command line ({override})"
+
+
+def _shorten(written: dict[KeyPath, str], path: KeyPath, kept: list[int]) -> None:
+    """Let what is left of a list be found where it was written."""
+    depth = len(path)
+    below = {each: place for each, place in written.items() if len(each) > depth and each[:depth] == path}
+    for each in below:
+        del written[each]
+    for each, place in below.items():
+        written |= {(*path, n, *each[depth + 1 :]): place for n, old in enumerate(kept) if each[depth] == old}
 
 
 def _set(raw: dict[str, Any], parts: Sequence[str], value: Any, override: str) -> KeyPath:
@@ -276,7 +289,9 @@ def _params(raw: dict[str, Any], name: str, override: str) -> list[tuple[KeyPath
     if not found:
         known = sorted({known for _, params in levels for known in params})
         fix = f"use one of {', '.join(known)}" if known else "use a dotted path"
-        what = "no variants" if override.startswith(VARIANT) else f"no param and no axis {name!r}"
+        if override.startswith(VARIANT):
+            raise _refused(override, "the recipe has no variants", "remove it, or write variants: {NAME: {...}}")
+        what = f"no param and no axis {name!r}"
         raise _refused(override, f"the recipe has {what}", fix)
     return found
 

@@ -11,6 +11,8 @@ from typing import Any
 from autoexp.calculation import ExpressionError
 from autoexp.expressions import SIBLING, UndefinedName, compile_value
 
+OF_A_CHECKPOINT = ("iteration", "checkpoint")
+"""Built-ins that are known only once a checkpoint is there."""
 Sibling = Callable[[str], Mapping[str, Any]]
 
 

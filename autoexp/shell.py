@@ -59,8 +59,13 @@ def word(value: object) -> str:
     """
     if value is None:
         raise ExpressionError("null is no word of a command", "quote it if it is text, or leave it out")
-    if isinstance(value, Mapping | list | tuple):
-        raise ExpressionError(f"{value!r} is no word of a command", "write its items one by one, or join them")
+    if isinstance(value, Mapping):
+        fix = f"name one of its values: {', '.join(map(str, value))}"
+        raise ExpressionError(f"{dict(value)!r:.60}... is no word of a command", fix)
+    if isinstance(value, list | tuple):
+        raise ExpressionError(
+            f"{value!r} is no word of a command", "write its items one by one, or ${calc:'join(\" \", ${...})'}"
+        )
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if "\0" in text:
         raise ExpressionError("a word of a command holds a NUL byte", "programs cannot be given one; remove it")

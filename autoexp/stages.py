@@ -30,6 +30,14 @@ MAPPINGS = (
     *("args", "with", "params", "sweep", "start", "cancel", "finish", "prepare"),
     *("resources", "env", "retry", "stall", "events", "notify", "each"),
 )
+EXAMPLES = {
+    "start": "job_succeeded: {stage: train}", "cancel": "file_exists: {path: stop}",
+    "finish": "file_exists: {path: done}", "prepare": "cooldown_symlink: {from: DIR, iteration: 100}",
+    "resources": "nodes: 1", "env": "NAME: VALUE", "retry": "max_attempts: 3", "stall": "no_progress: 30m",
+    "notify": "command: SCRIPT", "each": "checkpoint: STAGE", "budget": "gpu_hours: 500",
+    "args": "lr: 1e-3", "sweep": "params: {lr: [1e-3, 1e-2]}",
+}  # fmt: skip
+"""Of the mappings, a pair of each."""
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -177,11 +185,12 @@ def is_name(text: str) -> bool:
 def _expect_mapping(raw: Mapping[str, Any], path: KeyPath, places: Places) -> None:
     value = raw.get(str(path[-1]))
     if not isinstance(value, Mapping | None):
+        of_such = f", such as {EXAMPLES[str(path[-1])]}" if path[-1] in EXAMPLES else ""
         raise places.error(
             path,
             f"{path[-1]} is written as key: value pairs",
-            why=f"it is a {type(value).__name__}",
-            fix="indent the pairs below it",
+            why="it is a list" if isinstance(value, list) else f"it is {value!r:.80}",
+            fix=f"indent the pairs below it{of_such}",
         )
 
 
@@ -210,6 +219,11 @@ def _check_shapes(raw: Mapping[str, Any], path: KeyPath, places: Places) -> None
             raise places.error(
                 (*path, key), f"{raw[key]!r} is no {key}", why=f"{key} is {shape}", fix=f"write {key}: {shape}"
             )
+    _check_flags(raw.get("args") or {}, (*path, "args"), places)
+    named = raw.get("axes") or ()
+    if not isinstance(named, str) and (twice := next((name for name in named if named.count(name) > 1), None)):
+        fix = f"write {twice} once"
+        raise places.error((*path, "axes"), f"axes names {twice} twice", why="a job has an axis once", fix=fix)
     for name in raw.get("env") or {}:
         if not VARIABLE.fullmatch(name) or name.startswith("AUTOEXP_"):
             ours = name.startswith("AUTOEXP_")
@@ -217,6 +231,19 @@ def _check_shapes(raw: Mapping[str, Any], path: KeyPath, places: Places) -> None
             raise places.error(
                 (*path, "env", name), f"{name!r} cannot be an environment variable", why=why, fix="rename it"
             )
+
+
+def _check_flags(args: Mapping[str, Any], path: KeyPath, places: Places) -> None:
+    """Refuse flags that programs would not take as they are meant."""
+    spelled: dict[str, str] = {}
+    for name in map(str, args):
+        first = spelled.setdefault(name.replace("-", "_").lstrip("_"), name)
+        if name.startswith("-"):
+            fix = f"write {name.lstrip('-')}"
+            raise places.error((*path, name), f"{name!r} is no flag's name", why="the dashes are added", fix=fix)
+        if first != name:
+            why = f"{first} and {name} are one flag for most programs, and of two values one would be lost"
+            raise places.error((*path, name), f"{name} is there twice", why=why, fix=f"remove it, or {first}")
 
 
 def _program(raw: Mapping[str, Any], path: KeyPath, places: Places) -> str:
@@ -230,9 +257,9 @@ def _program(raw: Mapping[str, Any], path: KeyPath, places: Places) -> str:
         )
     for key, owner in (("args", "backend"), ("with", "hook")):
         if raw.get(key) is not None and given[0] != owner:
-            raise places.error(
-                (*path, key), f"{key} belongs to a {owner}", why=f"this stage has a {given[0]}", fix=f"remove {key}"
-            )
+            instead = {"hook": "with:, for a hook's flags", "backend": "args:, for a backend's"}.get(given[0])
+            fix = f"write {instead}" if instead else "put its words into the command"
+            raise places.error((*path, key), f"{key} belongs to a {owner}", why=f"this stage has a {given[0]}", fix=fix)
     if given[0] == "hook" and raw.get("container") is not None:
         why = "hooks run with autoexp's own Python"
         raise places.error((*path, "container"), "a hook runs in no container", why=why, fix="remove container")

@@ -4,12 +4,13 @@ A level has `params` (axis: values), `configs` (axis: named entries, or a list o
 `groups` (further levels). `type` says how they combine: `product` (every combination; the default), `zip` (first
 with first, second with second) or `list` (one after the other). `defaults` lends names to every point of the
 level, `filter` keeps the points for which it is true, and `require` refuses the recipe if a kept point fails it.
-An entry of `configs` may be a level itself, whose names are its `defaults`. A name that two parts of a level define is
-a mistake, unless `list_composition` names it: then it is the one's list and the other's, one after the other.
+An entry of `configs` may be a level itself, whose names are its `defaults`. A name that two parts of a level define, or
+lend, is a mistake, unless `list_composition` names it: then it is the one's list and the other's, one after the other.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import reduce
 from math import prod
 from typing import Any
@@ -84,7 +85,9 @@ def _check(sweep: Any, path: Path) -> None:
         raise SweepError(f"{sweep!r} is no sweep", path, f"write it with the keys {', '.join(KEYS)}")
     for key, value in sweep.items():
         if key not in KEYS:
-            raise SweepError(f"a sweep has no {key!r}", (*path, key), f"use one of {', '.join(KEYS)}")
+            near = get_close_matches(key, KEYS, n=1)
+            fix = f"did you mean {near[0]}?" if near else f"use one of {', '.join(KEYS)}"
+            raise SweepError(f"a sweep has no {key!r}", (*path, key), fix)
         if key in ("params", "defaults") and not isinstance(value or {}, Mapping):
             raise SweepError(f"{key} is written as NAME: VALUES", (*path, key), "indent the names below it")
         if key == "list_composition" and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
@@ -201,32 +204,46 @@ def _merge(one: Point, other: Point, path: Path = ()) -> Point:
     composed = one.composed | other.composed
     axes = _joined(one.axes, other.axes, composed, path)
     names = _joined(one.names, other.names, composed, path)
-    return Point(axes, names, _joined(one.defaults, other.defaults, composed, path), composed)
+    defaults = _joined(one.defaults, other.defaults, composed, path)
+    crossing = {*(one.defaults.keys() & other.names.keys()), *(other.defaults.keys() & one.names.keys())}
+    for lent in sorted(crossing):
+        if lent not in composed:
+            said = f"{lent!r} is among the defaults of one part of a level, and another part defines it"
+            raise SweepError(said, path, "lend it by the defaults of the level that has both parts, or remove one")
+        names[lent] = _one_after_the_other(lent, one.scope()[lent], other.scope()[lent], path)
+    return Point(axes, names, defaults, composed)
 
 
 def _joined(ours: Mapping[str, Any], theirs: Mapping[str, Any], composed: frozenset[str], path: Path) -> dict[str, Any]:
     """Put names beside each other; of those that both define, only lists to compose."""
-    if ours.keys().isdisjoint(theirs):
-        return {**ours, **theirs}
-    lists = {}
+    both = {**ours, **theirs}
+    if len(both) == len(ours) + len(theirs):
+        return both
     for name in sorted(ours.keys() & theirs.keys()):
         if name not in composed:
             said = f"the name {name!r} is defined twice on one level"
             raise SweepError(said, path, "rename or remove one of them")
-        if not (isinstance(ours[name], list) and isinstance(theirs[name], list)):
-            said = f"{name!r} is {ours[name]!r} and {theirs[name]!r}"
-            raise SweepError(said, (*path, "list_composition"), "only lists are put one after the other")
-        lists[name] = [*ours[name], *theirs[name]]
-    return {**ours, **theirs, **lists}
+        both[name] = _one_after_the_other(name, ours[name], theirs[name], path)
+    return both
 
 
-def merge(one: Point, other: Point) -> Point:
-    """Put a stage's own point beside the study's.
+def _one_after_the_other(name: str, ours: Any, theirs: Any, path: Path) -> list[Any]:
+    if not (isinstance(ours, list) and isinstance(theirs, list)):
+        said = f"{name!r} is {ours!r} and {theirs!r}"
+        raise SweepError(said, (*path, "list_composition"), "only lists are put one after the other")
+    return [*ours, *theirs]
+
+
+def merge(study: Point, own: Point) -> Point:
+    """Put a stage's own point beside the study's; what the stage defines stands over what the study's sweep lends.
 
     Raises:
         SweepError: both define a name.
     """
-    return _merge(one, other)
+    if not study.defaults.keys().isdisjoint(own.names):
+        lent = {name: value for name, value in study.defaults.items() if name not in own.names}
+        study = replace(study, defaults=lent)
+    return _merge(study, own)
 
 
 def project(points: Iterable[Point], kept: Collection[str]) -> Iterator[Point]:
@@ -264,5 +281,10 @@ def _holds(key: str, point: Point, sweep: Mapping[str, Any], evaluate: Evaluate,
         return True
     answer = evaluate(sweep[key], point.scope(), (*path, key))
     if not isinstance(answer, bool):
-        raise SweepError(f"the {key}'s value is {answer!r}", (*path, key), "make it a comparison: true or false")
+        fix = (
+            "write it as ${calc:'...'}, such as ${calc:'${lr} < 0.1'}"
+            if isinstance(answer, str)
+            else "write a comparison"
+        )
+        raise SweepError(f"the {key}'s value is {answer!r}, not true or false", (*path, key), fix)
     return answer

@@ -124,7 +124,39 @@ ERRORS = {
         """,
         "stages.train.command.1: ${iteration} is not defined",
         "for the job train",
-        "define it",
+        "it is known to a stage with each: {checkpoint: STAGE}",
+    ),
+    "an axis that the stage does not have": (
+        """
+        study: s
+        sweep: {groups: [{params: {lr: [1]}, configs: {model: [{small: {width: 1}}, {large: {width: 2}}]}}]}
+        stages:
+          train: {axes: [lr], command: [train, "${width}"]}  # HERE
+        """,
+        "stages.train.command.1: ${width} is not defined",
+        "for the job train-lr1",
+        "let the stage have the axis that brings it, model",
+    ),
+    "a name that some entries have": (
+        """
+        study: s
+        sweep: {configs: {model: [{small: {width: 1}}, {large: {wide: 1}}]}}
+        stages:
+          train: {command: [train, "${width}"]}  # HERE
+        """,
+        "stages.train.command.1: ${width} is not defined",
+        "for the job train-modellarge",
+        "only some points of the sweep have it: lend it to the others by defaults: {width: ...}",
+    ),
+    "a variable of the shell": (
+        """
+        study: s
+        stages:
+          train: {command: [train, "${WORK}/x"]}  # HERE
+        """,
+        "stages.train.command.1: ${WORK} is not defined",
+        "for the job train",
+        "of the shell that runs the job: \\${WORK}; of where one plans: ${oc.env:WORK}",
     ),
     "an undefined name in a script": (
         """
@@ -235,7 +267,7 @@ ERRORS = {
         """,
         "params.a: ${oc.eval:...} is no resolver here",
         "for the job train",
-        "correct the value",
+        "write what it calculates as ${calc:'...'}",
     ),
     "a variable that is not set": (
         """
@@ -455,7 +487,7 @@ ERRORS = {
         """,
         "stages.report.command.1: ${sibling.train} is the one job of it that agrees on all shared axes; there is",
         "for the job report",
-        "let both stages sweep the same axes",
+        "let both stages have the same axes, or wait for all of them: needs: ",
     ),
     "a sibling that is none": (
         """
@@ -649,7 +681,7 @@ ERRORS = {
         """,
         "sweep.filter: the filter's value is 1",
         "the sweep cannot be expanded",
-        "make it a comparison",
+        "write a comparison",
     ),
     "a job that may spend a budget for ever": (
         """

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.budget import Budget, gpus_of
+from autoexp.budget import Budget, gpus_of, in_words
 from autoexp.model import ACTIVE, Job, JobSpec, Resources, State
 
 if TYPE_CHECKING:
@@ -127,3 +127,9 @@ def test_what_an_attempt_used_counts_even_if_it_was_withdrawn_or_failed() -> Non
 
     assert budget.shortage(failed)
     assert not budget.shortage(replace(failed, spec=replace(failed.spec, resources=Resources())))
+
+
+def test_hours_are_written_as_people_read_them() -> None:
+    assert [*map(in_words, (0, 0.25, 9.5, 123.456, 1000, 21478.3, 1e6))] == [
+        *("0", "0.25", "9.5", "123.5", "1,000", "21,478", "1,000,000")
+    ]

@@ -221,3 +221,20 @@ def test_values_without_a_result_are_an_error_that_shows_the_expression(
 
     assert str(caught.value).startswith("what the recipe says has no value: ")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("1 = 1", "write =="),
+        ("1 >= 1 && 2 != 3", "write and"),
+        ("1 || !2", "write or, not"),
+        ("1 ? 2 : 3", "write x if c else y"),
+        ("1 +", "correct the value"),
+    ],
+)
+def test_signs_of_other_languages_are_told_with_ours(text: str, fix: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        compile_calculation(text, text)
+
+    assert caught.value.fix == fix

@@ -78,6 +78,40 @@ def test_an_axis_that_makes_no_job_another_one_is_told_wherever_it_stands(
     assert [str(warning["where"]).partition(": ")[2] for warning in told] == [f"sweep.{path}"]
 
 
+def test_a_stage_s_own_axis_is_read_by_that_stage_and_by_what_appears_for_it(warned: Warned) -> None:
+    more = "sweep: {params: {seed: [1, 2]}}\n"
+    train = "train: {command: [run, '${seed}']}\n"
+    data = "data: {axes: [], sweep: {params: {seed: [3, 4]}}, command: [tokenize%s]}\n"
+
+    (found,) = warned(train + data % "", more)
+    assert (found["code"], found["where"].partition(": ")[2]) == ("unused-axis", "stages.data.sweep.params.seed")
+    assert warned(train + data % ", '${seed}'", more) == []
+    assert warned(f"{train}{data % ''}after: {{each: {{job: data}}, command: [say, '${{seed}}']}}\n", more) == []
+    asking = "after: {axes: [], sweep: {params: {seed: [3, 4]}}, command: [say, '${sibling.data.params.seed}']}\n"
+    assert [each["where"].partition(": ")[2] for each in warned(train + data % "" + asking, more)] == []
+
+
+def test_a_param_that_an_axis_stands_over_is_told(warned: Warned) -> None:
+    more = "sweep: {params: {lr: [1, 2]}}\nparams: {lr: 0}\n"
+
+    (found,) = warned("a: {params: {lr: 3}, command: [run, '${lr}']}\n", more)
+
+    assert (found["code"], found["where"].partition(": ")[2]) == ("hidden-param", "stages.a.params.lr")
+    assert warned("a: {axes: [], params: {lr: 3}, command: [x, '${lr}']}\nb: {command: [x, '${lr}']}", more) == []
+    (found,) = warned("a: {command: [x, '${lr}']}\nb: {each: {job: a}, params: {lr: 3}, command: [x, '${lr}']}", more)
+    assert found["where"].partition(": ")[2] == "stages.b.params.lr"
+    some = "sweep: {configs: {model: [{a: {w: 1}}, b]}}\n"
+    assert warned("a: {params: {w: 3}, command: [x, '${w}']}", some) == []
+
+
+def test_an_axis_that_no_stage_has_is_told_as_that(warned: Warned) -> None:
+    more = "sweep: {params: {lr: [1, 2], seed: [1, 2]}}\n"
+
+    (found,) = warned("a: {axes: [lr], command: [run, '${lr}']}\nb: {each: {job: a}, command: [say]}\n", more)
+
+    assert found["message"] == "no stage has the axis seed; name it in the axes: of one, or remove it"
+
+
 def test_a_stage_whose_jobs_do_the_same_work_is_told_which_axis_makes_them(warned: Warned) -> None:
     more = "sweep: {params: {lr: [1, 2]}, configs: {model: [{a: {w: 1}}, {b: {w: 2}}]}}\nparams: {rate: '${lr}'}\n"
     train = "train: {command: [run, '${rate}', '${w}']}\n"

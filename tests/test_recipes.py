@@ -178,7 +178,7 @@ FILES = {
     ),
     "a short one": ("a: [1, 190:20]", ":1: a.1: 190:20 is not a time in YAML", "write a duration"),
     "a fraction of one": ("a: 1:30.5", ":1: a: 1:30.5 is not a time in YAML", "write a duration"),
-    "an unclosed name": ("a:\n  b: 'x ${y'", ":2: a.b: not in the recipe language", "correct it"),
+    "an unclosed name": ("a:\n  b: 'x ${y'", ":2: a.b: not in the recipe language", "close each quote"),
     "a file that holds itself": ("a: &x [1, *x]", " cannot be read", "write it out"),
 }
 
@@ -294,6 +294,49 @@ def test_a_pinned_axis_names_the_same_jobs_as_before(planner: Plans) -> None:
 
     assert pinned == ["train-model10M-lr0.01", "cool-model10M-lr0.01-tokens2"]
     assert set(pinned) < set(every)
+
+
+PLACED = """\
+study: s
+sweep:
+  configs:
+    model:
+      - small: {width: 1}
+      - large:
+          width: 2
+  groups:
+    - type: zip
+      params:
+        lr:
+          - 1
+          - 2
+      configs:
+        data:
+          - web: {n: 1}
+          - books: {n: 2}
+    - configs:
+        - seed: 1
+        - seed: 2
+stages: {a: {command: [run]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "place"),
+    [
+        pytest.param("model=large", ("configs", "model", 0, "large", "width"), ":7: ", id="a named entry"),
+        pytest.param("model=small", ("configs", "model", 0, "small"), ":5: ", id="the first of them"),
+        pytest.param("lr=2", ("groups", 0, "configs", "data", 0, "books", "n"), ":17: ", id="what is zipped with it"),
+        pytest.param("seed=2", ("groups", 1, "configs", 0), ":20: ", id="a whole configuration"),
+        pytest.param("lr=2", ("groups", 0, "params", "lr"), "the command line (lr=2): ", id="the axis itself"),
+    ],
+)
+def test_what_is_left_of_a_pinned_axis_is_found_where_it_was_written(
+    tmp_path: Path, override: str, path: tuple[str | int, ...], place: str
+) -> None:
+    spelled = load(tmp_path, PLACED, override).places.spell(("sweep", *path))
+
+    assert spelled.removeprefix(str(tmp_path / "recipe.yaml")).startswith(place), spelled
 
 
 def test_a_changed_recipe_is_kept_so_that_it_reads_back_the_same(tmp_path: Path) -> None:

@@ -152,6 +152,22 @@ def test_lists_of_several_groups_are_composed_where_that_is_asked_for() -> None:
     ]
 
 
+def test_a_list_among_the_defaults_of_one_group_is_composed_with_another_group_s() -> None:
+    lent = {"defaults": {"plugins": ["a"]}, "configs": {"model": [{"small": {"plugins": ["s"]}}, "large"]}}
+    groups = [lent, {"defaults": {"plugins": ["z"]}, "configs": {"data": [{"web": {"plugins": ["w"]}}, "books"]}}]
+    sweep = {"groups": groups, "list_composition": ["plugins"], "defaults": {"plugins": ["never"]}}
+
+    assert [scope["plugins"] for scope in scopes_of(sweep)] == [["s", "w"], ["s", "z"], ["a", "w"], ["a", "z"]]
+
+
+def test_what_a_stage_defines_stands_over_what_the_study_s_sweep_lends() -> None:
+    study = Point({"lr": 1}, {"lr": 1}, {"tokens": 5, "seed": 0})
+
+    assert merge(study, Point({"tokens": 9}, {"tokens": 9})).scope() == {"lr": 1, "tokens": 9, "seed": 0}
+    with pytest.raises(SweepError, match="'lr' is among the defaults of one part of a level"):
+        merge(study, Point(defaults={"lr": 3}))
+
+
 def test_defaults_give_way_to_entries_and_to_inner_defaults() -> None:
     sweep = {
         "defaults": {"warmup": 100, "decay": 1, "seed": 0},
@@ -290,6 +306,24 @@ def test_any_nesting_of_groups_is_what_itertools_makes_of_it(level: dict[str, An
             (),
             "the name 'd' is defined",
             id="two defaults",
+        ),
+        pytest.param(
+            {"groups": [{"defaults": {"d": 1}}, {"configs": {"m": [{"a": {"d": 2}}]}}]},
+            (),
+            "'d' is among the defaults of one part of a level, and another part defines it",
+            id="a default beside an entry",
+        ),
+        pytest.param(
+            {"params": {"d": [1]}, "configs": {"m": [{"a": {"defaults": {"d": 2}, "params": {"x": [1]}}}]}},
+            (),
+            "'d' is among the defaults of one part of a level, and another part defines it",
+            id="a default of an entry beside an axis",
+        ),
+        pytest.param(
+            {"groups": [{"defaults": {"d": 1}}, {"params": {"d": [[2]]}}], "list_composition": ["d"]},
+            ("list_composition",),
+            "'d' is 1 and [2]",
+            id="composition of a number among defaults",
         ),
         pytest.param(
             {"params": {"a": [1, 2]}, "filter": False},

@@ -11,6 +11,7 @@ from pkgutil import iter_modules
 from typing import Any, Protocol, cast
 
 from autoexp.errors import AutoexpError
+from autoexp.functions import spelled
 from autoexp.logs import LogFacts, Seen
 from autoexp.model import Verdict
 
@@ -73,8 +74,12 @@ def flags(args: Mapping[str, Any]) -> Iterator[str]:
         if value is None or value is False:
             continue
         yield f"--{name}"
+        items = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, Mapping | list | tuple) for item in items):
+            fix = "write a text, or a list of words"
+            raise AutoexpError(f"--{name} cannot be {value!r:.80}", why="a flag has words", fix=fix)
         if value is not True:
-            yield from (str(item) for item in (value if isinstance(value, list | tuple) else [value]))
+            yield from map(spelled, items)
 
 
 def judged(wanted: int | None, seen: Seen, lacks: Mapping[str, bool]) -> Verdict:

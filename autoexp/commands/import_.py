@@ -8,6 +8,7 @@ autoexp import modalities sweep_config.yaml --json           or a folder of its 
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(text, end="")
     for warning in made.warnings:
         print(f"warning: {warning['where']}: {warning['message']}", file=sys.stderr)
-    planned = _planned(text, arguments.out)
+    planned = _planned(text, arguments.out, arguments.file)
     for warning in planned["warnings"]:
         print(f"warning: {warning['where']}: {warning['message']}", file=sys.stderr)
     if arguments.out:
@@ -70,11 +71,11 @@ def _taken(file: Path) -> AutoexpError:
     return AutoexpError(f"{file} is there already", why=why, fix=fix)
 
 
-def _planned(text: str, file: Path | None) -> dict[str, Any]:
+def _planned(text: str, file: Path | None, original: Path) -> dict[str, Any]:
     """Plan the recipe without writing anything that stays.
 
     Raises:
-        AutoexpError: it cannot be planned as it is; the message names the line.
+        AutoexpError: it cannot be planned as it is; the message names the original, and the line of the recipe.
     """
     with tempfile.TemporaryDirectory() as folder:
         recipe, name = Path(folder) / "recipe.yaml", os.fspath(file or "recipe.yaml")
@@ -83,9 +84,27 @@ def _planned(text: str, file: Path | None) -> dict[str, Any]:
         try:
             made = plan.make(asked, targets.default_root(None), dry_run=True)
         except AutoexpError as error:
-            what = f"the recipe cannot be planned here: {error.what.replace(os.fspath(recipe), name)}"
+            place = re.compile(rf"{re.escape(os.fspath(recipe))}(?::(?P<line>\d+))?(?:: (?P<key>[\w.-]+): )?")
+            found = place.match(error.what)
+            where = _origin(original, (found and found["key"]) or "")
+            said = place.sub(
+                lambda at: f"line {at['line']}, {at['key'] or 'its top'}: " if at["line"] else "", error.what
+            )
+            what = f"{where}: the recipe made of it cannot be planned here: {said}"
             fix = f"{error.fix}; {file} is not written: without --out the recipe is printed all the same"
             raise AutoexpError(what, why=error.why, fix=fix if file else error.fix) from error
         planned = plan.as_json(made.study.plan)
     named = [{**each, "where": each["where"].replace(os.fspath(recipe), name)} for each in planned["warnings"]]
     return {**planned, "warnings": named}
+
+
+def _origin(file: Path, key: str) -> str:
+    """Spell where the original says what a key of the recipe is made of, as far as the key's name tells."""
+    from autoexp import recipes  # noqa: PLC0415 - OmegaConf is slow to load
+
+    *above, name = key.replace("-", "_").split(".")
+    if not file.is_file() or not {"params", "args", "env"} & {*above}:
+        return os.fspath(file)
+    _, places = recipes.load_yaml(file)
+    known = (path for path in places.written if path and str(path[-1]).rpartition(".")[2] == name)
+    return places.spell(next(known, ()))

@@ -12,12 +12,14 @@ import argparse
 import json
 import os
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autoexp import flow, folders, selection, studies, study_files, targets
+from autoexp.budget import in_words
 from autoexp.costs import cost_of
 from autoexp.errors import AutoexpError, RecipeError
 from autoexp.model import JobSpec, Template
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 PLAIN: Mapping[str, Any] = {"overrides": (), "machine": None, "where": None}
 """What planning is asked where nothing more is said than the recipe."""
+CHANGES = ("added", "changed", "retired", "kept")
+"""What planning again may do with a job."""
 MOST_MODULES = 100
 """Modules beside a program that are read to see what it reads."""
 
@@ -65,9 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         difference = study_files.write(study, text, old)
     if arguments.json:
-        print(json.dumps(as_json(study.plan)))
+        changes = {what: getattr(difference, what) for what in CHANGES} if old else None
+        print(json.dumps({**as_json(study.plan), "changes": changes}))
     elif arguments.graph:
         print(flow.draw(study.plan, arguments.graph))
+        if old:
+            print("\n".join(_changed(difference)), file=sys.stderr)
     else:
         print("\n".join(describe(study, difference, dry_run=arguments.dry_run)))
     return 0
@@ -195,14 +202,9 @@ def describe(study: Study, difference: Difference, *, dry_run: bool) -> list[str
     lines += [f"  {stage}: {_jobs(count)}" for stage, count in jobs.items()]
     lines += [f"  {stage}: one for each {kinds[stage]} of {_jobs(count)}" for stage, count in each.items()]
     lines += _warned(plan)
-    for what in ("added", "changed", "retired", "kept"):
-        lines += _listed(what, getattr(difference, what))
+    lines += _changed(difference)
     if dry_run:
         return [*lines, "nothing was written (--dry-run)"]
-    if not difference:
-        lines.append("nothing has changed since it was planned")
-    elif difference == Difference(kept=difference.kept, recipe=True):
-        lines.append("its jobs have not changed; what appears for them from now on follows this recipe and machine")
     return [*lines, f"next: autoexp watch {shlex.quote(str(study.root))}"]
 
 
@@ -211,12 +213,23 @@ def _warned(plan: Plan) -> list[str]:
     cost = cost_of(plan)
     more = [f", and {_jobs(cost.unlimited)} without a walltime"] if cost.unlimited else []
     more += [f", and those of {', '.join(cost.uncounted)}, whose number nobody knows"] if cost.uncounted else []
-    told = [f"  GPU hours: {cost.hours:.4g} at most for one attempt of each{''.join(more)}"] * bool(cost.hours or more)
+    told = [f"  GPU hours: {in_words(cost.hours)} at most for one attempt of each{''.join(more)}"] * bool(
+        cost.hours or more
+    )
     return told + [f"warning: {each['where']}: {each['message']}" for each in plan.warnings]
 
 
 def _jobs(count: int) -> str:
     return f"{count} job{'' if count == 1 else 's'}"
+
+
+def _changed(difference: Difference) -> list[str]:
+    lines = [line for what in CHANGES for line in _listed(what, getattr(difference, what))]
+    if not difference:
+        lines.append("nothing has changed since it was planned")
+    elif difference == Difference(kept=difference.kept, recipe=True):
+        lines.append("its jobs have not changed; what appears for them from now on follows this recipe and machine")
+    return lines
 
 
 def _listed(what: str, names: tuple[str, ...]) -> list[str]:

@@ -1,4 +1,6 @@
-"""Plan a recipe, then watch its study until it is done; 0 if every job succeeded.
+"""Plan a recipe, then watch until its study is done; 0 if every job of it succeeded.
+
+One watcher carries a folder: all other studies that are planned in it are carried as well, until this one is done.
 
 autoexp run recipes/demo.yaml
 autoexp run recipes/demo.yaml --root /scratch/me/experiments lr=1e-3

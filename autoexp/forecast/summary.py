@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from autoexp.budget import HOUR_S, gpus_of
+from autoexp.budget import HOUR_S, gpus_of, in_words
 from autoexp.forecast import Course, Forecast
 from autoexp.model import JSON, Job, State
 from autoexp.status import age
@@ -142,7 +142,7 @@ def text(forecast: Forecast) -> Iterator[str]:
     attempts = sum(stage["attempts"] for stage in said["stages"])
     yield (
         f"{said['study']} on machine {said['machine']}, in virtual time: {len(said['jobs'])} jobs, {attempts} attempts,"
-        f" {said['gpu_hours']:g} GPU hours, over after {age(said['makespan_s'])}"
+        f" {in_words(said['gpu_hours'])} GPU hours, over after {age(said['makespan_s'])}"
     )
     yield from (f"assumed: {what}" for what in said["assumed"])
     yield ""
@@ -168,7 +168,7 @@ def _table(stages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _cells(stage: Mapping[str, Any]) -> tuple[str, ...]:
     times = (stage[name] for name in ("first_start_s", "last_end_s", "queued_mean_s", "queued_max_s"))
     counts = (f"{stage[name]}" for name in ("jobs", "attempts", "most_at_once"))
-    return (stage["stage"], *counts, *("-" if at is None else age(at) for at in times), f"{stage['gpu_hours']:.4g}")
+    return (stage["stage"], *counts, *("-" if at is None else age(at) for at in times), in_words(stage["gpu_hours"]))
 
 
 def _timeline(said: Mapping[str, Any]) -> Iterator[str]:

@@ -71,7 +71,7 @@ def test_a_recipe_that_is_there_is_not_written_over(room: "Room") -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", ["backend: {megatron: {data_path: '${oc.env:NO_SUCH_FOLDER}'}}", "sweep: [1]", "a: ["]
+    "broken", ["backend: {megatron: {data_path: '${oc.env:NO_SUCH_FOLDER}'}}", "sweep: [1]", "a: [}"]
 )
 def test_an_import_that_fails_writes_nothing(room: "Room", broken: str) -> None:
     (room.home / "one.yaml").write_text(broken)
@@ -80,15 +80,8 @@ def test_an_import_that_fails_writes_nothing(room: "Room", broken: str) -> None:
 
     assert (done.returncode, sorted(path.name for path in room.home.iterdir() if "new" in path.name)) == (1, [])
     assert "  fix: " in done.stderr
-    assert ("new.yaml is not written" in done.stderr) is ("new.yaml:" in done.stderr)
-
-
-def test_a_line_of_a_recipe_is_told_by_the_name_it_would_have_had(room: "Room") -> None:
-    (room.home / "one.yaml").write_text("backend: {megatron: {lr: '${oc.env:NO_SUCH_NAME}'}}\n")
-
-    done = room.run("import", "oellm", "one.yaml", "--out", "in/new.yaml")
-
-    assert "cannot be planned here: in/new.yaml:" in done.stderr
+    assert done.stderr.startswith("autoexp: one.yaml:1: ")
+    assert ("new.yaml is not written" in done.stderr) is ("cannot be planned here" in done.stderr)
 
 
 def test_a_folder_that_is_not_there_is_the_user_s_to_mend(room: "Room") -> None:
@@ -106,5 +99,19 @@ def test_what_cannot_be_planned_here_is_told_with_its_line(room: "Room") -> None
 
     assert done.returncode == 1
     assert done.stdout.startswith("# Made of one.yaml")
-    assert "cannot be planned here: recipe.yaml:" in done.stderr
+    assert "made of it cannot be planned here: line 6, stages.train.args.data-path: " in done.stderr
     assert "the environment has no NO_SUCH_FOLDER" in done.stderr
+
+
+def test_what_cannot_be_planned_is_told_of_the_original(room: "Room") -> None:
+    write(room)
+    (room.home / "config.yaml").write_text(f"{CONFIG}n: expr(1/0)\nm: '{{n}}'\n")
+    (room.home / "t.sbatch").write_text(f"{TEMPLATE}echo {{m}}\n")
+
+    done = room.run("import", "autoexperiment", "config.yaml", "--out", "new.yaml")
+
+    assert done.returncode == 1
+    assert "autoexp: config.yaml:8: n: the recipe made of it cannot be planned here: line " in done.stderr
+    assert "new.yaml:" not in done.stderr
+    assert "new.yaml is not written" in done.stderr
+    assert not (room.home / "new.yaml").exists()

@@ -188,7 +188,7 @@ def test_json_names_every_job_with_what_it_is_made_of(here: "Room", say: "Say") 
 
     told = json.loads(say("plan", "good.yaml", "--json").out)
 
-    assert list(told) == ["study", "jobs", "warnings"]
+    assert list(told) == ["study", "jobs", "warnings", "changes"]
     assert (told["study"], told["warnings"]) == ("good", [])
     assert [job["job"] for job in told["jobs"]] == [
         *(f"train-lr{lr}-modelsmall" for lr in (0.001, 0.01)),
@@ -201,6 +201,26 @@ def test_json_names_every_job_with_what_it_is_made_of(here: "Room", say: "Say") 
         "params": {"words": 3, "lr": 0.01, "model": "small", "width": 1},
         "needs": ["train-lr0.01-modelsmall"],
         "each": None,
+    }
+
+
+def test_programs_and_graphs_are_told_too_what_a_changed_recipe_changes(here: "Room", say: "Say") -> None:
+    here.write("good.yaml", GOOD)
+    first = json.loads(say("plan", "good.yaml", "--json").out)
+    same = say("plan", "good.yaml", "--dry-run", "--graph", "dot")
+    here.write("good.yaml", GOOD.replace("1e-2", "3e-2"))
+
+    shown = say("plan", "good.yaml", "--dry-run", "--graph", "dot")
+    told = json.loads(say("plan", "good.yaml", "--json").out)["changes"]
+
+    assert first["changes"] is None
+    assert same.err == "nothing has changed since it was planned\n"
+    assert shown.err.startswith("  added: train-lr0.03-modelsmall, score-lr0.03-modelsmall\n  retired: train-lr0.01")
+    assert told == {
+        "added": ["train-lr0.03-modelsmall", "score-lr0.03-modelsmall"],
+        "changed": [],
+        "retired": ["train-lr0.01-modelsmall", "score-lr0.01-modelsmall"],
+        "kept": [],
     }
 
 

@@ -168,11 +168,14 @@ class Writer:
         made["resources"] = stages.resources(config)
         made["env"] = {name: value for name, value in env.items() if "hook" not in program or name.startswith("HF_")}
         made["container"] = stages.container(config) if "hook" not in program else {}
+        above = common.always()  # stands over what the stage has of its own
         unread = ("slurm.", "container.", "backend.env.", *(() if "backend" in program else ("backend.",)))
         fixed = {
             self._names.of(path): self._values.value(value, path)
             for path, value in hoisted.items()
-            if not self._is_ours(path) and (path in self._values.read or not path.startswith(unread))
+            if not self._is_ours(path)
+            and path not in above
+            and (path in self._values.read or not path.startswith(unread))
         }
         if "backend" in program:
             fixed |= self._launched(config)

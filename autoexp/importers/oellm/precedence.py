@@ -6,7 +6,7 @@ left out here, before the sweep is read; what counts at some points only makes t
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,9 @@ class Precedence:
 
     notes: Notes
     composed: frozenset[str] = frozenset()
-    """Names whose lists are put one after the other."""
+    """Names of which the values of all groups count, and not only the last one's."""
+    lists: frozenset[str] = frozenset()
+    """Those of them whose lists are put one after the other; the others choose configurations."""
 
     def settled(self, level: Level, path: KeyPath, handed: frozenset[str] = frozenset()) -> Level:
         """Return a level where no name is given twice; `handed` are the names that it has from above.
@@ -69,15 +71,62 @@ class Precedence:
             if level.get(key):
                 made[key] = [
                     self.settled(each, (*path, key, number), handed) if is_level(each) else each
-                    for number, each in enumerate(made[key])
+                    for number, each in zip(_numbers(level[key], made[key]), made[key], strict=True)
                 ]
         if _is_product(level, "groups") and len(made.get("groups") or ()) > 1:
             made = self._product(made, path, handed - self.composed)
-        needless = always({key: value for key, value in made.items() if key not in FIXED}) - self.composed
+        below = {key: value for key, value in made.items() if key not in FIXED}
+        needless = always(below) - (self.composed - self.lists)
         for key in FIXED:
             if made.get(key):
                 made[key] = {name: value for name, value in made[key].items() if name not in needless}
         return made
+
+    def spread(self, level: Level, path: KeyPath, handed: Level, *, is_part: bool = False) -> Level:
+        """Let each level without groups lend what it is handed of the names to compose; below a product, as lists.
+
+        OELLM composes what each group of a product comes to, and a group that gives none comes to what it was handed.
+        """
+        if not self.lists:
+            return level
+        own = [item for key in FIXED for item in (level.get(key) or {}).items()]
+        handed = {**handed, **{name: value for name, value in own if name in self.lists}}
+        groups = level.get("groups") or ()
+        if _is_product(level, "groups") and len(groups) > 1:
+            is_part = True
+            self._tell_of_repeated(handed, groups, path)
+        made = dict(level)
+        for key in FIXED:
+            if level.get(key):
+                made[key] = {name: value for name, value in level[key].items() if name not in self.lists}
+        for key in ("groups", "configs"):
+            if level.get(key):
+                made[key] = [
+                    self.spread(each, (*path, key, number), handed, is_part=is_part)
+                    if is_level(each)
+                    else self._listed(each, is_part=is_part)
+                    for number, each in enumerate(level[key])
+                ]
+        if level.get("params"):
+            rows = {name: value if isinstance(value, list) else [value] for name, value in level["params"].items()}
+            lists = {name: [self._listed({name: each}, is_part=is_part)[name] for each in rows[name]] for name in rows}
+            made["params"] = {**level["params"], **{name: lists[name] for name in lists if name in self.lists}}
+        if handed and not groups:
+            made["defaults"] = {**(made.get("defaults") or {}), **self._listed(handed, is_part=is_part)}
+        return made
+
+    def _tell_of_repeated(self, handed: Level, groups: Sequence[Level], path: KeyPath) -> None:
+        for name in handed:
+            if (count := sum(name not in always(each) for each in groups)) > 1:
+                said = f"{name}: what stands above the groups is in the list {count} times, as OELLM has it: once for"
+                self.notes.tell("unsure", path, f"{said} each group that gives none; give it in one of them")
+
+    def _listed(self, values: Level, *, is_part: bool) -> Level:
+        """Write what a product composes as lists, as OELLM takes it."""
+        return {
+            name: [value] if is_part and name in self.lists and not isinstance(value, list) else value
+            for name, value in values.items()
+        }
 
     def _once(self, level: Level, path: KeyPath) -> dict[str, Any]:
         """Leave out alternatives that are there already."""
@@ -132,6 +181,16 @@ class Precedence:
 
 def _distinct(values: list[Any]) -> list[Any]:
     return list({repr(value): value for value in values}.values())
+
+
+def _numbers(values: Sequence[Any], kept: Sequence[Any]) -> Iterable[int]:
+    """Say where those that are kept stand among all."""
+    if len(kept) == len(values):
+        return range(len(values))
+    first: dict[str, int] = {}
+    for number, value in enumerate(values):
+        first.setdefault(repr(value), number)
+    return first.values()
 
 
 def _filters(level: Level, name: str) -> Iterator[str]:

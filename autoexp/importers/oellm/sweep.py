@@ -35,6 +35,12 @@ class Node:
     filter: Any = None
     label: str = ""
     """What a choice of a group of configurations is called."""
+    composed: frozenset[str] = frozenset()
+    """Paths whose lists are put one after the other, where several children give them."""
+
+    def apart(self) -> set[str]:
+        """List the paths that several children give, and that are composed."""
+        return {path for path in self.composed if sum(path in child.paths() for child in self.children) > 1}
 
     @property
     def is_plain(self) -> bool:
@@ -81,6 +87,8 @@ class Reader:
     """Says whether a key without a slash names a folder of choices."""
     plain: frozenset[str] = frozenset()
     """Paths that every point has a value of its own for, whatever it chooses."""
+    composed: frozenset[str] = frozenset()
+    """Paths whose lists are put one after the other, of each group of a product."""
 
     def node(self, raw: Mapping[str, Any], path: KeyPath) -> Node:
         """Read a level of any form.
@@ -89,9 +97,12 @@ class Reader:
             RecipeError: it is no level, or a filter of it reads what is overwritten.
         """
         self._check(raw, path)
-        level = Precedence(self.notes, frozenset(raw.get("list_composition") or ())).settled(raw, path)
+        every = frozenset(raw.get("list_composition") or ())
+        composed = frozenset(name for name in every if not self._is_choice(name))
+        precedence = Precedence(self.notes, every, composed)
+        level = precedence.settled(precedence.spread(raw, path, {}), path)
         plain = frozenset(name for name in always(level) if not self._is_choice(name))
-        return replace(self, plain=plain).level(level)
+        return replace(self, plain=plain, composed=composed).level(level)
 
     def level(self, raw: Mapping[str, Any]) -> Node:
         """Read a level of a sweep where no name is given twice."""
@@ -109,11 +120,14 @@ class Reader:
         for name in [name for name, value in params.items() if isinstance(value, str) and "${" in value]:
             fixed[name] = params.pop(name)  # it follows from the other axes
         grid = {name: value if isinstance(value, list) else [value] for name, value in params.items()}
+        if kind == "product":
+            children += [self._choices(name, grid.pop(name)) for name in params if self._is_choice(name)]
         if grid and (kind == "list" or not children):
             children.append(Node(params=grid))
             grid = {}
-        made = Node(kind, fixed, grid, tuple(children), None if raw.get("filter") is True else raw.get("filter"))
-        return _alone(made)
+        kept = None if raw.get("filter") is True else raw.get("filter")
+        composed = self.composed if kind == "product" else frozenset[str]()
+        return _alone(Node(kind, fixed, grid, tuple(children), kept, composed=composed))
 
     def _check(self, raw: Any, path: KeyPath) -> None:
         """Refuse what has not the shape of a level, and say what is not done of it."""
@@ -127,10 +141,10 @@ class Reader:
         if (of := level.get("type") or "product") not in ("product", "list"):
             what, why = f"{of!r} is no type of sweep", "OELLM has product and list"
             raise self.notes.error((*path, "type"), what, why=why, fix="write one of them")
-        for name in listed if isinstance(listed := level.get("list_composition"), list) else ():
-            if "/" not in str(name):  # choices are put together anyway
-                said = f"{name}: the lists of several groups are not put together here"
-                self.notes.tell("left-out", (*path, "list_composition"), said)
+        listed = level.get("list_composition") or []
+        if not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
+            here, why = (*path, "list_composition"), "it lists the names whose values are put into one list"
+            raise self.notes.error(here, f"{listed!r:.80} are no names", why=why, fix="write a list of names")
         for key in LISTS:
             for number, each in enumerate(level.get(key) or ()):
                 here = (*path, key, number)
@@ -148,6 +162,11 @@ class Reader:
                 plain = key == "configs" and not is_level(each)
                 yield Node(fixed=self._fixed(each), label=_chosen(each)) if plain else self.level(each)
 
+    def _choices(self, name: str, values: list[Any]) -> Node:
+        """Read an axis of choices as what each of them comes to."""
+        entries = [{name: value} for value in values]
+        return _alone(Node("list", children=tuple(Node(fixed=self._fixed(e), label=_chosen(e)) for e in entries)))
+
     def _list(self, raw: Mapping[str, Any], key: str) -> Iterator[Node]:
         """Read what stands one after the other, whatever the level's type."""
         found = tuple(self._children(raw, key))
@@ -164,9 +183,10 @@ class Reader:
             if "/" in key:
                 for name in value if isinstance(value, list) else [value]:
                     found |= self._chosen(key, str(name))
-            elif self.is_group(key) and isinstance(value, str):
+            elif self.is_group(key) and (names := _names(value)):
                 found |= {"container.image": None, "container.sif": None} if key == "container" else {}
-                found |= {path: each for path, each in self._chosen(key, value).items() if OF_GROUPS.match(path)}
+                for name in names:
+                    found |= {path: each for path, each in self._chosen(key, name).items() if OF_GROUPS.match(path)}
             else:
                 found |= flat(value, key) if isinstance(value, Mapping) and not is_control(key) else {key: value}
         return found
@@ -174,6 +194,12 @@ class Reader:
     def _chosen(self, group: str, name: str) -> dict[str, Any]:
         chosen = flat(self.choose(group, name), group.replace("/", "."))
         return {path: value for path, value in chosen.items() if path not in self.plain}
+
+
+def _names(value: Any) -> list[str]:
+    """List the choices that a value names; none, if it says itself what the group would."""
+    listed = value if isinstance(value, list) else [value]
+    return listed if all(isinstance(each, str) for each in listed) else []
 
 
 def is_control(path: str) -> bool:
@@ -200,7 +226,7 @@ def _chosen(entry: Mapping[str, Any]) -> str:
 def _alone(node: Node) -> Node:
     """Put a level and its only child together; a product takes in what merely fixes values."""
     if node.kind == "product":
-        node = _absorbed(node)
+        node = _absorbed(_composed(node))
     if len(node.children) != 1 or (node.filter is not None and node.children[0].filter is not None):
         return node
     (child,) = node.children
@@ -213,13 +239,28 @@ def _alone(node: Node) -> Node:
     )
 
 
+def _composed(node: Node) -> Node:
+    """Put lists one after the other that merely are fixed."""
+    fixed, children = dict(node.fixed), node.children
+    for path in sorted(node.apart()):
+        if all(child.is_plain for child in children if path in child.paths()):
+            fixed[path] = [item for child in children for item in child.fixed.get(path, ())]
+            children = tuple(
+                replace(child, fixed={name: value for name, value in child.fixed.items() if name != path})
+                for child in children
+            )
+    return replace(node, fixed=fixed, children=children)
+
+
 def _absorbed(node: Node) -> Node:
     """Take into a product what merely fixes values, and axes of which nothing else is said."""
-    fixed, params = dict(node.fixed), dict(node.params)
+    fixed, params, apart = dict(node.fixed), dict(node.params), node.apart()
     kept: list[Node] = []
     for child in node.children:
         is_grid = not child.children and not child.fixed and child.filter is None
-        if child.is_plain:
+        if not apart.isdisjoint(child.paths()):
+            kept.append(child)
+        elif child.is_plain:
             fixed |= child.fixed
         elif is_grid and not kept and params.keys().isdisjoint(child.params):
             params |= child.params
@@ -254,12 +295,15 @@ def of_stage(node: Node, stage: str, current: str) -> Node | None:
 def lifted(node: Node, concerns: Callable[[str], bool]) -> Node:
     """Let the top of a tree fix those of the paths concerned that all of its points have the same value for."""
     children = [lifted(child, concerns) for child in node.children]
+    apart = node.apart()
     found: dict[str, Any] = {}
     for child in children if node.kind == "product" else children[:1]:
         found |= {
             path: value
             for path, value in child.fixed.items()
-            if concerns(path) and (node.kind == "product" or all(each.fixed.get(path) == value for each in children))
+            if concerns(path)
+            and path not in apart
+            and (node.kind == "product" or all(each.fixed.get(path) == value for each in children))
         }
     kept = tuple(
         replace(child, fixed={path: value for path, value in child.fixed.items() if path not in found})
@@ -273,10 +317,13 @@ def shared(nodes: list[Node]) -> tuple[Node, list[Node]]:
     if len(nodes) == 1 and not nodes[0].fixed:
         return nodes[0], [Node()]
     if any(node.filter is not None or node.kind == "list" for node in nodes):
-        alike = all((node.filter, node.kind, node.params, node.children) == _parts(nodes[0]) for node in nodes)
+        alike = all(_parts(node) == _parts(nodes[0]) for node in nodes)
         return (replace(nodes[0], fixed={}), [Node(fixed=node.fixed) for node in nodes]) if alike else (Node(), nodes)
     params = {n: v for n, v in nodes[0].params.items() if all(node.params.get(n) == v for node in nodes)}
     children = tuple(child for child in nodes[0].children if all(child in node.children for node in nodes))
+    apart = set().union(*(node.apart() for node in nodes))
+    if any(child not in children for node in nodes for child in node.children if not apart.isdisjoint(child.paths())):
+        children = tuple(child for child in children if apart.isdisjoint(child.paths()))  # lists have one order
     rest = [
         replace(
             node,
@@ -285,8 +332,8 @@ def shared(nodes: list[Node]) -> tuple[Node, list[Node]]:
         )
         for node in nodes
     ]
-    return Node(params=params, children=children), rest
+    return Node(params=params, children=children, composed=nodes[0].composed), rest
 
 
-def _parts(node: Node) -> tuple[Any, str, Mapping[str, list[Any]], tuple[Node, ...]]:
-    return node.filter, node.kind, node.params, node.children
+def _parts(node: Node) -> tuple[Any, str, Mapping[str, list[Any]], tuple[Node, ...], frozenset[str]]:
+    return node.filter, node.kind, node.params, node.children, node.composed

@@ -30,7 +30,7 @@ class Levels:
                 for path, values in node.params.items()
             }
         if node.children:
-            made = self._list(node) if node.kind == "list" else {"groups": [self.write(each) for each in node.children]}
+            made = self._list(node) if node.kind == "list" else self._groups(node)
             clash = level and (level.keys() & made.keys() or "type" in made)  # what stands above goes with each of them
             level |= {"groups": [made]} if clash else made
         if fixed := self._named(node.fixed):
@@ -43,6 +43,12 @@ class Levels:
         """Write values by name; what belongs to the job's own files and events has none."""
         ours = {path for path in fixed if path in BUILT_IN or path.startswith("job.")} - self._values.read
         return {self._names.of(p): self._values.value(value, p) for p, value in fixed.items() if p not in ours}
+
+    def _groups(self, node: Node) -> dict[str, Any]:
+        """Write what goes with one another."""
+        composed = [self._names.of(path) for path in sorted(node.apart())]
+        groups = [self.write(each) for each in node.children]
+        return {"groups": groups, **({"list_composition": composed} if composed else {})}
 
     def _list(self, node: Node) -> dict[str, Any]:
         """Write what stands one after the other: an axis, entries with a name, or levels."""

@@ -1,7 +1,9 @@
 """Sweeps of the forms that OELLM's documentation shows, each with the count that it promises."""
 
 import pytest
+import yaml
 
+from autoexp.errors import RecipeError
 from tests.importers.conftest import Import
 
 MEGATRON = "backend.megatron."
@@ -326,10 +328,79 @@ def test_a_stage_may_have_another_backend_and_container(imported: Import) -> Non
     assert not {"container", "params", "args"} & evaluation.keys()
 
 
-def test_lists_that_groups_were_to_add_to_are_told(imported: Import) -> None:
-    text = "sweep: {list_composition: [backend/megatron, aux.x], groups: [{configs: [{aux.x: [1]}]}]}\n"
+COMPOSED = """\
+sweep:
+  type: product
+  list_composition: [aux.plugins]
+  base_values: {backend.class_name: NullBackend, backend.command: "run ${aux.plugins}"}
+  groups:
+    - configs: [{aux.plugins: [base]}]
+    - configs:
+        - {aux.size: 1, aux.plugins: small}
+        - {aux.size: 2, aux.plugins: [large, wide]}
+    - params: {aux.plugins: [[web], [books]]}
+"""
 
-    assert "aux.x: the lists of several groups are not put together" in imported(text, dialect="oellm").told
+
+def test_lists_of_several_groups_are_composed(imported: Import) -> None:
+    made = imported(COMPOSED, dialect="oellm")
+
+    assert yaml.safe_load(made.text)["sweep"]["list_composition"] == ["plugins"]
+    assert made.params("size", "plugins") == [
+        (1, ["base", "small", "web"]),
+        (1, ["base", "small", "books"]),
+        (2, ["base", "large", "wide", "web"]),
+        (2, ["base", "large", "wide", "books"]),
+    ]
+
+
+def test_lists_that_nothing_varies_are_one(imported: Import) -> None:
+    text = COMPOSED.replace("aux.size: 2, aux.plugins: [large, wide]", "aux.size: 2").replace(
+        "{aux.size: 1, aux.plugins: small}", "{aux.size: 1}"
+    )
+    made = imported(
+        text.replace("params: {aux.plugins: [[web], [books]]}", "configs: [{aux.plugins: web}]"), dialect="oellm"
+    )
+
+    assert made.params("size", "plugins") == [(1, ["base", "web"]), (2, ["base", "web"])]
+    assert "list_composition" not in made.text
+
+
+def test_what_stands_above_the_groups_is_composed_once_for_each_that_gives_none(imported: Import) -> None:
+    text = COMPOSED.replace("base_values: {", "base_values: {aux.plugins: [usual], ")
+    made = imported(
+        text.replace("aux.plugins: [base]", "aux.n: 1").replace(", aux.plugins: small", ""), dialect="oellm"
+    )
+
+    assert made.params("size", "plugins")[0] == (1, ["usual", "usual", "web"])
+    assert "study.yaml:1: sweep: aux.plugins: what stands above the groups is in the list 2 times" in made.told
+
+
+def test_of_choices_that_are_put_together_only_what_counts_is_written(imported: Import) -> None:
+    layers = {"base": "num_layers: 1\nlr: 0.1\n", "small": "num_layers: 2\n", "large": "num_layers: 3\n"}
+    files = {f"config/backend/megatron/{name}__yaml": text for name, text in layers.items()}
+    text = (
+        "defaults: [{/backend/megatron: base}]\nbackend: {class_name: MegatronBackend}\n"
+        "sweep:\n  list_composition: [backend/megatron]\n  groups:\n    - configs: [{backend/megatron: [base]}]\n"
+        "    - configs: [{backend/megatron: [small]}, {backend/megatron: [large]}]\n"
+    )
+    made = imported(text, dialect="oellm", name="config/experiments/x.yaml", **files)
+
+    assert [(job.args["num-layers"], job.args["lr"]) for job in made.plan.jobs] == [(2, 0.1), (3, 0.1)]
+    assert made.stages["train"]["params"] == {"lr": 0.1}
+
+
+def test_names_to_compose_are_a_list(imported: Import) -> None:
+    with pytest.raises(RecipeError, match=r"list_composition: 'aux\.x' are no names"):
+        imported("sweep: {list_composition: aux.x, groups: [{params: {aux.x: [1]}}]}\n", dialect="oellm")
+
+
+def test_an_axis_of_choices_is_one_of_what_they_come_to(imported: Import) -> None:
+    files = {f"config/backend/{name}__yaml": f"class_name: NullBackend\ncommand: {name}\n" for name in ("one", "two")}
+    text = "defaults: [{/backend: one}]\nsweep: {groups: [{params: {backend: [one, two]}}]}\n"
+    made = imported(text, dialect="oellm", name="config/experiments/x.yaml", **files)
+
+    assert len(made.plan.jobs) == 2
 
 
 def test_a_name_that_two_groups_sweep_is_the_later_one_s_and_leaves_no_param(imported: Import) -> None:

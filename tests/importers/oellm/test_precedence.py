@@ -20,8 +20,11 @@ from autoexp.sweep import expand
 Values_ = dict[str, Any]
 
 
-def enumerated(level: Mapping[str, Any], handed: Values_) -> list[Values_]:
-    """List a level's points by OELLM's rules: a group hands on what it was handed, and the later one's values count."""
+def enumerated(level: Mapping[str, Any], handed: Values_, composed: str = "") -> list[Values_]:
+    """List a level's points by OELLM's rules: a group hands on what it was handed, and the later one's values count.
+
+    Of `composed` names all of them count, one after the other.
+    """
     if not level.keys() & {"groups", "params", "configs"}:
         return [{**handed, **level}]
     handed = {**handed, **level.get("defaults", {})}
@@ -29,10 +32,20 @@ def enumerated(level: Mapping[str, Any], handed: Values_) -> list[Values_]:
         return [
             {**handed, **dict(zip(level["params"], row, strict=True))} for row in product(*level["params"].values())
         ]
-    below = [enumerated(each, handed) for each in level.get("groups") or level.get("configs", [])]
+    below = [enumerated(each, handed, composed) for each in level.get("groups") or level.get("configs", [])]
     if "configs" in level or level.get("type") == "list":
         return [point for points in below for point in points]
-    return [dict(item for point in row for item in point.items()) for row in product(*below)]
+    return [_put_together(row, composed) for row in product(*below)]
+
+
+def _put_together(row: tuple[Values_, ...], composed: str) -> Values_:
+    if len(row) == 1:
+        return row[0]
+    made: Values_ = {}
+    for name, value in (item for point in row for item in point.items()):
+        listed = value if isinstance(value, list) else [value]
+        made[name] = [*made.get(name, []), *listed] if name in composed else value
+    return made
 
 
 def read(raw: Mapping[str, Any]) -> tuple[list[tuple[Values_, Values_]], str]:
@@ -48,12 +61,12 @@ def read(raw: Mapping[str, Any]) -> tuple[list[tuple[Values_, Values_]], str]:
 def points(raw: Mapping[str, Any]) -> list[Values_]:
     found = read(raw)[0]
     kept = [{name: value for name, value in scope.items() if not name.startswith("config")} for scope, _ in found]
-    assert len({frozenset(axes.items()) for _, axes in found}) >= len(spelled(kept))  # each has an id of its own
+    assert len({frozenset(map(str, axes.items())) for _, axes in found}) >= len(spelled(kept))  # each has its own id
     return kept
 
 
-def spelled(found: list[Values_]) -> set[tuple[tuple[str, Any], ...]]:
-    return {tuple(sorted(point.items())) for point in found}
+def spelled(found: list[Values_]) -> set[str]:
+    return {str(sorted(point.items())) for point in found}
 
 
 Raw = st.SearchStrategy[dict[str, Any]]
@@ -77,6 +90,14 @@ SWEEPS: Raw = st.builds(dict, type=KINDS, groups=GROUPS)
 @given(raw=SWEEPS, base=st.one_of(st.just({}), FIXED))
 def test_every_sweep_has_the_points_that_oellm_makes_of_it(raw: dict[str, Any], base: Values_) -> None:
     assert spelled(points({**raw, "base_values": base})) == spelled(enumerated(raw, base))
+
+
+@settings(max_examples=200, deadline=None)
+@given(raw=SWEEPS, base=st.one_of(st.just({}), FIXED))
+def test_lists_are_composed_as_oellm_does(raw: dict[str, Any], base: Values_) -> None:
+    made = {**raw, "base_values": base, "list_composition": ["b", "c"]}
+
+    assert spelled(points(made)) == spelled(enumerated(raw, base, "bc"))
 
 
 @pytest.mark.parametrize(
@@ -122,6 +143,15 @@ def test_a_later_group_overwrites_an_earlier_one_and_it_is_told(
 ) -> None:
     assert points(raw) == expected
     assert where in read(raw)[1]
+
+
+def test_a_note_names_the_group_s_place_in_the_original_where_some_before_it_count_once() -> None:
+    twin = {"configs": [{"z": 1}]}
+    inner = {"type": "product", "groups": [{"params": {"a": [1]}}, {"params": {"a": [2]}}]}
+
+    _, told = read({"type": "list", "groups": [twin, twin, inner]})
+
+    assert "left-out x.yaml: sweep.groups.2.groups.0: a is left out" in told
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,11 @@ HINTS = {
 }
 
 
-def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
-    """Gather everything that bears on why a job is where it is."""
+def explain(seen: View, ledger: Ledger, job: Job, records: Iterable[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Gather everything that bears on why a job is where it is; `records` are its own, if they were read."""
     name = ledger.study.name
     training = seen.training(name, job.id)
-    moves = deque(seen.records(name, job.id), maxlen=LAST_MOVES)
+    moves = deque(seen.records(name, job.id) if records is None else records, maxlen=LAST_MOVES)
     state = job.state or State.WAITING
     folder = ledger.dir_of(job.id)
     return {

@@ -105,13 +105,14 @@ def make(live: Live, token: str, names: frozenset[str]) -> ASGIApp:
     return Guard(GZipMiddleware(Starlette(routes=routes, exception_handlers={AutoexpError: _refused})), token, names)
 
 
-def said(what: Any, status: int = 200) -> Response:
+def said(what: Any) -> Response:
     """Make an answer; JSON's escapes carry what no encoding has, such as half a character of a file's name."""
-    return Response(json.dumps(what), status, media_type="application/json")
+    return Response(json.dumps(what), media_type="application/json")
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    return said({"error": str(error)}, 400)
+    """Say what a person can mend; to the browser that is an answer like any other, and nothing for its console."""
+    return said({"refused": str(error)})
 
 
 def _reading(read: Callable[[Live, Request], Any], live: Live) -> Callable[[Request], Any]:

@@ -28,7 +28,7 @@ FLAGS = (
     ),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
 )
-WIDE, PHONE = (1280, 800), (390, 844)
+WIDE, TALL, PHONE = (1280, 800), (1280, 2200), (390, 844)
 PATIENCE_S = 30.0
 
 
@@ -50,7 +50,7 @@ class Browser:
             env={"HOME": str(self.folder), "TMPDIR": str(self.folder), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         )
         self.address = f"http://127.0.0.1:{port}"
-        self._until(lambda: self._ask("GET", "/status")["ready"], "chromedriver")
+        self.until(lambda: self._ask("GET", "/status")["ready"], "chromedriver")
         options = {"args": [*FLAGS, f"--user-data-dir={self.folder / 'profile'}"]}
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
         session = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
@@ -84,7 +84,7 @@ class Browser:
     def wait_for(self, selector: str, *texts: str, within_s: float = PATIENCE_S) -> str:
         """Wait until what this selects says all of these."""
         return str(
-            self._until(
+            self.until(
                 lambda: all(text in (found := self.text(selector)) for text in texts) and found,
                 f"{texts} in {selector}",
                 within_s,
@@ -97,6 +97,10 @@ class Browser:
         self._order("Emulation.setDeviceMetricsOverride", metrics)
         self._order("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
 
+    def wait_until_it_fits(self, width: int) -> None:
+        """Wait until nothing has to be scrolled sideways; what has a new size is laid out anew by and by."""
+        self.until(lambda: self.run("return document.documentElement.scrollWidth") <= width, f"a page {width} wide")
+
     def picture(self, path: Path) -> Path:
         path.write_bytes(base64.b64decode(self._ask("GET", "/screenshot")))
         return path
@@ -106,13 +110,14 @@ class Browser:
         return [entry["message"] for entry in self._ask("POST", "/se/log", {"type": "browser"})]
 
     def requested(self) -> list[str]:
-        """The addresses that were asked for since this was asked last."""
+        """The addresses that were asked for since this was asked last, but for the browser's own first page."""
         entries = (
             json.loads(entry["message"])["message"] for entry in self._ask("POST", "/se/log", {"type": "performance"})
         )
-        return [
+        urls = [
             entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"
         ]
+        return [url for url in urls if not url.startswith(("chrome", "data"))]
 
     def _order(self, command: str, values: dict[str, Any]) -> Any:
         return self._ask("POST", "/goog/cdp/execute", {"cmd": command, "params": values})
@@ -124,7 +129,7 @@ class Browser:
             return json.load(answer)["value"]
 
     @staticmethod
-    def _until(holds: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
+    def until(holds: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
         until = time.monotonic() + within_s
         while True:
             try:

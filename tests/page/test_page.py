@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.page.conftest import PHONE, WIDE
+from tests.page.conftest import PHONE, TALL, WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,8 +82,8 @@ def test_the_overview_fills_and_says_what_needs_a_person(address: str, browser: 
     assert "watched by pid" in browser.text("#watcher")
     for size, scheme in ((WIDE, "light"), (WIDE, "dark"), (PHONE, "light")):
         browser.look_like(size, scheme)
+        browser.wait_until_it_fits(size[0])
         browser.picture(tmp_path / f"overview-{size[0]}-{scheme}.png")
-        assert browser.run("return document.documentElement.scrollWidth <= innerWidth"), "it fits the screen"
     browser.look_like(WIDE, "light")
 
 
@@ -125,11 +125,11 @@ def test_a_job_s_page_says_why_and_its_log_is_only_text(address: str, browser: "
     assert browser.run("return document.querySelector('.log img, .log b')") is None
     assert browser.run("return window.hacked ?? null") is None
     assert browser.run("return document.querySelector('.log .told').title") == "look"
-    browser._until(lambda: browser.text(".log") != before, "a log that goes on")
-    for size, scheme in ((WIDE, "light"), (WIDE, "dark"), (PHONE, "dark")):
+    browser.until(lambda: browser.text(".log") != before, "a log that goes on")
+    for size, scheme in ((WIDE, "light"), (TALL, "dark"), (PHONE, "dark")):
         browser.look_like(size, scheme)
-        browser.picture(tmp_path / f"job-{size[0]}-{scheme}.png")
-        assert browser.run("return document.documentElement.scrollWidth <= innerWidth"), "it fits the screen"
+        browser.wait_until_it_fits(size[0])
+        browser.picture(tmp_path / f"job-{size[0]}x{size[1]}-{scheme}.png")
     browser.look_like(WIDE, "light")
 
 

@@ -52,8 +52,8 @@ export async function ask(name, values = {}, body = undefined) {
   const answer = await fetch(`api/${name}${query ? `?${query}` : ""}`, settings);
   if (answer.headers.get("content-type")?.startsWith("application/json")) {
     const told = await answer.json();
-    if (answer.ok) return told;
-    throw new Error(told.error);
+    if (!told.refused) return told;
+    throw new Error(told.refused);
   }
   throw new Error(await answer.text());
 }

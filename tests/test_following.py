@@ -2,13 +2,16 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autoexp import history, lease
+from autoexp import following as following_
+from autoexp import lease
 from autoexp.engine import Engine
 from autoexp.following import Following
+from autoexp.journal import to_transition
+from autoexp.model import Transition
 from autoexp.registry import Key
 from autoexp.rows import rows
 from autoexp.status import as_json
@@ -79,10 +82,13 @@ def test_it_says_at_any_time_what_a_fresh_reading_says(planned: "Room") -> None:
 def test_what_was_read_is_not_read_again(planned: "Room", monkeypatch: pytest.MonkeyPatch) -> None:
     watched(planned)
     following = Following(planned.root)
-    parsed: list[str] = []
-    monkeypatch.setattr(
-        history.json, "loads", lambda line: parsed.append(line) or json.JSONDecoder().decode(line.decode())
-    )
+    taken: list[dict[str, Any]] = []
+
+    def noting(record: dict[str, Any]) -> Transition:
+        taken.append(record)
+        return to_transition(record)
+
+    monkeypatch.setattr(following_, "to_transition", noting)
 
     assert following.look() == set()
     planned.touch("idle", "release")
@@ -90,7 +96,7 @@ def test_what_was_read_is_not_read_again(planned: "Room", monkeypatch: pytest.Mo
     changed = following.look()
 
     assert changed == {Key("demo", "idle")}
-    assert len([line for line in parsed if b'"trigger"' in line]) == 1
+    assert [(record["job"], record["to"]) for record in taken] == [("idle", "waiting")]
 
 
 def test_a_study_planned_anew_is_read_anew(planned: "Room") -> None:

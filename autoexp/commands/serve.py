@@ -12,6 +12,7 @@ import argparse
 import secrets
 import socket
 from pathlib import Path
+from threading import Thread
 
 from autoexp import lease, targets
 from autoexp.errors import AutoexpError
@@ -45,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     root = targets.existing_root(targets.default_root(arguments.root))
     lease.var_of(root, arguments.var)  # another runtime folder than the root's own is refused
     token, listening = secrets.token_urlsafe(24), listen(arguments.host, arguments.port)
-    app = server.make(live.Live(root, arguments.var, arguments.allow_markers), token, names(arguments.host))
+    shown = live.Live(root, arguments.var, arguments.allow_markers)
+    Thread(target=shown.look, daemon=True).start()  # a large root is read by the time somebody opens the address
+    app = server.make(shown, token, names(arguments.host))
     print("\n".join(told(root, listening.getsockname()[1], token, arguments)), flush=True)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=1

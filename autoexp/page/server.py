@@ -193,7 +193,7 @@ def mark(live: Live, asked: dict[str, Any]) -> dict[str, Any]:
     """
     seen, ledger, job = found(live, asked)
     verb, reason = asked.get("verb"), str(asked.get("reason", ""))[:LONGEST_REASON]
-    if verb not in set(Verb):
+    if not isinstance(verb, str) or verb not in set(Verb):
         raise AutoexpError(f"{verb!r} is no verb", why=f"there are {', '.join(Verb)}", fix="use one of those")
     at = stamp(clock.now())
     try:

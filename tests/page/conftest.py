@@ -159,9 +159,10 @@ def serve() -> "Callable[[Room], str]":
     def start(room: "Room", *options: str) -> str:
         server = room.start("serve", room.root, *options, stdout=subprocess.PIPE)
         assert server.stdout is not None
-        while line := server.stdout.readline().decode():
-            if found := re.search(r"http://\S+", line):
-                return found[0]
+        with server.stdout as printed:
+            for line in printed:
+                if found := re.search(r"http://\S+", line.decode()):
+                    return found[0]
         raise AssertionError(room.said())
 
     return start

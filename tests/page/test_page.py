@@ -1,6 +1,7 @@
 """The page in a real browser, beside a watcher at work."""
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tests.conftest import Room
     from tests.page.conftest import Browser
 
+MANY = 10_000
 ODD = "<script>window.hacked=1"
 TRAINER = r"""
 import time
@@ -61,6 +63,19 @@ def shown(tmp_path_factory: pytest.TempPathFactory, make_room: "Callable[[Path],
 def address(shown: "Room", serve: "Callable[..., str]") -> str:
     """A page that may drop markers."""
     return serve(shown, "--allow-markers")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, make_room: "Callable[[Path], Iterator[Room]]") -> Iterator["Room"]:
+    """A study of 10,000 jobs that wait."""
+    with make_room(tmp_path_factory.mktemp("many")) as room:  # type: ignore[attr-defined]
+        room.plan("one: {sweep: {params: {n: [0]}}, start: {file_exists: {path: never}}, command: 'true'}\n")
+        path = room.root / "demo" / "plan.json"
+        plan = json.loads(path.read_text())
+        (job,) = plan["jobs"]
+        plan["jobs"] = [{**job, "id": f"one-n{n}", "values": {"n": n}, "params": {"n": n}} for n in range(MANY)]
+        path.write_text(json.dumps(plan))
+        yield room
 
 
 def at(address: str, place: str) -> str:
@@ -175,6 +190,39 @@ def test_nothing_left_this_computer_and_nothing_was_complained_of(address: str, 
     assert browser.complaints() == []
 
 
+def test_ten_thousand_jobs_open_in_two_seconds_and_change_without_a_stutter(
+    many: "Room", serve: "Callable[[Room], str]", browser: "Browser"
+) -> None:
+    address = serve(many)
+    browser.open(at(address, "jobs"))
+    browser.wait_for("#told", f"{MANY} jobs")
+    browser.open("about:blank")
+    began = time.monotonic()
+    browser.open(at(address, "jobs"))
+    browser.wait_for("#told", f"{MANY} jobs")
+    opened_s = time.monotonic() - began
+
+    last = "return [...document.querySelectorAll('.row')].at(-1).ariaRowIndex"
+    browser.run("document.querySelector('.window').scrollTop = 1e9")
+    browser.until(lambda: browser.run(last) == str(MANY + 1), "the last job")
+    (many.job_dir("one-n5000") / "markers").mkdir(parents=True)
+    many.touch("one-n5000", "hold")
+    many.watch()
+    browser.run("document.querySelector('.window').scrollTop = 0")
+    browser.wait_for(".row", "held", "one-n5000")
+    browser.run(
+        "window.long = [];"
+        "const note = (list) => long.push(...list.getEntries().map((entry) => entry.duration));"
+        "new PerformanceObserver(note).observe({type: 'longtask'})"
+    )
+    many.touch("one-n5000", "release")
+    browser.until(lambda: "held" not in browser.text(".row"), "a release")
+
+    assert browser.run("return document.querySelectorAll('.row').length") < 100
+    assert opened_s < 2
+    assert max(browser.run("return window.long"), default=0) < 100
+
+
 def test_a_watcher_that_is_gone_is_missed(address: str, browser: "Browser", shown: "Room") -> None:
     browser.open(address)
     browser.wait_for("#watcher", "watched by pid")
@@ -190,7 +238,7 @@ def test_a_server_that_is_killed_disturbs_nobody(address: str, browser: "Browser
     browser.open(address)
     browser.wait_for("#watcher", f"watched by pid {watcher.pid}")
 
-    server = next(program for program in shown.watchers if "serve" in str(program.args))  # type: ignore[arg-type]
+    server = next(program for program in shown.watchers if "serve" in str(program.args))
     server.kill()
     server.wait()
 

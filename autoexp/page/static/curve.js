@@ -2,7 +2,7 @@
 
 import { h, svg } from "./dom.js";
 
-const WIDTH = 560, HEIGHT = 180, LEFT = 52, BOTTOM = 22, TOP = 8, RIGHT = 8;
+const WIDTH = 560, HEIGHT = 200, LEFT = 66, BOTTOM = 26, TOP = 8, RIGHT = 8;
 
 const short = (value) => (Math.abs(value) >= 1000 ? value.toLocaleString("en") : String(Number(value.toPrecision(3))));
 
@@ -13,7 +13,7 @@ export function curve(title, points) {
   const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const toX = (x) => LEFT + ((x - x0) / (x1 - x0 || 1)) * (WIDTH - LEFT - RIGHT);
   const toY = (y) => TOP + (1 - (y - y0) / (y1 - y0 || 1)) * (HEIGHT - TOP - BOTTOM);
-  const ticks = [y0, (y0 + y1) / 2, y1];
+  const ticks = y0 === y1 ? [y0] : [y0, (y0 + y1) / 2, y1];
   const last = known.at(-1);
   return h("figure", {},
     h("figcaption", {}, title, h("span", { class: "quiet" }, ` ${short(last[1])} at ${short(last[0])}`)),

@@ -11,13 +11,15 @@ from autoexp import conditions, selection, status
 from autoexp.errors import AutoexpError
 from autoexp.following import Following
 from autoexp.model import Job, State
-from autoexp.registry import Key, Ledger
+from autoexp.registry import Key, Ledger, Registry
 from autoexp.rows import is_shown, row_of
 from autoexp.view import View
 
 T = TypeVar("T")
 ASKED_S = 1.0
 """How often jobs are asked about whose reason changes by itself, at most."""
+AGAIN_S = 2.0
+"""How long a root that cannot be read is left alone."""
 SHARE = 50
 """Asking them takes at most one part in so many of our time."""
 
@@ -38,15 +40,18 @@ class Live:
     _restless: set[Key] = field(default_factory=set)
     """Jobs whose reason changes though nothing happens to them."""
     _ask_at: float = 0.0
+    _again_at: float = 0.0
 
     def look(self) -> int:
         """Take over what has changed, and return the version there is now; if nothing can be read, say why."""
         with self._lock:
+            if time.monotonic() < self._again_at:
+                return self.version
             try:
                 self._look()
             except (AutoexpError, OSError) as error:
-                self._following = None  # it is read anew as soon as it can be
-                self._tell({**self._head, "error": str(error)})
+                self._following, self._again_at = None, time.monotonic() + AGAIN_S  # all of it is read then
+                self._tell({**head_without(self.root), **self._head, "error": str(error)})
             return self.version
 
     def since(self, version: int) -> dict[str, Any]:
@@ -158,6 +163,11 @@ def head(seen: View, *, may_mark: bool) -> dict[str, Any]:
         "order": [str(state) for state in status.ORDER],
         "studies": [study_head(ledger) for ledger in seen.ledgers()],
     }
+
+
+def head_without(root: Path) -> dict[str, Any]:
+    """Say as much of a root that was never read as a page needs."""
+    return head(View(root, root, Registry(root), None, {}), may_mark=False)
 
 
 def study_head(ledger: Ledger) -> dict[str, Any]:

@@ -102,7 +102,11 @@ def make(live: Live, token: str, names: frozenset[str]) -> ASGIApp:
         *(Route(f"/api/{name}", _reading(read, live)) for name, read in READERS.items()),
         *([Route("/api/mark", _marking(live), methods=["POST"])] if live.may_mark else []),
     ]
-    return Guard(GZipMiddleware(Starlette(routes=routes, exception_handlers={AutoexpError: _refused})), token, names)
+    return Guard(
+        GZipMiddleware(Starlette(routes=routes, exception_handlers=dict.fromkeys((AutoexpError, OSError), _refused))),
+        token,
+        names,
+    )
 
 
 def said(what: Any) -> Response:

@@ -84,7 +84,8 @@ def test_a_reason_that_changes_by_itself_is_asked_again(planned: "Room", monkeyp
     assert names(shown.since(version)) == {"one-n2"}
 
 
-def test_a_root_that_cannot_be_read_says_why_until_it_can_be(planned: "Room") -> None:
+def test_a_root_that_cannot_be_read_says_why_until_it_can_be(planned: "Room", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "AGAIN_S", 0.0)
     planned.run("watch", planned.root, "--once")
     shown = Live(planned.root)
     shown.look()
@@ -96,6 +97,9 @@ def test_a_root_that_cannot_be_read_says_why_until_it_can_be(planned: "Room") ->
     version = shown.look()
     assert "the journal is damaged here" in shown.since(version)["error"]
 
+    never = Live(planned.root)
+    never.look()
+    assert never.since(0).keys() == shown.since(0).keys()
     path.write_bytes(whole)
     shown.look()
     assert shown.since(0)["error"] == ""

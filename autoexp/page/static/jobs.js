@@ -18,9 +18,10 @@ const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
 function line(row, number, height) {
   const share = row.share == null ? null : h("span", { class: "share", role: "img", "aria-label": `${Math.round(row.share * 100)} %` }, h("span", { style: { width: `${row.share * 100}%` } }));
-  return h("a", { class: "row", role: "row", href: jobAddress(row), "aria-rowindex": number + 2, style: { transform: `translateY(${number * height}px)` } },
+  const who = store.head.studies.length > 1 ? [h("span", { class: "quiet" }, `${row.study}/`), row.job] : row.job;
+  return h("div", { class: "row", role: "row", "aria-rowindex": number + 2, style: { transform: `translateY(${number * height}px)` } },
     h("span", { role: "cell" }, stateMark(row.state)),
-    h("span", { role: "cell", class: "job", title: row.job }, store.head.studies.length > 1 ? h("span", { class: "quiet" }, `${row.study}/`) : null, row.job),
+    h("span", { role: "cell", title: row.job }, h("a", { class: "job", href: jobAddress(row) }, who)),
     h("span", { role: "cell" }, share, row.progress),
     h("span", { role: "cell" }, row.attempt ? `${row.attempt}` : ""),
     h("span", { role: "cell" }, row.since ? age(now() - Date.parse(row.since) / 1000) : ""),

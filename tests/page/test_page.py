@@ -111,6 +111,7 @@ def test_the_table_is_chosen_as_status_chooses_and_sorted(address: str, browser:
     names = browser.text(".row .job").split("\n")
     assert names == sorted(names)
     assert ODD in names
+    browser.picture(tmp_path / "jobs-wide-light.png")
     assert browser.run("return window.hacked ?? null") is None
 
     browser.run(

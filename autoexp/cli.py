@@ -40,6 +40,7 @@ COMMANDS = {
     "convert": "make a Megatron-LM checkpoint a Hugging Face model, without Megatron or torch",
     "import": "make a recipe of another tool's experiment, and say what it got wrong",
     "report": "tables and plots of a study",
+    "serve": "a live page of a folder's studies, for your browser",
     "demo": "a whole study on this computer in a few minutes",
 }
 

@@ -26,13 +26,19 @@ def rows(view: View, study: str, where: "Selection | None" = None) -> list[Row]:
 
 
 def _rows(view: View, ledger: Ledger, jobs: Iterable[Job]) -> Iterator[Row]:
-    name, now = ledger.study.name, time.time()
-    for job in jobs:
-        if job.retired and job.state is State.CANCELLED:
-            continue
-        training = view.training(name, job.id)
-        since = stamp(job.since) if job.since else None
-        yield row(job, training, reason(view, ledger, job), now, since)
+    return (row_of(view, ledger, job) for job in jobs if is_shown(job))
+
+
+def is_shown(job: Job) -> bool:
+    """Say whether a job has a line: one that the recipe dropped has none once it is gone."""
+    return not (job.retired and job.state is State.CANCELLED)
+
+
+def row_of(view: View, ledger: Ledger, job: Job) -> Row:
+    """Make one job's line."""
+    training = view.training(ledger.study.name, job.id)
+    since = stamp(job.since) if job.since else None
+    return row(job, training, reason(view, ledger, job), time.time(), since)
 
 
 def reason(view: View, ledger: Ledger, job: Job) -> str:

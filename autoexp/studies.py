@@ -156,14 +156,25 @@ def appeared(folder: Path) -> Iterator[JobSpec]:
     Raises:
         AutoexpError: a line is damaged.
     """
+    yield from (job for job, _ in appeared_after(folder, 0))
+
+
+def appeared_after(folder: Path, place: int) -> Iterator[tuple[JobSpec, int]]:
+    """Read those whose lines stand behind a place in appeared.jsonl, each with the place behind its own.
+
+    Raises:
+        AutoexpError: a line is damaged.
+    """
     path = folder / "appeared.jsonl"
     try:
-        lines = read_regular(path).split(b"\n")
+        data = read_regular(path)
     except FileNotFoundError:
         return
-    for number, line in enumerate(lines[:-1], start=1):
+    before = data.count(b"\n", 0, place)
+    for number, line in enumerate(data[place:].split(b"\n")[:-1], start=before + 1):
+        place += len(line) + 1
         try:
-            yield decode(JobSpec, json.loads(line))
+            yield decode(JobSpec, json.loads(line)), place
         except (ValueError, TypeError) as error:
             raise AutoexpError(
                 f"{path}:{number}: the line is damaged", why=str(error), fix="delete the line: its job appears again"

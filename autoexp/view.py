@@ -9,7 +9,7 @@ from autoexp import clock, lease, studies
 from autoexp.errors import AutoexpError
 from autoexp.files import read_json
 from autoexp.history import History
-from autoexp.journal import naming, unstamp
+from autoexp.journal import Mark, naming, unstamp
 from autoexp.model import Job, State
 from autoexp.recall import folder_of, recall, undisturbed
 from autoexp.registry import Ledger, Registry
@@ -29,6 +29,10 @@ class View:
     """What came later is left out."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Studies that cannot be read, and why."""
+    place: Mark | None = None
+    """Up to where the journal was read; None if it was not read on from snapshot.json."""
+    _reached: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What `iterations` found, for it is asked for each job."""
 
     @property
     def problems(self) -> dict[str, str]:
@@ -50,11 +54,24 @@ class View:
         told = self.progress.get("jobs", {}).get(f"{study}/{job}")
         return told if isinstance(told, Mapping) else {}
 
+    def look_up(self) -> None:
+        """Read who watches, and what progress.json says."""
+        self.watcher, silence = watcher_of(self.root)
+        self.unreadable.pop("watcher", None)
+        if silence is not None:
+            self.unreadable["watcher"] = silence
+        self._reached = {}
+        told = read_json(self.var / "progress.json") or {}
+        self.progress = told if self.watcher else {"problems": told.get("problems", {})}
+
     def iterations(self, study: str) -> dict[str, int]:
         """The iteration each running job of a study has reached."""
-        jobs = self.registry.ledgers[study].jobs
-        reached = {name: self.training(study, name).get("iteration") for name in jobs}
-        return {name: iteration for name, iteration in reached.items() if isinstance(iteration, int)}
+        if study not in self._reached:
+            names = (name.partition("/") for name in self.progress.get("jobs", {}))
+            reached = {job: self.training(study, job).get("iteration") for of, _, job in names if of == study}
+            known = {name: iteration for name, iteration in reached.items() if isinstance(iteration, int)}
+            self._reached[study] = known
+        return self._reached[study]
 
 
 def view(root: Path, var: str | None = None, *, until: float | None = None, whole: bool = False) -> View:
@@ -66,14 +83,19 @@ def view(root: Path, var: str | None = None, *, until: float | None = None, whol
         AutoexpError: the journal is damaged.
     """
     runtime = lease.var_of(root, var)
-    registry, unreadable = Registry(root), {}
+    registry, unreadable, place = Registry(root), dict[str, str](), None
     with undisturbed():
-        for folder in studies.all_in(root):
+        if whole or until is not None:
+            standings = _standings(runtime, until)
+        else:
+            recalled = recall(runtime)
+            standings, place = recalled.standings, recalled.history.mark
+        for folder in studies.all_in(root):  # after the journal: what it speaks of is there by now
             try:
                 registry.load(folder)
             except (AutoexpError, OSError) as error:
                 unreadable[folder.name] = str(error)
-        registry.replay(_standings(runtime, until) if whole or until is not None else recall(runtime).standings)
+        registry.replay(standings)
     unreadable |= dict(registry.missing())
     for ledger in registry.ledgers.values():
         unmet = [spec for spec in ledger.study.plan.jobs if until is None and spec.id not in ledger.jobs]
@@ -83,12 +105,15 @@ def view(root: Path, var: str | None = None, *, until: float | None = None, whol
         if ran:
             what = f"{ran} of its jobs have run, and the journal does not know of it: they are shown as waiting"
             unreadable[ledger.study.name] = f"{what}; the next watcher finds that again on disk"
+    seen = View(root, runtime, registry, None, {}, until, unreadable, place)
+    seen.look_up()
+    return seen
+
+
+def watcher_of(root: Path) -> tuple[Mapping[str, Any] | None, str | None]:
+    """Say who watches a root, and what is wrong with that."""
     watched = lease.holder(root)
-    if watched and (why := lease.silence(root, watched, clock.now())) is not None:
-        unreadable["watcher"] = why
-    told = read_json(runtime / "progress.json") or {}
-    said = told if watched else {"problems": told.get("problems", {})}
-    return View(root, runtime, registry, watched, said, until, unreadable)
+    return watched, lease.silence(root, watched, clock.now()) if watched else None
 
 
 def _records(var: Path, until: float | None, containing: bytes = b"") -> Iterator[dict[str, Any]]:

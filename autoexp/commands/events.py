@@ -8,7 +8,7 @@ autoexp events experiments/ --follow
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from autoexp import lease, targets
 from autoexp.errors import AutoexpError
 from autoexp.history import History
+from autoexp.moves import line
 from autoexp.recall import folder_of
 from autoexp.segments import segment_files
 
@@ -77,14 +78,3 @@ def moment(text: str) -> str:
     except ValueError as error:
         raise AutoexpError(f"{text!r} is no time", why=str(error), fix="write it as 2026-11-20T21:40") from error
     return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def line(record: Mapping[str, Any]) -> str:
-    """Spell one move for people."""
-    source, target = record["from"], record["to"]
-    moved = target if source is None else f"{source} -> {target}" if source != target else f"still {target}"
-    evidence = {k: v for k, v in record["evidence"].items() if k not in ("inode", "ctime_ns", "offset")}
-    said = " ".join(f"{key}={value}" for key, value in evidence.items())
-    deeds = f" [{'; '.join(record['actions'])}]" if record["actions"] else ""
-    who = f"{record['study']}/{record['job']}"
-    return f"{record['at'][:23]}Z {who} {record['trigger']}: {moved} {said}".rstrip() + deeds

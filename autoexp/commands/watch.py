@@ -18,7 +18,6 @@ from pathlib import Path
 
 from autoexp import targets
 from autoexp.commands import report, tell
-from autoexp.commands.events import line
 from autoexp.daemon import detach
 from autoexp.engine import Engine, Listener
 from autoexp.errors import AlreadyWatched, AutoexpError, TakenOver
@@ -26,6 +25,7 @@ from autoexp.examiner import examining
 from autoexp.journal import to_record
 from autoexp.lease import var_of
 from autoexp.model import State, Transition
+from autoexp.moves import line
 from autoexp.rows import rows
 from autoexp.view import view
 from autoexp.watching import never, once, prepare_var, until_done, watching

@@ -6,36 +6,10 @@ autoexp why experiments/demo/jobs/cooldown-model10M-lr0.001 --json
 
 import argparse
 import json
-import shlex
-from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-from autoexp import clock, probe, targets
-from autoexp.asking import verdict
-from autoexp.commands.events import line
+from autoexp import explanation, targets
 from autoexp.errors import AutoexpError
-from autoexp.jobfiles import DONE
-from autoexp.lifecycle import accepted
-from autoexp.model import Condition, Job, State
-from autoexp.registry import Ledger
-from autoexp.rows import reason
-from autoexp.status import progress_of
-from autoexp.view import View, view
-from autoexp.world import checkpoint_name
-
-LAST_MOVES = 8
-HINTS = {
-    State.SUCCEEDED: "nothing needs to; restart runs it again",
-    State.FAILED: "retry gives it a fresh attempt budget, once the cause is mended",
-    State.SKIPPED: "retry makes it wait again, once the jobs it needs can succeed",
-    State.CANCELLED: "retry makes it wait again",
-    State.HELD: "release lets it go on",
-    State.STALLED: "cancel or restart ends it; it goes on by itself if it gets further",
-    State.BACKOFF: "start submits it now",
-    State.WAITING: "start submits it now, whatever it waits for",
-}
+from autoexp.view import view
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,81 +30,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise AutoexpError(
             f"nothing is known of {target.study}/{target.job}", why=why, fix="see what there is: autoexp status ROOT"
         )
-    said = explain(seen, ledger, ledger.jobs[target.job])
-    print(json.dumps(said) if arguments.json else "\n".join(_text(said)))
+    said = explanation.explain(seen, ledger, ledger.jobs[target.job])
+    print(json.dumps(said) if arguments.json else "\n".join(explanation.text(said)))
     return 0
-
-
-def explain(seen: View, ledger: Ledger, job: Job) -> dict[str, Any]:
-    """Gather everything that bears on why a job is where it is."""
-    name = ledger.study.name
-    training = seen.training(name, job.id)
-    moves = deque(seen.records(name, job.id), maxlen=LAST_MOVES)
-    state = job.state or State.WAITING
-    folder = ledger.dir_of(job.id)
-    return {
-        "study": name,
-        "job": job.id,
-        "state": state,
-        "reason": reason(seen, ledger, job),
-        "attempt": job.attempt,
-        "attempts": {"counted": job.spent, "limit": job.spec.retry.max_attempts},
-        "pending": job.pending,
-        "progress": progress_of(job, training),
-        "unsettled": training.get("unsettled") or [],
-        **_batch(folder, job),
-        **({"avoided": list(avoided)} if (avoided := ledger.avoided(clock.now())) else {}),
-        "conditions": list(_conditions(seen, ledger, job, job.spec.start)),
-        "moves": list(moves),
-        "verbs": list(accepted(state)),
-        "hint": HINTS.get(state, ""),
-        "dir": str(folder),
-        "log": str(probe.attempt_dir(folder, job.attempt) / "output.log") if job.attempt else None,
-        "watched": seen.watcher is not None,
-        "problems": [what for about, what in seen.problems.items() if about == f"{name}/{job.id}"],
-    }
-
-
-def _batch(folder: Path, job: Job) -> dict[str, list[int]]:
-    """List the iterations of a batch, and which of them are done."""
-    iterations = list(job.spec.iterations)
-    done = [iteration for iteration in iterations if (folder / DONE / checkpoint_name(iteration)).exists()]
-    return {"iterations": iterations, "done": done} if iterations else {}
-
-
-def _conditions(seen: View, ledger: Ledger, job: Job, condition: Condition) -> Iterator[dict[str, Any]]:
-    """Answer each part of the start conditions by itself."""
-    for part in condition.parts if condition.name == "all" else (condition,):
-        said = verdict(part, ledger, job, seen.iterations(ledger.study.name))
-        yield {"condition": part.name, "holds": said.holds, "reason": said.reason, "dead": said.dead}
-    if ledger.budget.limit:
-        short = ledger.budget.shortage(job)
-        yield {"condition": "budget", "holds": not short, "reason": short or ledger.budget.told(), "dead": False}
-
-
-def _text(said: dict[str, Any]) -> Iterator[str]:
-    yield f"{said['study']}/{said['job']} is {said['state']}" + (f": {said['reason']}" if said["reason"] else "")
-    if said["progress"]:
-        yield f"  progress: {said['progress']}"
-    yield from (f"  problem: {problem}" for problem in said["problems"])
-    for iteration in said.get("iterations", ()):
-        yield f"  iteration {iteration} is {'done' if iteration in said['done'] else 'not done'}"
-    if said.get("avoided"):
-        yield f"  nodes that its study avoids for now: {', '.join(said['avoided'])}"
-    if said["unsettled"]:
-        yield f"  checkpoints {said['unsettled']} are whole, but the tracker does not name them yet"
-    if said["attempt"]:
-        budget = said["attempts"]
-        yield f"  attempt {said['attempt']}; {budget['counted']} of {budget['limit']} count; log: {said['log']}"
-    if said["conditions"]:
-        yield "  it starts when all of these hold:"
-    for condition in said["conditions"]:
-        mark = "yes" if condition["holds"] else "never" if condition["dead"] else "no"
-        yield f"    {mark:<5} {condition['condition']}: {condition['reason']}"
-    if said["moves"]:
-        yield "  its last moves:"
-    yield from (f"    {line(move)}" for move in said["moves"])
-    if not said["watched"]:
-        yield "  no watcher runs: nothing moves until one does (autoexp watch ROOT)"
-    yield f"  what would move it: {said['hint'] or 'its own end'}"
-    yield f"  type: autoexp mark {shlex.quote(said['dir'])} {'|'.join(said['verbs'])}"

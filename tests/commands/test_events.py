@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autoexp.commands.events import line, moment
+from autoexp.commands.events import moment
 from autoexp.errors import AutoexpError
 
 if TYPE_CHECKING:
@@ -80,19 +80,6 @@ def test_a_time_is_read_as_the_journal_spells_it(text: str, spelled: str) -> Non
 def test_what_is_no_time_is_refused() -> None:
     with pytest.raises(AutoexpError, match="'yesterday' is no time"):
         moment("yesterday")
-
-
-def test_a_move_that_stays_where_it_is_says_so_and_keeps_file_numbers_to_itself() -> None:
-    record = {"at": "2026-11-20T21:40:01.123456Z", "study": "demo", "job": "one", "trigger": "checkpoint_saved"}
-    evidence = {"iteration": 200, "inode": 7, "ctime_ns": 8, "offset": 9}
-
-    told = line(
-        {**record, "from": "running", "to": "running", "evidence": evidence, "actions": ["appear a", "appear b"]}
-    )
-
-    assert told == (
-        "2026-11-20T21:40:01.123Z demo/one checkpoint_saved: still running iteration=200 [appear a; appear b]"
-    )
 
 
 def test_following_goes_on_with_what_comes_under_the_next_watcher_too(here: "Room") -> None:

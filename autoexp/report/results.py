@@ -13,13 +13,13 @@ from statistics import median
 
 from autoexp import backends, checkpoints, studies
 from autoexp.errors import AutoexpError
-from autoexp.model import JSON, JobSpec, State
+from autoexp.model import JSON, OVER, JobSpec, State
 from autoexp.partitions import peak_tflops
 from autoexp.report.evaluations import Evaluation, is_training, read_evaluations
 from autoexp.report.metrics import Metrics, read_metrics
 from autoexp.report.numbers import whole
 from autoexp.report.series import Attempt, Point, merged, read_attempts
-from autoexp.report.work import split
+from autoexp.report.work import devices_a_copy, split
 from autoexp.rows import rows
 from autoexp.status import Row
 from autoexp.studies import Study
@@ -27,6 +27,8 @@ from autoexp.view import view
 
 QUIET = (State.SUCCEEDED, State.RUNNING)
 """States that need no note."""
+SETTLED = OVER | {State.BACKOFF, State.HELD}
+"""States in which no attempt is under way."""
 _SEQ_LENGTHS = ("seq-length", "training.seq_len", "data.seq_length")
 _BATCHES = ("global-batch-size", "training.global_batch_size", "data.global_batch_size")
 """What Megatron-LM, torchtitan and NeMo call them."""
@@ -63,6 +65,8 @@ class Run:
     devices: int = 0
     """Its GPUs, or its processes where it has none."""
     nodes: int = 1
+    devices_a_copy: int = 1
+    """Over how many of them one copy of the model is split, by tensors, layers or the sequence."""
     metrics: Metrics = field(default_factory=Metrics)
     work: Mapping[str, str] = field(default_factory=dict)
     """The arguments that say what it does."""
@@ -128,9 +132,19 @@ class Run:
 
     @property
     def runtime_s(self) -> float | None:
-        """What all its attempts took; None while one runs, or if nobody knows when one ended."""
-        lasted = [attempt.lasted_s for attempt in self.attempts]
+        """What all its attempts took; None while one runs, or if nobody knows when one ended.
+
+        One that was lost with its node counts up to the last that it wrote.
+        """
+        lost = {attempt.number for attempt in self.lost}
+        lasted = [attempt.spoke_s if attempt.number in lost else attempt.lasted_s for attempt in self.attempts]
         return sum(s for s in lasted if s is not None) if lasted and None not in lasted else None
+
+    @property
+    def lost(self) -> list[Attempt]:
+        """List the attempts that are over and did not say so themselves."""
+        over = self.attempts if self.state in SETTLED else self.attempts[:-1]
+        return [attempt for attempt in over if attempt.lasted_s is None and attempt.spoke_s is not None]
 
     @property
     def shortfall(self) -> str:
@@ -247,6 +261,7 @@ def _read_run(study: Study, spec: JobSpec, row: Row | None) -> Run:
         global_batch_size=_given(spec, _BATCHES) or metrics.global_batch_size or (sizes[-1] if sizes else None),
         devices=spec.resources.nodes * (spec.resources.gpus_per_node or spec.resources.processes_per_node),
         nodes=spec.resources.nodes,
+        devices_a_copy=devices_a_copy(spec.args),
         metrics=metrics,
         work=work,
         layout=layout,

@@ -238,7 +238,7 @@ def _said(run: Run) -> dict[str, JSON]:
         "tokens_per_s": middle(rates),
         "tflops_per_gpu": middle(tflops),
         "mfu": run.mfu,
-        "gpu_busy_percent": metrics.busy_percent,
+        "gpu_busy_percent": run.busy_percent,
         "peak_memory_gib": _gib(max(run.peak_memory, default=None)),
         "least_memory_gib": _gib(min(run.peak_memory, default=None)),
         "reserved_memory_gib": _gib(max(metrics.reserved, default=None)),

@@ -16,6 +16,7 @@ from autoexp.errors import AutoexpError
 from autoexp.model import JSON, OVER, JobSpec, State
 from autoexp.partitions import peak_tflops
 from autoexp.report.evaluations import Evaluation, is_training, read_evaluations
+from autoexp.report.gpus import Gpus, read_gpus
 from autoexp.report.metrics import Metrics, read_metrics
 from autoexp.report.numbers import whole
 from autoexp.report.series import Attempt, Point, merged, read_attempts
@@ -68,6 +69,8 @@ class Run:
     devices_a_copy: int = 1
     """Over how many of them one copy of the model is split, by tensors, layers or the sequence."""
     metrics: Metrics = field(default_factory=Metrics)
+    gpus: Gpus = field(default_factory=Gpus)
+    """As nvidia-smi saw them."""
     work: Mapping[str, str] = field(default_factory=dict)
     """The arguments that say what it does."""
     layout: Mapping[str, str] = field(default_factory=dict)
@@ -126,9 +129,17 @@ class Run:
 
     @property
     def peak_memory(self) -> tuple[int, ...]:
-        """The most bytes that each process had in use; of those that only the log tells of, the most of any."""
+        """The most bytes that each process had in use; of those that only the log tells of, the most of any.
+
+        Where nothing else tells, the most that was in use of each GPU.
+        """
         told = [attempt.peak_memory for attempt in self.attempts if attempt.peak_memory]
-        return self.metrics.allocated or tuple(sorted(told)[-1:])
+        return self.metrics.allocated or tuple(sorted(told)[-1:]) or self.gpus.peak_bytes
+
+    @property
+    def busy_percent(self) -> float | None:
+        """How much of the time its GPUs were busy: by its own metrics, or as nvidia-smi saw them."""
+        return self.gpus.busy_percent if self.metrics.busy_percent is None else self.metrics.busy_percent
 
     @property
     def runtime_s(self) -> float | None:
@@ -263,6 +274,7 @@ def _read_run(study: Study, spec: JobSpec, row: Row | None) -> Run:
         nodes=spec.resources.nodes,
         devices_a_copy=devices_a_copy(spec.args),
         metrics=metrics,
+        gpus=read_gpus(study.job_dir(spec.id)),
         work=work,
         layout=layout,
         peak_tflops=peak_tflops(study.machine, spec.resources),

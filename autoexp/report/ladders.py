@@ -19,7 +19,7 @@ from autoexp.report.numbers import middle
 from autoexp.report.results import Results, Run
 from autoexp.report.spelling import AXIS_PREFIX, Column, Table, without_empty
 from autoexp.report.spelling import Kind as Spelled
-from autoexp.report.work import of_a_sample
+from autoexp.report.work import of_a_sample, repeat
 from autoexp.scaling import Kind, Measured
 
 GIB = 1 << 30
@@ -117,7 +117,7 @@ def _of_stage(runs: Sequence[Run]) -> Iterator[list[Run]]:
             yield ladder
             jobs = {run.job for run in ladder}
             left = [run for run in left if run.job not in jobs]
-    yield from _grouped(left, work_of)
+    yield from _grouped(left, lambda run: (work_of(run), repr(repeat(run.values))))
 
 
 def work_of(run: Run) -> str:

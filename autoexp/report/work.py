@@ -2,7 +2,7 @@
 
 Two trainings of the same work compare whatever their layouts are: how many GPUs, how the model is shared among them,
 how many samples one of them takes. How many all of them take together is work. An argument that names the job's own
-directory says nothing of either.
+directory, or is a seed, says nothing of either.
 """
 
 import re
@@ -19,6 +19,8 @@ _LAYOUT = re.compile(
 """Flags of Megatron-LM, of transformers' Trainer, torchtitan, NeMo and our own trainers."""
 _OF_ALL = re.compile(r"(global|rampup)_batch|batch_size_ramp|(save|eval|evaluation|logging|hub)_strategy")
 """What sounds like layout, and is the same on any number of devices."""
+_AGAIN = re.compile(r"(?:^|[._])(?:seed|repeat|repetition|trial)s?$")
+"""What begins with other chance only."""
 _A_STEP = re.compile(r"batch")
 _SPLIT = re.compile(r"(?:^|\.)(?:tensor|pipeline|context)(?:_model)?_parallel_(?:size|degree)$")
 """By what a model's own copy takes several devices, in the words of Megatron-LM, NeMo and torchtitan."""
@@ -26,7 +28,8 @@ _SPLIT = re.compile(r"(?:^|\.)(?:tensor|pipeline|context)(?:_model)?_parallel_(?
 
 def split(args: Mapping[str, Any], own_dir: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return a training's work and its layout, each by the names of arguments, values as text."""
-    said = {name: repr(value) for name, value in args.items() if value is not None and own_dir not in str(value)}
+    told = {name: value for name, value in args.items() if value is not None and own_dir not in str(value)}
+    said = {name: repr(value) for name, value in told.items() if not _AGAIN.search(_plain(name))}
     layout = {name: value for name, value in said.items() if _is_layout(_plain(name))}
     return {name: value for name, value in said.items() if name not in layout}, layout
 
@@ -37,6 +40,11 @@ def _plain(name: str) -> str:
 
 def _is_layout(name: str) -> bool:
     return bool(_LAYOUT.search(name)) and not _OF_ALL.search(name)
+
+
+def repeat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the axes of a sweep that do the same once more."""
+    return {name: value for name, value in values.items() if _AGAIN.search(_plain(name))}
 
 
 def of_a_sample(work: Mapping[str, str]) -> dict[str, str]:

@@ -1,13 +1,17 @@
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoexp import report
 from autoexp.model import JSON
 from autoexp.report.html import Figure, Page, _table, render
 from autoexp.report.spelling import Column, Kind, Table
+from tests.report.browser import BROWSER, Browser
 
 COLUMNS = (
     Column(key="job", title="job"),
@@ -156,3 +160,37 @@ def test_columns_that_paper_has_no_room_for_stand_in_a_second_table() -> None:
     first, second = text.split("</table>")[:2]
     assert (">A<" in first, ">B<" in first, "why" in first) == (True, False, True)
     assert (">A<" in second, ">B<" in second, "why" in second, ">one<" in second) == (False, True, False, True)
+
+
+TROUBLE = ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled")
+IN_USE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    found = Browser(tmp_path / "profile")
+    try:
+        found.begin()
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no chromium to open a report in")
+def test_a_browser_shows_the_report_without_complaint_and_asks_nobody_else(maker: Any, browser: Browser) -> None:
+    maker.train("pretrain-lr0.1", values={"lr": 0.1})
+    maker.losses("pretrain-lr0.1", {10 * n: 5 - n / 10 for n in range(1, 20)})
+    page = report.save(report.make(maker.study()))
+
+    browser.open(page)
+
+    assert browser.seen(*TROUBLE) == []
+    assert [asked["request"]["url"] for asked in browser.seen("Network.requestWillBeSent")] == [page.as_uri()]
+    assert browser.value("document.querySelectorAll('tbody tr').length") >= 1
+    paper = []
+    for width, scheme in ((1400, "light"), (400, "dark")):
+        browser.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        assert browser.value(IN_USE) == 0, f"at a width of {width} it has to be moved sideways"
+        paper.append(browser.value("getComputedStyle(document.body).backgroundColor"))
+    assert paper[0] != paper[1]

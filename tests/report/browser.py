@@ -1,23 +1,14 @@
-"""The report in a real browser, which is asked over its debugging pipe."""
+"""A real browser, which is asked over its debugging pipe."""
 
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from autoexp import report
-
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe")
-TROUBLE = ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled")
-IN_USE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium to open a report in")
 
 
 class Browser:
@@ -79,32 +70,3 @@ class Browser:
         self.process.wait()
         self.out.close()
         self.into.close()
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    found = Browser(tmp_path / "profile")
-    try:
-        found.begin()
-        yield found
-    finally:
-        found.close()
-
-
-def test_a_browser_shows_the_report_without_complaint_and_asks_nobody_else(maker: Any, browser: Browser) -> None:
-    maker.train("pretrain-lr0.1", values={"lr": 0.1})
-    maker.losses("pretrain-lr0.1", {10 * n: 5 - n / 10 for n in range(1, 20)})
-    page = report.save(report.make(maker.study()))
-
-    browser.open(page)
-
-    assert browser.seen(*TROUBLE) == []
-    assert [asked["request"]["url"] for asked in browser.seen("Network.requestWillBeSent")] == [page.as_uri()]
-    assert browser.value("document.querySelectorAll('tbody tr').length") >= 1
-    paper = []
-    for width, scheme in ((1400, "light"), (400, "dark")):
-        browser.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
-        browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        assert browser.value(IN_USE) == 0, f"at a width of {width} it has to be moved sideways"
-        paper.append(browser.value("getComputedStyle(document.body).backgroundColor"))
-    assert paper[0] != paper[1]

@@ -94,6 +94,7 @@ def _row(group: Sequence[Run], results: Results, compared: Mapping[str, Mapping[
 def _told(run: Run, results: Results, compared: Mapping[str, JSON]) -> dict[str, JSON]:
     done = run.state is State.SUCCEEDED
     evaluation = run.evaluated(results.measure)
+    is_base = compared.get("base") == run.job  # which is 1 by definition, and not by measurement
     return {
         "loss": run.final_loss if done else None,
         "held_out_loss": evaluation.loss if evaluation and done else None,
@@ -101,6 +102,6 @@ def _told(run: Run, results: Results, compared: Mapping[str, JSON]) -> dict[str,
         "samples_per_s": middle(run.sample_rates()),
         "tokens_per_s": middle(run.rates()),
         "tflops_per_gpu": middle(run.tflops()),
-        "speedup": compared.get("speedup"),
-        "efficiency": compared.get("efficiency"),
+        "speedup": None if is_base else compared.get("speedup"),
+        "efficiency": None if is_base else compared.get("efficiency"),
     }

@@ -29,9 +29,10 @@ def ladder(seed: int, two_s: float) -> list[Run]:
 
 
 def test_runs_of_several_seeds_have_a_mean_and_an_interval_and_each_seed_its_own_base() -> None:
-    _, row = rows(*ladder(1, 5.0), *ladder(2, 4.0), *ladder(3, 4.5))
+    base, row = rows(*ladder(1, 5.0), *ladder(2, 4.0), *ladder(3, 4.5))
 
     assert (row["values"], row["devices"], row["repeats"]) == ({"world": 2}, 2, 3)
+    assert (base["speedup"], base["efficiency"]) == (None, None)
     mean, half = scaling.interval([5.0, 4.0, 4.5])
     assert (row["step_s"], row["step_s_half"]) == (mean, half)
     assert row["speedup"] == pytest.approx((1.6 + 2.0 + 8 / 4.5) / 3)

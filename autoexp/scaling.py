@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles, stdev
 
 _GATED = 3  # matrices of a SwiGLU MLP: gate, up, down
 
@@ -159,6 +159,40 @@ def serial_fraction(base: Measured, other: Measured) -> float | None:
     if math.isclose(more, 1):
         return None
     return (1 / speedup(base, other) - 1 / more) / (1 - 1 / more)
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Return the mean, and how far on both sides of it the true one may be, by Student's t, at a level of confidence.
+
+    Student, "The probable error of a mean", Biometrika 6 (1908): repeats are taken to be independent, and normal.
+
+    Raises:
+        ValueError: there are fewer than two.
+    """
+    return fmean(values), _quantile(level, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+
+
+def _quantile(level: float, freedom: int) -> float:
+    """Return the t that |t| stays below with this probability: halving where that grows as t does."""
+    low, high = 0.0, math.pi / 2  # angles, of which t is the tangent times the root of the freedom
+    for _ in range(100):
+        angle = (low + high) / 2
+        low, high = (angle, high) if _within(angle, freedom) < level else (low, angle)
+    return math.tan(low) * math.sqrt(freedom)
+
+
+def _within(angle: float, freedom: int) -> float:
+    """Return how probable |t| < tan(angle) sqrt(freedom) is.
+
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 (odd) and 26.7.4 (even).
+    """
+    cosine, odd = math.cos(angle), freedom % 2
+    total, term = 0.0, cosine if odd else 1.0
+    for step in range(odd, freedom - 1, 2):
+        total += term
+        term *= cosine * cosine * (step + 1) / (step + 2)
+    total *= math.sin(angle)
+    return 2 / math.pi * (angle + total) if odd else total
 
 
 def middle(values: Sequence[float]) -> tuple[float, float]:

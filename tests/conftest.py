@@ -35,6 +35,7 @@ from autoexp.registry import Ledger
 from autoexp.segments import Segment, segment_files
 from autoexp.studies import Study
 from autoexp.world import HookInfo, World
+from tests.browser import Browser
 
 # A busy computer is no failure, and the same commit has the same tests; `--hypothesis-profile explore` looks further.
 settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -312,6 +313,14 @@ def _room(home: Path) -> Iterator[Room]:
         yield found
     finally:
         found.close()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all that look at pages."""
+    found = Browser(tmp_path_factory.mktemp("browser"))
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 import math
+import statistics
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoexp import scaling
 from autoexp.scaling import (
     Kind,
     Measured,
@@ -162,3 +164,20 @@ def test_the_serial_fraction_of_amdahls_law_is_found_again(fraction: float, devi
 )
 def test_the_middle_of_values_comes_with_their_spread(values: list[float], expected: tuple[float, float]) -> None:
     assert middle(values) == expected
+
+
+@pytest.mark.parametrize(
+    ("repeats", "quantile"), [(2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776), (10, 2.262), (31, 2.042), (121, 1.980)]
+)
+def test_the_interval_of_a_mean_is_students(repeats: int, quantile: float) -> None:
+    values = [float(number % 3) for number in range(repeats)]
+
+    mean, half = scaling.interval(values)
+
+    assert mean == pytest.approx(statistics.fmean(values))
+    assert half == pytest.approx(quantile * statistics.stdev(values) / math.sqrt(repeats), rel=5e-4)
+
+
+def test_a_single_value_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="two"):
+        scaling.interval([1.0])

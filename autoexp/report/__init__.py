@@ -2,7 +2,7 @@
 
 `save` leaves this in the study's report/ folder, each file whole or as it was:
 
-    {runs,checkpoints,cooldowns,scores,scaling,best,finetuning}.{md,csv}   the tables
+    {runs,checkpoints,cooldowns,scores,scaling,repeats,best,finetuning}.{md,csv}   the tables
     comparison.{md,csv}                            what another study had, if asked for
     report.json                                    all of them, for programs
     {loss,throughput}.{png,svg}                    the plots, where matplotlib is
@@ -168,8 +168,8 @@ def _sections(made: tuple[Table, ...], drawn: tuple[Plot, ...]) -> list[html.Fig
     }
     parts: Mapping[str, html.Figure | Table] = {**by_name, **figures}
     order = (
-        *("loss", "comparison", "cooldowns", "runs", "throughput", "scaling", "table of scaling", "efficiency", "best"),
-        *("memory", "steps", "finetuning", "checkpoints", "scores"),
+        *("loss", "comparison", "cooldowns", "runs", "throughput", "scaling", "table of scaling", "efficiency"),
+        *("repeats", "best", "memory", "steps", "finetuning", "checkpoints", "scores"),
     )
     return [parts[name] for name in order if name in parts]
 

@@ -23,9 +23,9 @@ def table(results: Results) -> Table:
             name="best",
             title="The fastest for each number of devices",
             columns=(
+                Column(key="job", title="job", short="job"),
                 Column(key="devices", title="devices", kind=Kind.WHOLE, short="devices"),
                 Column(key="nodes", title="nodes", kind=Kind.WHOLE),
-                Column(key="job", title="job", short="job"),
                 *(Column(key=f"{AXIS_PREFIX}{name}", title=name, kind=Kind.AXIS) for name in axes),
                 Column(key="samples_per_s", title="samples/s", kind=count, short="samples/s"),
                 Column(key="tokens_per_s", title="tokens/s", kind=count, short="tok/s", rank=2),

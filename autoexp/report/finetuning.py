@@ -69,6 +69,6 @@ def _row(run: Run, epochs: int) -> dict[str, JSON]:
         **{key: said.get(theirs) for key, theirs in _SAID.items()},
         "steps_per_epoch": run.metrics.steps_per_epoch,
         "peak_memory_gib": None if peak is None else peak / GIB,
-        "gpu_busy_percent": run.metrics.busy_percent,
+        "gpu_busy_percent": run.busy_percent,
         "notes": [run.shortfall] if run.shortfall else [],
     }

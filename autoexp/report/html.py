@@ -70,7 +70,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 @media print {
   @page { size: A4 landscape; margin: 12mm; }
   body { padding: 0; max-width: none; font-size: 9pt; }
-  .scroll { overflow: visible; border: 0; width: auto; }
+  .scroll { overflow: visible; border: 0; width: auto; break-inside: avoid; }
   figure svg { max-width: 215mm; }
   figcaption, .caption { font-size: 8pt; }
   table { font-size: 7pt; width: 100%; }

@@ -19,6 +19,7 @@ from autoexp.report.numbers import middle
 from autoexp.report.results import Results, Run
 from autoexp.report.spelling import AXIS_PREFIX, Column, Table, without_empty
 from autoexp.report.spelling import Kind as Spelled
+from autoexp.report.work import of_a_sample, repeat
 from autoexp.scaling import Kind, Measured
 
 GIB = 1 << 30
@@ -116,7 +117,7 @@ def _of_stage(runs: Sequence[Run]) -> Iterator[list[Run]]:
             yield ladder
             jobs = {run.job for run in ladder}
             left = [run for run in left if run.job not in jobs]
-    yield from _grouped(left, work_of)
+    yield from _grouped(left, lambda run: (work_of(run), repr(repeat(run.values))))
 
 
 def work_of(run: Run) -> str:
@@ -177,14 +178,25 @@ def rows(ladder: Sequence[Run]) -> Iterator[dict[str, JSON]]:
     by_samples = not all(any(run.tflops()) for run in ladder if run.sample_rates() or run.tflops())
     measured = {run.job: found for run in ladder if (found := _measured(run, by_samples=by_samples))}
     base = next((run for run in ladder if run.job in measured), None)
-    as_if_the_same = by_samples and len(set(map(work_of, ladder))) > 1
+    as_if_the_same = by_samples and len({repr(sorted(of_a_sample(run.work).items())) for run in ladder}) > 1
     for run in ladder:
+        compared = _compared(base, run, measured) if base and run.job in measured else {}
+        other = _other_model(base, run) if compared and base else ""
         yield {
             **_said(run),
             **EMPTY,
-            **(_compared(base, run, measured) if base and run.job in measured else {}),
-            "notes": list(_notes(run, as_if_the_same=as_if_the_same)),
+            **(compared | dict.fromkeys(("efficiency", "samples_factor", "memory_factor")) if other else compared),
+            "notes": [*_notes(run, as_if_the_same=as_if_the_same and not other), *filter(None, [other])],
         }
+
+
+def _other_model(base: Run, run: Run) -> str:
+    """Say that a run does something else than its base by the words on its axes: a step of that tells nothing."""
+    if of_a_sample(run.work) == of_a_sample(base.work):
+        return ""
+    named = [name for name, value in run.values.items() if isinstance(value, str) and value != base.values.get(name)]
+    said = ", ".join(f"{name} {run.values[name]}" for name in named)
+    return f"{said} does other work than {base.job}, so no efficiency compares the two" if named else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +229,7 @@ def _said(run: Run) -> dict[str, JSON]:
         "state": run.state,
         "devices": run.devices,
         "nodes": run.nodes,
-        "samples_per_device": batch / run.devices if batch else None,
+        "samples_per_device": batch * run.devices_a_copy / run.devices if batch else None,
         "parameters": metrics.parameters,
         "step_s": step_s,
         "step_spread_s": spread,
@@ -226,7 +238,7 @@ def _said(run: Run) -> dict[str, JSON]:
         "tokens_per_s": middle(rates),
         "tflops_per_gpu": middle(tflops),
         "mfu": run.mfu,
-        "gpu_busy_percent": metrics.busy_percent,
+        "gpu_busy_percent": run.busy_percent,
         "peak_memory_gib": _gib(max(run.peak_memory, default=None)),
         "least_memory_gib": _gib(min(run.peak_memory, default=None)),
         "reserved_memory_gib": _gib(max(metrics.reserved, default=None)),
@@ -279,6 +291,9 @@ def _faster(base: Run, run: Run, measured: Mapping[str, _Pace]) -> float | None:
 def _notes(run: Run, *, as_if_the_same: bool) -> Iterator[str]:
     if run.shortfall:
         yield run.shortfall
+    if run.lost and run.runtime_s is not None:
+        numbers = ", ".join(str(attempt.number) for attempt in run.lost)
+        yield f"attempt {numbers} did not say when it ended: the whole time counts up to the last that it wrote"
     if not run.step_times() and not run.sample_rates() and not run.tflops():
         yield from run.problems or ("no step of it was measured",)
     elif as_if_the_same:

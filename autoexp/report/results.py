@@ -13,13 +13,14 @@ from statistics import median
 
 from autoexp import backends, checkpoints, studies
 from autoexp.errors import AutoexpError
-from autoexp.model import JSON, JobSpec, State
+from autoexp.model import JSON, OVER, JobSpec, State
 from autoexp.partitions import peak_tflops
 from autoexp.report.evaluations import Evaluation, is_training, read_evaluations
+from autoexp.report.gpus import Gpus, read_gpus
 from autoexp.report.metrics import Metrics, read_metrics
 from autoexp.report.numbers import whole
 from autoexp.report.series import Attempt, Point, merged, read_attempts
-from autoexp.report.work import split
+from autoexp.report.work import devices_a_copy, split
 from autoexp.rows import rows
 from autoexp.status import Row
 from autoexp.studies import Study
@@ -27,6 +28,8 @@ from autoexp.view import view
 
 QUIET = (State.SUCCEEDED, State.RUNNING)
 """States that need no note."""
+SETTLED = OVER | {State.BACKOFF, State.HELD}
+"""States in which no attempt is under way."""
 _SEQ_LENGTHS = ("seq-length", "training.seq_len", "data.seq_length")
 _BATCHES = ("global-batch-size", "training.global_batch_size", "data.global_batch_size")
 """What Megatron-LM, torchtitan and NeMo call them."""
@@ -63,7 +66,11 @@ class Run:
     devices: int = 0
     """Its GPUs, or its processes where it has none."""
     nodes: int = 1
+    devices_a_copy: int = 1
+    """Over how many of them one copy of the model is split, by tensors, layers or the sequence."""
     metrics: Metrics = field(default_factory=Metrics)
+    gpus: Gpus = field(default_factory=Gpus)
+    """As nvidia-smi saw them."""
     work: Mapping[str, str] = field(default_factory=dict)
     """The arguments that say what it does."""
     layout: Mapping[str, str] = field(default_factory=dict)
@@ -122,15 +129,33 @@ class Run:
 
     @property
     def peak_memory(self) -> tuple[int, ...]:
-        """The most bytes that each process had in use; of those that only the log tells of, the most of any."""
+        """The most bytes that each process had in use; of those that only the log tells of, the most of any.
+
+        Where nothing else tells, the most that was in use of each GPU.
+        """
         told = [attempt.peak_memory for attempt in self.attempts if attempt.peak_memory]
-        return self.metrics.allocated or tuple(sorted(told)[-1:])
+        return self.metrics.allocated or tuple(sorted(told)[-1:]) or self.gpus.peak_bytes
+
+    @property
+    def busy_percent(self) -> float | None:
+        """How much of the time its GPUs were busy: by its own metrics, or as nvidia-smi saw them."""
+        return self.gpus.busy_percent if self.metrics.busy_percent is None else self.metrics.busy_percent
 
     @property
     def runtime_s(self) -> float | None:
-        """What all its attempts took; None while one runs, or if nobody knows when one ended."""
-        lasted = [attempt.lasted_s for attempt in self.attempts]
+        """What all its attempts took; None while one runs, or if nobody knows when one ended.
+
+        One that was lost with its node counts up to the last that it wrote.
+        """
+        lost = {attempt.number for attempt in self.lost}
+        lasted = [attempt.spoke_s if attempt.number in lost else attempt.lasted_s for attempt in self.attempts]
         return sum(s for s in lasted if s is not None) if lasted and None not in lasted else None
+
+    @property
+    def lost(self) -> list[Attempt]:
+        """List the attempts that are over and did not say so themselves."""
+        over = self.attempts if self.state in SETTLED else self.attempts[:-1]
+        return [attempt for attempt in over if attempt.lasted_s is None and attempt.spoke_s is not None]
 
     @property
     def shortfall(self) -> str:
@@ -247,7 +272,9 @@ def _read_run(study: Study, spec: JobSpec, row: Row | None) -> Run:
         global_batch_size=_given(spec, _BATCHES) or metrics.global_batch_size or (sizes[-1] if sizes else None),
         devices=spec.resources.nodes * (spec.resources.gpus_per_node or spec.resources.processes_per_node),
         nodes=spec.resources.nodes,
+        devices_a_copy=devices_a_copy(spec.args),
         metrics=metrics,
+        gpus=read_gpus(study.job_dir(spec.id)),
         work=work,
         layout=layout,
         peak_tflops=peak_tflops(study.machine, spec.resources),

@@ -49,6 +49,8 @@ class Attempt:
     train_iters: int | None = None
     lasted_s: float | None = None
     """From its start to its end, 0 of one that never began; None while it has not ended, or nobody knows when."""
+    spoke_s: float | None = None
+    """From its start to the last that it wrote: what is known of one that was lost with its node."""
     peak_memory: int | None = None
     """The most bytes that its log tells of."""
     problem: str = ""
@@ -84,6 +86,7 @@ def read_attempt(folder: Path, number: int, backend: Backend) -> Attempt:
         points=tuple(reader.points),
         train_iters=whole(reader.facts.train_iters),
         lasted_s=_lasted_s(folder),
+        spoke_s=_spoke_s(folder),
         peak_memory=reader.peak_memory or None,
         problem=problem,
     )
@@ -99,6 +102,15 @@ def _lasted_s(folder: Path) -> float | None:
     except OSError:
         return None
     return ended - began if began is not None and ended is not None and ended >= began else None
+
+
+def _spoke_s(folder: Path) -> float | None:
+    try:
+        began = finite((read_json(folder / "started.json") or {}).get("at"))
+        wrote = (folder / "output.log").stat().st_mtime
+    except OSError:
+        return None
+    return wrote - began if began is not None and wrote >= began else None
 
 
 def merged(attempts: Iterable[Attempt]) -> tuple[Point, ...]:

@@ -16,8 +16,10 @@ from autoexp.model import JSON
 from autoexp.naming import label
 
 MISSING = "-"
+HALF = "_half"
 GAP = "  "
 OUT_OF = "train_iters"
+MOST_DECIMALS = 12
 SHORTEST_NAME = 24
 """A job's name is not cut below this in a narrow terminal."""
 _PREFIXES = (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3))
@@ -40,6 +42,8 @@ class Kind(StrEnum):
     SCORE = auto()
     FLAG = auto()
     NOTES = auto()
+    INTERVAL = auto()
+    """A mean, and how far off it may be: the row has that by the column's key and `HALF`."""
 
 
 LEFT = frozenset({Kind.TEXT, Kind.FLAG, Kind.NOTES})
@@ -98,6 +102,14 @@ def count(value: float) -> str:
     return str(value) if isinstance(value, int) else _three_digits(value)
 
 
+def interval(value: float, half: float) -> str:
+    """Spell a mean with what it may be off, to two digits of that: 5.187 ± 0.013, 14.2k ± 1.1k."""
+    prefix, scale = next(((p, s) for p, s in _PREFIXES if abs(value) >= s and half >= s / 1000), ("", 1.0))
+    value, half = value / scale, half / scale
+    decimals = min(max(0, 1 - math.floor(math.log10(half))), MOST_DECIMALS) if half else 4
+    return f"{value:.{decimals}f}{prefix} ± {half:.{decimals}f}{prefix}"
+
+
 def tick(value: float) -> str:
     """Spell a round number on an axis: 50M, 2.5k."""
     for prefix, scale in _PREFIXES:
@@ -145,6 +157,7 @@ _SPELL: Mapping[Kind, Callable[[Any], str]] = {
     Kind.SCORE: "{:.4f}".format,
     Kind.FLAG: lambda value: "yes" if value else "no",
     Kind.NOTES: _notes,
+    Kind.INTERVAL: count,
 }
 
 
@@ -155,6 +168,8 @@ def spell(column: Column, row: Mapping[str, JSON]) -> str:
         return MISSING
     if column.kind is Kind.PROGRESS and row.get(OUT_OF) is not None:
         return f"{value}/{row[OUT_OF]}"
+    if column.kind is Kind.INTERVAL and (half := row.get(f"{column.key}{HALF}")) is not None:
+        return interval(value, half)  # type: ignore[arg-type]  # they are numbers
     return _SPELL[column.kind](value)
 
 

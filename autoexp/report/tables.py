@@ -10,7 +10,7 @@ from statistics import mean, median
 
 from autoexp import scaling
 from autoexp.model import JSON, State
-from autoexp.report import best, finetuning, ladders
+from autoexp.report import best, finetuning, ladders, repeats
 from autoexp.report.evaluations import Evaluation, Score
 from autoexp.report.results import Results, Run
 from autoexp.report.series import ENOUGH, WARM_UP
@@ -20,7 +20,9 @@ from autoexp.report.spelling import AXIS_PREFIX, Column, Kind, Table, count
 def make(results: Results) -> tuple[Table, ...]:
     """Make the tables, in the order in which they are printed."""
     losses = runs(results), checkpoints(results), cooldowns(results), scores(results)
-    return *losses, ladders.table(results), best.table(results), finetuning.table(results)
+    compared = ladders.table(results)
+    again = repeats.table(results, compared)
+    return *losses, compared, again, best.table(results), finetuning.table(results)
 
 
 # Training jobs.

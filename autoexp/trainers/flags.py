@@ -68,13 +68,16 @@ VALUES: Sequence[tuple[str, Callable[[str], Any], object, str]] = (
     ("--shard-group-size", positive, None, "ranks that share a model under hybrid_shard (those of a node)"),
     ("--metrics", Path, None, "file to append what each iteration came to, a JSON object a line"),
     ("--tensorboard-dir", Path, None, "folder to write for TensorBoard"),
+    ("--wandb-project", str, None, "project of Weights & Biases; offline unless WANDB_MODE says otherwise"),
+    ("--wandb-exp-name", str, None, "the run's name there (the job's)"),
+    ("--wandb-save-dir", Path, None, "folder in which its wandb/ stands (the current one)"),
     ("--peak-tflops", amount, None, "what a GPU can do at best, in 10^12 operations a second: MFU is a share of it"),
     ("--log-interval", positive, 100, "iterations between log lines"),
     ("--eval-interval", positive, 1000, "iterations between evaluations on held-out text"),
     ("--eval-iters", natural, 100, "global batches of an evaluation; 0 for none"),
 )
 
-_SHOWN = {positive: "N", natural: "N", amount: "X", Path: "PATH"}
+_SHOWN = {positive: "N", natural: "N", amount: "X", Path: "PATH", str: "NAME"}
 _STORED = {"--norm-epsilon": "layernorm_epsilon"}  # the one flag that Megatron-LM keeps under another name
 
 SWITCHES = (

@@ -25,7 +25,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from autoexp.errors import AutoexpError
-from autoexp.trainers import ranks
+from autoexp.trainers import boards, ranks
 from autoexp.trainers.finetuning import judging, model, options, sharing, squad
 from autoexp.trainers.finetuning.options import Options
 from autoexp.trainers.finetuning.recorder import Recorder
@@ -51,6 +51,7 @@ def run(asked: Options, args: TrainingArguments, signals: Signals) -> None:
     Raises:
         AutoexpError: the user's to mend.
     """
+    os.environ.setdefault(*boards.OFFLINE)  # for --report_to wandb
     sharing.check(asked, args)
     world = ranks.World(
         rank=args.process_index, size=args.world_size, device=args.device, grouped=torch.distributed.is_initialized()

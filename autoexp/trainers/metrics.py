@@ -1,4 +1,4 @@
-"""What each iteration came to, for programs: metrics.jsonl, and TensorBoard's files.
+"""What each iteration came to, for programs: metrics.jsonl, and the curves of boards.
 
 The first line of a start says what runs, each other one what an iteration came to:
 
@@ -13,23 +13,18 @@ is continued appends, so that a step may stand there twice: the last one counts.
 """
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 
 from autoexp import scaling
-from autoexp.errors import AutoexpError
-from autoexp.trainers import flags, gauges
+from autoexp.trainers import boards, flags, gauges
 from autoexp.trainers.jsonl import Lines
 from autoexp.trainers.loop import Step
 from autoexp.trainers.state import Training
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
 CURVES = ("loss", "grad_norm", "lr", "step_s", "tokens_per_s", "tflops_per_gpu", "mfu")
-"""What TensorBoard draws."""
+"""What boards draw."""
 
 
 class Metrics:
@@ -40,11 +35,9 @@ class Metrics:
         args, sharding, world = training.args, training.sharding, training.world
         held = gauges.of_all(world, sharding.held_bytes())
         self._lines = Lines(None if world.rank else args.metrics)
-        self._board: SummaryWriter | None = None
+        self._boards = [] if world.rank else boards.open_all(args)
         if world.rank:
             return
-        if args.tensorboard_dir is not None:
-            self._board = _board(args.tensorboard_dir)
         self._lines.write(
             kind="start",
             iteration=training.iteration,
@@ -60,22 +53,21 @@ class Metrics:
 
     def add(self, training: Training, made: Step, seconds: float) -> None:
         """Write down an iteration that took so many seconds."""
-        if not self._lines and self._board is None:
+        if not self._lines and not self._boards:
             return
         said = _values(training, made, seconds)
         self._lines.write(kind="step", **said)
-        if self._board is not None:
-            for name in CURVES:
-                if said[name] is not None:
-                    self._board.add_scalar(f"train/{name}", said[name], training.iteration)
+        curves = {f"train/{name}": said[name] for name in CURVES if said[name] is not None}
+        for board in self._boards:
+            board.draw(curves, training.iteration)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lines.close()
-        if self._board is not None:
-            self._board.close()
+        for board in self._boards:
+            board.close()
 
 
 def _values(training: Training, made: Step, seconds: float) -> dict[str, Any]:
@@ -104,12 +96,3 @@ def _finite(value: float) -> float | None:
 
 def _named(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _board(folder: Path) -> "SummaryWriter":
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # seconds, and not everybody's
-    except ImportError as error:
-        fix = "pip install tensorboard, or leave --tensorboard-dir out"
-        raise AutoexpError("cannot write for TensorBoard", why="it is not installed", fix=fix) from error
-    return SummaryWriter(str(folder))

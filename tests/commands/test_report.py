@@ -52,7 +52,10 @@ def test_it_prints_the_runs_and_cooldowns_and_where_the_files_are(
     assert lines[2].split() == ["pretrain", "waiting", "50/100", "25.6k", "3.0000", "-", "-", "1.02k", "-", "1"]
     assert "Cooldowns:" in lines
     assert "page: experiments/ladder/report/report.html" in lines
-    assert lines[-1] == "beside it: report.json, {runs,checkpoints,cooldowns,scores,scaling,best,finetuning}.{md,csv}"
+    assert (
+        lines[-1]
+        == "beside it: report.json, {runs,checkpoints,cooldowns,scores,scaling,repeats,best,finetuning}.{md,csv}"
+    )
     assert max(map(len, lines[:4])) <= 100
     assert (root / "ladder" / "report" / "report.html").is_file()
 

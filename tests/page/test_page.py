@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.page.conftest import PHONE, TALL, WIDE
+from tests.browser import PHONE, TALL, WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.browser import Browser
     from tests.conftest import Room
-    from tests.page.conftest import Browser
 
 MANY = 10_000
 ODD = "<script>window.hacked=1"

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoexp import report
 from autoexp.model import JSON
 from autoexp.report.html import Figure, Page, _table, render
 from autoexp.report.spelling import Column, Kind, Table
+from tests.browser import PHONE, WIDE, Browser
 
 COLUMNS = (
     Column(key="job", title="job"),
@@ -156,3 +158,21 @@ def test_columns_that_paper_has_no_room_for_stand_in_a_second_table() -> None:
     first, second = text.split("</table>")[:2]
     assert (">A<" in first, ">B<" in first, "why" in first) == (True, False, True)
     assert (">A<" in second, ">B<" in second, "why" in second, ">one<" in second) == (False, True, False, True)
+
+
+def test_a_browser_shows_the_report_without_complaint_and_asks_nobody_else(maker: Any, browser: Browser) -> None:
+    maker.train("pretrain-lr0.1", values={"lr": 0.1})
+    maker.losses("pretrain-lr0.1", {10 * n: 5 - n / 10 for n in range(1, 20)})
+    page = report.save(report.make(maker.study()))
+
+    browser.open(page.as_uri())
+
+    assert browser.complaints() == []
+    assert browser.requested() == [page.as_uri()]
+    assert browser.run("return document.querySelectorAll('tbody tr').length") >= 1
+    paper = []
+    for size, scheme in ((WIDE, "light"), (PHONE, "dark")):
+        browser.look_like(size, scheme)
+        browser.wait_until_it_fits(size[0])
+        paper.append(browser.run("return getComputedStyle(document.body).backgroundColor"))
+    assert paper[0] != paper[1]

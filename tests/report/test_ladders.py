@@ -76,6 +76,31 @@ def test_work_that_grows_otherwise_is_compared_by_operations_only() -> None:
     assert rows["four"]["efficiency"] == pytest.approx(0.61)
 
 
+def test_other_models_by_name_have_no_efficiency_and_say_why() -> None:
+    large = replace(run("large", 1, 2.0, model="large"), work={"model": "'large'"})
+    small = replace(run("small", 2, 1.0, tflops=4.0, model="small"), work={"model": "'small'"})
+    rows = table(large, small)
+
+    assert (rows["large"]["scaling"], rows["large"]["efficiency"]) == ("base", 1.0)
+    assert (rows["small"]["scaling"], rows["small"]["efficiency"], rows["small"]["speedup"]) == ("mixed", None, None)
+    assert rows["small"]["notes"] == [
+        "model small does other work than large, so no efficiency compares the two",
+    ]
+
+
+def test_a_larger_batch_is_no_other_model() -> None:
+    one, two = run("one", 1, 2.0, setup="one"), run("two", 2, 2.0, batch=128, setup="two")
+    rows = table(*(replace(each, work={**each.work, "global-batch-size": each.job}) for each in (one, two)))
+
+    assert (rows["two"]["scaling"], rows["two"]["efficiency"], rows["two"]["notes"]) == ("weak", 1.0, [])
+
+
+def test_a_sample_is_of_all_devices_that_share_a_copy_of_the_model() -> None:
+    split = replace(run("four", 4, 1.0, tp=2), devices_a_copy=2)
+
+    assert table(run("one", 1, 4.0, tp=1), split)["four"]["samples_per_device"] == 32.0
+
+
 def test_each_combination_of_the_other_axes_is_a_ladder_of_its_own() -> None:
     runs = [run(f"{n}-{lr}", n, 8.0 / n, lr=lr, layers=3 * n) for n in (1, 2) for lr in (1e-2, 1e-3)]
 
@@ -173,6 +198,17 @@ def test_the_whole_time_is_compared_where_all_of_the_work_is_the_same() -> None:
     assert rows["two"]["memory_factor"] == 1.0
     running = replace(lasting(run("two", 2, 4.0), 80.0), state=State.RUNNING)
     assert table(lasting(run("one", 1, 8.0), 100.0), running)["two"]["runtime_factor"] is None
+
+
+def test_a_whole_time_of_which_a_part_was_lost_says_so() -> None:
+    lost = Attempt(number=1, spoke_s=30.0)
+    two = run("two", 2, 4.0)
+    rows = table(run("one", 1, 8.0), replace(two, attempts=(lost, replace(two.attempts[0], number=2, lasted_s=50.0))))
+
+    assert rows["two"]["runtime_s"] == 80.0
+    assert rows["two"]["notes"] == [
+        "attempt 1 did not say when it ended: the whole time counts up to the last that it wrote"
+    ]
 
 
 def test_a_program_that_tells_only_its_rate_has_an_efficiency_and_no_speed_up() -> None:

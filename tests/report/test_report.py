@@ -13,7 +13,7 @@ from autoexp import report
 from autoexp.errors import AutoexpError
 from autoexp.studies import Study
 
-TABLES = ["runs", "checkpoints", "cooldowns", "scores", "scaling", "best", "finetuning"]
+TABLES = ["runs", "checkpoints", "cooldowns", "scores", "scaling", "repeats", "best", "finetuning"]
 PLOTS = {"loss.png", "loss.svg", "throughput.png", "throughput.svg"}
 TEXTS = {"report.html", "report.json", *(f"{table}.{kind}" for table in TABLES for kind in ("md", "csv"))}
 
@@ -62,7 +62,7 @@ def test_json_has_all_tables_and_only_numbers_that_json_knows(page: Path) -> Non
     told = json.loads((page.parent / "report.json").read_text(), parse_constant=refuse)
     assert (told["v"], told["study"], told["machine"]) == (1, "ladder", "local")
     assert told["provenance"]["revision"] == "c0ffee"
-    assert [len(told[name]) for name in TABLES] == [3, 6, 2, 1, 0, 0, 0]
+    assert [len(told[name]) for name in TABLES] == [3, 6, 2, 1, 0, 0, 0, 0]
 
 
 def test_csv_and_json_tell_the_same(page: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,21 @@ def test_a_run_took_what_all_its_attempts_took(maker: Any) -> None:
     assert only(maker).runtime_s == 7.5
     (maker.dir / "jobs" / "pretrain" / "attempts" / "002" / "exit.json").unlink()
     assert only(maker).runtime_s is None
+
+
+def test_an_attempt_that_was_lost_lasted_until_the_last_that_it_wrote(maker: Any) -> None:
+    maker.train("pretrain")
+    for attempt in (1, 2):
+        maker.losses("pretrain", {10: 3.0}, attempt=attempt)
+        folder = maker.dir / "jobs" / "pretrain" / "attempts" / f"{attempt:03d}"
+        (folder / "started.json").write_text('{"at":100.0}')
+        os.utime(folder / "output.log", (130.0, 130.0))
+    (folder / "exit.json").write_text('{"at":110.0}')
+    run = only(maker)
+    assert (run.runtime_s, [attempt.number for attempt in run.lost]) == (40.0, [1])
+    (folder / "exit.json").unlink()  # it may run still
+    assert replace(run, attempts=only(maker).attempts, state=State.RUNNING).runtime_s is None
+    assert replace(run, attempts=only(maker).attempts, state=State.BACKOFF).runtime_s == 60.0
 
 
 def test_work_and_layout_are_told_apart(maker: Any) -> None:

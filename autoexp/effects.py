@@ -167,7 +167,8 @@ def record_start(job: Job, event: Any) -> Iterator[Effect]:
 def queue_ahead(job: Job, _: Event) -> Iterator[Effect]:
     """Queue the next attempt behind this one, where the recipe wants that."""
     policy = job.spec.retry
-    if policy.queue_ahead and not job.retired and policy.max_attempts > 1 and job.pending is None:
+    may_follow = job.spent + 1 < policy.max_attempts  # should this one save nothing
+    if policy.queue_ahead and not job.retired and may_follow and job.pending is None:
         yield {"ahead": job.attempt + 1}
         yield QueueAhead(job=job.id, attempt=job.attempt)
 

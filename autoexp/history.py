@@ -14,7 +14,7 @@ from typing import Any
 
 from autoexp.ahead import ahead
 from autoexp.errors import AutoexpError
-from autoexp.journal import Mark, from_line, head
+from autoexp.journal import Mark, OtherVersion, from_line, head
 from autoexp.segments import (
     Accepted,
     Content,
@@ -26,6 +26,7 @@ from autoexp.segments import (
     gap,
     holds,
     is_sealed,
+    of_another_version,
     read_whole,
     remedy,
     segment_files,
@@ -210,5 +211,7 @@ def _check_accepted(content: Content, accepted: Accepted | None, lines: int, tor
 def _read(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         return from_line(line.removesuffix(b"\n"))
+    except OtherVersion as error:
+        raise of_another_version(path, number, str(error)) from error
     except ValueError as error:
         raise damaged(path, number, str(error)) from error

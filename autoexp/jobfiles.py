@@ -74,15 +74,17 @@ printf '"host":"%s","nodes":"%s","gpus":"%s","at":%s}\\n' \\
 
 finish() {
   trap '' TERM INT HUP USR1 USR2
-  cd -- "$$AUTOEXP_DIR" || exit "$$1"  # where the machine's setup may have left
+  # The machine's setup may have left; otherwise we stand in our directory, whatever it is called by now.
+  [[ -e $$claim ]] || cd -- "$$AUTOEXP_DIR" || exit "$$1"
   local code=$$1
   local said
   printf -v said '{"v":1,"token":"%s","code":%d,"signal":%s,"asked":"%s","at":%s}' \\
     "$$AUTOEXP_TOKEN" "$$code" "$$((code > 128 ? code - 128 : 0))" "$$asked" "$${EPOCHREALTIME/,/.}"
   for _ in {1..300}; do  # a full disk may get room, and whoever ends what the program left behind may hit our mv
+    [[ ! -d $$attempt/exit.json ]] || rmdir -- "$$attempt/exit.json"  # mv would move into it
     printf '%s\\n' "$$said" > "$$attempt/exit.json.tmp" &&
       { mv -f -- "$$attempt/exit.json.tmp" "$$attempt/exit.json"; } 2>/dev/null
-    [[ -e $$attempt/exit.json && ! -e $$attempt/exit.json.tmp || ! -d $$attempt ]] && break
+    [[ -f $$attempt/exit.json && ! -e $$attempt/exit.json.tmp || ! -d $$attempt ]] && break
     sleep 0.2
   done
   exit "$$code"

@@ -28,6 +28,10 @@ _CRC_MARK = ',"crc":"'
 _CRC_TAIL = len(_CRC_MARK) + len('12345678"}')
 
 
+class OtherVersion(ValueError):
+    """A line is whole, and of a version that we do not read."""
+
+
 def stamp(at: float) -> str:
     """Spell a time as the journal does: UTC, with microseconds."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -63,7 +67,7 @@ def from_line(line: bytes) -> dict[str, Any]:
         raise ValueError("its checksum does not fit its content")
     record: dict[str, Any] = json.loads(line)
     if record.get("v") != VERSION:
-        raise ValueError(f"it is of version {record.get('v')}; this autoexp reads {VERSION}")
+        raise OtherVersion(f"it is of version {record.get('v')}; this autoexp reads {VERSION}")
     return record
 
 

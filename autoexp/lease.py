@@ -183,7 +183,7 @@ class Lease:
         elif found.get("nonce") == self.record["nonce"]:
             why = f"{self.journal} is gone" if gone else "another watcher began the journal's next file"
         else:
-            why = f"it was taken over by {_named_as(found)}"
+            why = f"it was taken over by {named_as(found)}"
         fix = "leave it to the other one" if found and not gone else f"watch it again: autoexp watch {root}"
         return TakenOver(f"{root} is no longer ours to watch", why=why, fix=fix)
 
@@ -361,11 +361,15 @@ def _end(root: Path, process: Process, lease: Mapping[str, Any]) -> None:
 def _refusal(root: Path, lease: Mapping[str, Any]) -> AlreadyWatched:
     return AlreadyWatched(
         f"{root} is already being watched",
-        why=f"by {_named_as(lease)}",
+        why=f"by {named_as(lease)}",
         fix="leave it to that one, or end it first; markers and status work beside it",
     )
 
 
-def _named_as(lease: Mapping[str, Any]) -> str:
-    said = [str(lease.get(name, "?")) for name in ("pid", "host", "since")]
-    return "pid {} on {} since {}".format(*said) if "pid" in lease else "another process"
+def named_as(lease: Mapping[str, Any]) -> str:
+    """Spell who holds a lease; in another container its pid is not one of ours."""
+    if "pid" not in lease:
+        return "another process"
+    pid, host, since, space = (str(lease.get(name, "?")) for name in ("pid", "host", "since", "pid_namespace"))
+    is_here = host != hosts.hostname() or space in ("?", hosts.pid_namespace())
+    return f"pid {pid}{'' if is_here else f' of another container ({space})'} on {host} since {since}"

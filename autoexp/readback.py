@@ -35,6 +35,11 @@ class _Wish:
     said: Mapping[str, Any]
     """The whole answer."""
 
+    def concerns(self, job: str) -> bool:
+        """Say whether a wish for all jobs of a study came to something for this one."""
+        taken = self.said.get("taken")
+        return not isinstance(taken, dict) or job in taken
+
 
 def lost_wishes(
     ledger: Ledger, jobs: Iterable[str], obeyed: Iterable[Obeyed], now: float, tell: Tell
@@ -45,10 +50,12 @@ def lost_wishes(
         tell(f"{ledger.study.name}: {path}", f"{what}; what it answers is not known, so move it away if it is none")
 
     known = {(inode, ctime_ns) for (study, _), inode, ctime_ns in obeyed if study == ledger.study.name}
-    for_all = _newest_wish(ledger.study.dir, known, told)
+    for_all = _newest_wish(ledger.study.dir, told)
     for job in jobs:
-        wishes = (_newest_wish(ledger.dir_of(job), known, told), for_all)
-        for wish in [wish for wish in wishes if wish is not None and _is_open(wish, ledger, job)][:1]:
+        shared = [for_all] if for_all is not None and for_all.concerns(job) else []
+        wishes = [*filter(None, [_newest_wish(ledger.dir_of(job), told)]), *shared]
+        wish = max(wishes, key=lambda wish: wish.at, default=None)
+        if wish is not None and wish.identity not in known and _is_open(wish, ledger, job):
             reason = f"{wish.verb} was asked at {wish.at}, and the journal has lost it; release it, or ask again"
             inode, ctime_ns = wish.identity
             event = Requested(at=now, verb=Verb.HOLD, reason=reason, inode=inode, ctime_ns=ctime_ns)
@@ -57,8 +64,8 @@ def lost_wishes(
 
 def _is_open(wish: _Wish, ledger: Ledger, job: str) -> bool:
     """Say whether a wish is for a halt, or for an attempt that has not come yet: those there are were taken back."""
-    if wish.verb in HALTS:
-        return True
+    if wish.verb not in AGAIN:
+        return wish.verb in HALTS
     taken = wish.said.get("taken", {job: wish.said})
     said = taken.get(job) if isinstance(taken, dict) else None
     before = said.get("attempt") if isinstance(said, dict) else None
@@ -72,13 +79,12 @@ def _is_open(wish: _Wish, ledger: Ledger, job: str) -> bool:
         return True
 
 
-def _newest_wish(folder: Path, known: set[tuple[int, int]], tell: Tell) -> _Wish | None:
+def _newest_wish(folder: Path, tell: Tell) -> _Wish | None:
     """Read the newest answer only: whatever was asked before it no longer counts."""
     said = _newest_answer(f"{folder}/markers/{TAKEN}", tell)
-    if said is None or said["marker"] not in HALTS | AGAIN:
+    if said is None:
         return None
-    wish = _Wish(said["marker"], str(said.get("at")), (said["inode"], said.get("ctime_ns") or 0), said)
-    return wish if wish.identity not in known else None
+    return _Wish(said["marker"], str(said.get("at")), (said["inode"], said.get("ctime_ns") or 0), said)
 
 
 def _newest_answer(taken: str, tell: Tell) -> Mapping[str, Any] | None:

@@ -199,6 +199,11 @@ def damaged(path: Path, number: int, why: str) -> AutoexpError:
     return AutoexpError(f"{path}:{number}: the journal is damaged here", why=why, fix=remedy(path))
 
 
+def of_another_version(path: Path, number: int, why: str) -> AutoexpError:
+    """Say which line a later autoexp has written."""
+    return AutoexpError(f"{path}:{number}: the journal cannot be read here", why=why, fix="use the newer autoexp")
+
+
 def gap(path: Path, last: int, before: int) -> AutoexpError:
     """Say that a file does not go on where those before it end."""
     why = f"it goes on after move {before}, but the files before it end with move {last}"

@@ -1,7 +1,7 @@
 """What is known of an attempt that was given to a batch scheduler: what the scheduler said, and what stands on disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autoexp import probe
@@ -178,6 +178,7 @@ class Attempt:
 
     def take(self, said: Sequence[Entry], now: float) -> None:
         """Keep what the scheduler says; jobs that were over before the submission are none of it."""
+        had_begun = self._claimed is not None  # when it was asked; else that it waits is old by now
         submitted_at = self.submitted_at()
         since = (now if submitted_at is None else submitted_at) - CLOCK_SLACK_S
         entries = tuple(entry for entry in said if entry.live or entry.submitted_at >= since)
@@ -188,7 +189,8 @@ class Attempt:
         before = None if self.answer is None else self.answer.over_since
         over_since = (now if before is None else before) if live is False else None
         last = max(count, key=lambda entry: (entry.live, entry.submitted_at), default=None)
-        self.answer = Answer(now, entries, live, over_since, Said() if last is None else last.said)
+        word = Said() if last is None else replace(last.said, waits=last.said.waits and had_begun)
+        self.answer = Answer(now, entries, live, over_since, word)
 
 
 def _oldest(*paths: Path) -> float:

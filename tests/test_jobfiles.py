@@ -69,6 +69,24 @@ def test_a_setup_may_go_elsewhere(tmp_path: Path, last: str, code: int) -> None:
     assert code or json.loads(out)[2] == str(folder)
 
 
+def test_a_directory_that_moves_while_the_program_runs_takes_its_end_with_it(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "touch ready; until test -e go; do sleep 0.02; done")))
+    child = start(folder, token="t")
+    wait_for(folder / "ready")
+    moved = folder.rename(tmp_path / "elsewhere")
+    (moved / "go").touch()
+
+    child.communicate(timeout=30)
+    assert said(moved, "exit.json")["code"] == 0
+
+
+def test_a_folder_where_the_exit_file_belongs_gives_way(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("mkdir", "attempts/001/exit.json")))
+
+    assert run(folder, token="t")[0] == 0
+    assert said(folder, "exit.json")["code"] == 0
+
+
 def test_a_setup_may_hold_a_here_document(tmp_path: Path) -> None:
     spec = replace(SPEC, argv=("cat", "made"))
     folder = prepare(tmp_path, spec)

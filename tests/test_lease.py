@@ -141,6 +141,14 @@ def test_a_pid_that_another_process_has_by_now_is_no_holder(
     take()
 
 
+def test_a_holder_in_another_container_is_named_as_that() -> None:
+    """Its pid is somebody else's here."""
+    said = {"pid": 1, "host": hosts.hostname(), "since": "now", "pid_namespace": hosts.pid_namespace()}
+
+    assert lease.named_as(said) == f"pid 1 on {hosts.hostname()} since now"
+    assert lease.named_as({**said, "pid_namespace": "pid:[1]"}).startswith("pid 1 of another container (pid:[1]) on ")
+
+
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     "fields",

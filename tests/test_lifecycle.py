@@ -707,6 +707,11 @@ def test_the_next_attempt_queues_behind_one_that_has_begun_and_goes_on_at_once()
     assert (on.job.attempt, on.job.ahead, on.actions) == (2, 0, (SubmitJob(job="train", attempt=2),))
 
 
+@pytest.mark.parametrize(("spent", "queued"), [(1, True), (2, False)])
+def test_nothing_queues_behind_the_last_attempt_that_is_allowed(spent: int, *, queued: bool) -> None:
+    assert bool(step(job(Q, CHAINED, spent=spent), STARTED).actions) is queued
+
+
 @pytest.mark.parametrize(
     "event",
     [

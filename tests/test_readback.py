@@ -58,6 +58,16 @@ def test_only_the_newest_answer_counts(ledger: Ledger) -> None:
     assert asked(ledger) == {}
 
 
+def test_of_what_was_asked_of_a_job_and_of_its_study_the_newest_counts(ledger: Ledger) -> None:
+    take(ledger.dir_of("one"), "hold", 7)
+    take(ledger.dir_of("two"), "hold", 8)
+    take(ledger.study.dir, "cancel", 9, at="20261120T214001.000000Z", taken={"one": {"attempt": 0}})
+    assert asked(ledger) == {"one": "cancel", "two": "hold"}
+
+    take(ledger.dir_of("one"), "retry", 10, at="20261120T214002.000000Z", attempt=0)
+    assert asked(ledger) == {"two": "hold"}
+
+
 def test_what_was_asked_of_the_study_was_asked_of_every_job(ledger: Ledger) -> None:
     take(ledger.study.dir, "cancel", 7)
 

@@ -1,6 +1,7 @@
 """What is known of one submission; what is made of it stands in test_scheduling."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,20 @@ def test_as_long_as_nothing_has_the_claim_the_one_that_lives_counts(attempt: Att
 
     assert attempt.answer is not None
     assert (attempt.answer.said.ending, attempt.answer.live) == (None, True)
+
+
+def test_that_a_job_waits_is_old_by_now_where_it_had_not_begun_when_that_was_asked(attempt: Attempt) -> None:
+    waits = replace(entry("7", live=True), said=Said(waits=True))
+    attempt.question()
+    (attempt.order.attempt_dir / f"run.{TOKEN}").write_text("7\n")
+    attempt.take([waits], 1795276900.0)
+    first = attempt.answer
+    attempt.question()
+    attempt.take([waits], 1795276960.0)
+
+    assert first is not None
+    assert attempt.answer is not None
+    assert (first.said.waits, attempt.answer.said.waits) == (False, True)
 
 
 def test_who_needs_to_know_how_it_ended_waits_for_an_answer(attempt: Attempt) -> None:

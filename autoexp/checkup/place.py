@@ -137,7 +137,7 @@ def watcher(patient: Patient) -> Iterator[Finding]:
         what, _, fix = why.partition("; ")
         yield warn("watcher", what, fix)
     elif holder:
-        yield ok("watcher", f"pid {holder['pid']} on {holder['host']} since {holder['since']}")
+        yield ok("watcher", lease.named_as(holder))
     elif patient.root.is_dir():
         yield warn("watcher", "nobody watches", f"autoexp watch {patient.root}")
     else:

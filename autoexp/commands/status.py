@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoexp import status, targets
+from autoexp import lease, status, targets
 from autoexp.rows import rows
 from autoexp.view import View, view
 
@@ -79,7 +79,7 @@ def _watcher_line(seen: View) -> str:
     if seen.watcher is None:
         return f"no watcher; start one: autoexp watch {_short(seen.root)}"
     observer = seen.progress.get("observer", "")
-    return f"watched by pid {seen.watcher['pid']} on {seen.watcher['host']} since {seen.watcher['since']} ({observer})"
+    return f"watched by {lease.named_as(seen.watcher)} ({observer})"
 
 
 def _short(root: Path) -> str:

@@ -1,5 +1,6 @@
 # make demo    sets up, then runs a whole study on this computer
 # make test    sets up, then runs every check and test
+# make bench   sets up, then measures what is wanted of autoexp's speed, with this computer's own beside it
 # make soak    sets up, then kills watchers at every crash point and at 500 pairs, at every one of another study on a
 #              real cluster of Slurm's and 200 times beside, and plays 10,000 simulated months
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 WORKERS ?= $(shell echo $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 )))
 READY := $(VENV)/.ready
 
-.PHONY: demo test soak lint tools diagram clean
+.PHONY: demo test soak bench lint tools diagram clean
 
 demo: $(READY)
 	$(BIN)/autoexp demo
@@ -22,6 +23,9 @@ soak: $(READY)
 	$(BIN)/python -m tests.crashes --slurm --all
 	$(BIN)/python -m tests.slurm.kills --kills 200
 	$(BIN)/python -m tests.simulation --seeds 10000
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
 
 lint: $(READY)
 	$(BIN)/ruff check .

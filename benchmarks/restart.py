@@ -67,7 +67,7 @@ def live(home: Path, moves: int) -> None:
     journal = open_journal(folder_of(var), [], Standings(), 0, holder={"host": "here", "pid": 1}, at=0.0)
     upkeep = Upkeep(journal, var, take(home / "experiments", var, clock.now()))
     jobs = [Job(spec=spec) for spec in specs]
-    told = islice(_moves(jobs), moves)
+    told = islice(made_up_moves(jobs), moves)
     while batch := list(islice(told, BATCH)):
         journal.append(batch)
         upkeep.tend(clock.now())
@@ -89,7 +89,7 @@ def _begin_attempt(folder: Path, job: Job) -> None:
     (attempt / "started.json").write_text(json.dumps(begun))
 
 
-def _moves(jobs: list[Job]) -> Iterator[Transition]:
+def made_up_moves(jobs: list[Job]) -> Iterator[Transition]:
     """Move all jobs in turn; each has a life of its own length, so that they come to stand in different states."""
     lives = [_events(number) for number in range(len(jobs))]
     for at in count(1_700_000_000.0, 0.001):

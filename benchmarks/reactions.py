@@ -19,22 +19,26 @@ MS = 1000
 JOBS = 1000
 SAMPLES = 200
 BURST = 120_000
-SAVES = (
-    "import sys,time,pathlib\n"
-    "where = pathlib.Path(sys.argv[1])\n"
-    "for n in range(1, int(sys.argv[2]) + 1):\n"
-    "    shard = where / f'iter_{n:07d}' / 'mp_rank_00'; shard.mkdir(parents=True)\n"
-    "    (shard / 'model_optim_rng.pt').write_bytes(pathlib.Path(sys.argv[3]).read_bytes())\n"
-    "    (where / 'latest_checkpointed_iteration.txt').write_text(str(n))\n"
-    "    pathlib.Path(f'saved.{n}').write_text(repr(time.time())); time.sleep(0.5)\n"
-)
+SAVES = """
+import pathlib, time
+shard = pathlib.Path({shard!r}).read_bytes()
+for n in range(1, {count} + 1):
+    folder = pathlib.Path("checkpoints", f"iter_{{n:07d}}", "mp_rank_00")
+    folder.mkdir(parents=True)
+    (folder / "model_optim_rng.pt").write_bytes(shard)
+    pathlib.Path("checkpoints/latest_checkpointed_iteration.txt").write_text(str(n))
+    pathlib.Path(f"saved.{{n}}").write_text(repr(time.time()))
+    print(f" iteration {{n}}/ {count} | lm loss: 2.0E+00 | number of nan iterations: 0 |", flush=True)
+    time.sleep(0.5)
+print("[after training is done]")
+"""
 SHARD = (
     "import argparse, sys, torch; "
     "torch.save({'args': argparse.Namespace(a=1), 'model': {}, 'optimizer': {}}, sys.argv[1])"
 )
 BRANCHES = """
 stages:
-  train: {{command: [{python}, {home}/saves.py, checkpoints, '{count}', {shard}]}}
+  train: {{backend: megatron, params: {{program: {home}/saves.py}}, args: {{train-iters: {count}}}}}
   child:
     each: {{checkpoint: train}}
     command: [bash, -c, 'echo $EPOCHREALTIME > began']
@@ -116,10 +120,10 @@ def fresh_ms(place: Stand) -> list[float]:
 
 def child_ms(place: Stand, count: int) -> list[float]:
     """Save checkpoints; a child of each writes down when it began."""
-    (place.home / "saves.py").write_text(SAVES)
     shard = place.home / "shard.pt"
+    (place.home / "saves.py").write_text(SAVES.format(shard=str(shard), count=count))
     subprocess.run([sys.executable, "-c", SHARD, str(shard)], check=True)
-    place.plan(BRANCHES.format(python=sys.executable, home=place.home, count=count, shard=shard), cpus="4")
+    place.plan(BRANCHES.format(home=place.home, count=count), cpus="4")
     place.autoexp("watch", str(place.root), "--until-done")
     found = []
     for saved in place.root.rglob("saved.*"):

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autoexp import backends
 from autoexp.branching import unconfirmed
@@ -37,6 +37,8 @@ class Exit:
     """It was written during an earlier boot of this host, as the host went down."""
     lasted_s: float | None = None
     """From the start of run.sh to its end."""
+    ctime_ns: int | None = field(default=None, compare=False)
+    """When it was put there, by the file system's clock, as markers are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

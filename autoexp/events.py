@@ -281,6 +281,8 @@ class Ended(Event):
     """Nodes that it is to be blamed on."""
     lasted_s: float | None = None
     """From its start to its end, by the clock of the host it ran on."""
+    ctime_ns: int | None = None
+    """When its exit file was put there."""
 
 
 EVENTS: Mapping[str, type[Event]] = {

@@ -123,6 +123,7 @@ def _exit(folder: Path, token: str | None, odd: dict[str, str]) -> Exit | None:
         asked=said.get("asked") or "",
         rebooted=_is_of_earlier_boot(begun),
         lasted_s=_lasted_s(begun.get("at"), said.get("at")),
+        ctime_ns=(folder / "exit.json").lstat().st_ctime_ns,
     )
 
 

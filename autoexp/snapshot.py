@@ -143,6 +143,7 @@ def _ending(new: Snapshot, spec: JobSpec, visibility_s: float) -> Iterator[Event
             signal=new.exit.signal,
             suspects=_suspects(new, ending, spec),
             lasted_s=new.exit.lasted_s,
+            ctime_ns=new.exit.ctime_ns,
         )
     elif new.gone_since is not None and new.at - new.gone_since >= visibility_s:
         ending, reason = _vanished(new)

@@ -700,6 +700,19 @@ def test_a_cancel_that_comes_with_the_end_occupies_no_slot(room: "Room") -> None
     room.wait_for({"one": "cancelled", "two": "succeeded"})
 
 
+def test_a_cancel_that_comes_after_the_end_is_refused_although_nobody_has_seen_that_yet(room: "Room") -> None:
+    """As on the morning after a night without a watcher."""
+    room.plan("one: {command: 'true'}\ntwo: {needs: one, command: 'true'}\n")
+    room.run("watch", room.root, "--once")
+    room.wait_until((room.attempt_dir("one") / "exit.json").exists)
+    time.sleep(0.02)  # a file's time is that of the kernel's last tick
+    room.touch("one", "cancel")
+    room.watch()
+
+    room.wait_for({"one": "succeeded", "two": "succeeded"})
+    assert [verdict for verdict, _ in room.answers("one")] == ["refused"]
+
+
 def test_after_a_restart_who_was_submitted_first_still_starts_first(room: "Room") -> None:
     room.machine(cpus=1)
     room.plan(

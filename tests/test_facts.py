@@ -3,9 +3,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoexp.events import Planned, Requested
+from autoexp.events import Ended, Planned, Requested
 from autoexp.facts import Fact, as_dropped
-from autoexp.model import Verb
+from autoexp.model import EndingClass, Verb
 from autoexp.registry import Key
 
 ONE, TWO = Key("demo", "one"), Key("demo", "two")
@@ -28,3 +28,11 @@ def test_requests_to_a_job_come_as_they_were_dropped_and_nothing_else_moves(fact
     for key in (ONE, TWO):
         asked = [at for at in times(ordered, key) if at]
         assert asked == sorted(at for at in times(facts, key) if at)
+
+
+def test_what_was_asked_after_an_attempt_had_ended_comes_behind_that() -> None:
+    before, after = (Fact(ONE, Requested(at=0.0, verb=Verb.CANCEL, ctime_ns=at)) for at in (2, 4))
+    end = Fact(ONE, Ended(at=0.0, ending=EndingClass.SUCCESS, reason="exit code 0", ctime_ns=3))
+    others = Fact(TWO, Requested(at=0.0, verb=Verb.CANCEL, ctime_ns=5))
+
+    assert as_dropped([after, before, others, end]) == [before, others, end, after]

@@ -28,6 +28,8 @@ HINTS = {
     State.STALLED: "cancel or restart ends it; it goes on by itself if it gets further",
     State.BACKOFF: "start submits it now",
     State.WAITING: "start submits it now, whatever it waits for",
+    State.SUBMITTING: "room for it, or the scheduler's word on its submission",
+    State.QUEUED: "its turn",
 }
 
 

@@ -53,4 +53,4 @@ def reason(view: View, ledger: Ledger, job: Job) -> str:
     wish = f"{job.pending} was asked" if job.pending else ""
     training = view.training(ledger.study.name, job.id)
     said = training.get("scheduler") if job.state is State.QUEUED or training.get("waits") else None
-    return "; ".join(filter(None, (wish, said or job.reason)))
+    return "; ".join(dict.fromkeys(filter(None, (wish, said or job.reason))))

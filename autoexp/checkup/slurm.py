@@ -28,7 +28,10 @@ ASK_THE_SITE = "ask the site whether Slurm is up; the watcher goes on by itself 
 def run(*command: str, script: str = "") -> Printed:
     """Call a client of Slurm's, as the watcher does, but not for as long."""
     printed = call(*command, script=script.encode(), patience_s=PATIENCE_S)
-    return printed if printed.code is not None else Printed(None, "", f"no answer within {PATIENCE_S:g} s")
+    if printed.code is not None:
+        return printed
+    said = f": {slurmtext.complaint(printed.errors)}" if printed.errors.strip() else ""
+    return Printed(None, "", f"no answer within {PATIENCE_S:g} s{said}")
 
 
 def _answer(*command: str) -> tuple[str | None, str]:

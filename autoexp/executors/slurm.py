@@ -6,6 +6,7 @@ stands in `scheduling`; what the clients print is read in `slurmtext`.
 
 import math
 import os
+import signal
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -187,14 +188,24 @@ def call(
     passed = {key: value for key, value in os.environ.items() if key in PASSED or key.startswith("SBATCH_")}
     environment = {"PATH": os.environ.get("PATH", os.defpath), **passed, **(variables or {"TZ": "UTC"})}
     try:
-        ran = subprocess.run(  # noqa: S603 - Slurm's own clients, no shell
-            command, cwd=folder, env=environment, input=script, capture_output=True, timeout=patience_s, check=False
+        client = subprocess.Popen(  # noqa: S603 - Slurm's own clients, no shell
+            command,
+            cwd=folder,
+            env=environment,
+            process_group=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
-    except subprocess.TimeoutExpired as late:
-        return Printed(None, _text(late.stdout), _text(late.stderr))
     except OSError as error:
         return Printed(NOT_STARTED, "", f"{command[0]}: error: {error}")
-    return Printed(ran.returncode, _text(ran.stdout), _text(ran.stderr))
+    with client:
+        try:
+            output, errors = client.communicate(script, patience_s)
+        except subprocess.TimeoutExpired as late:
+            os.killpg(client.pid, signal.SIGKILL)  # with whatever a site's wrapper has started
+            return Printed(None, _text(late.stdout), _text(late.stderr))
+    return Printed(client.returncode, _text(output), _text(errors))
 
 
 def directives(machine: Machine, resources: Resources) -> tuple[str, ...]:

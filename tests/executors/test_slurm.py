@@ -380,3 +380,13 @@ def test_the_controller_says_how_long_a_message_may_take(client: Slurm) -> None:
 
 def test_the_executor_is_found_by_its_name() -> None:
     assert open_executor(MACHINE).trouble() is None
+
+
+def test_a_client_that_takes_too_long_is_ended_with_what_a_site_s_wrapper_has_started(tmp_path: Path) -> None:
+    done = slurm_executor.call(
+        "bash", "-c", "echo so far >&2; sleep 1000 & echo $! > pid; wait", folder=str(tmp_path), patience_s=1
+    )
+
+    assert (done.code, done.errors) == (None, "so far\n")
+    left = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    wait_until(lambda: not left.exists() or left.read_text().rpartition(")")[2].split()[0] == "Z", "its end")

@@ -315,9 +315,9 @@ def _room(home: Path) -> Iterator[Room]:
         found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all that look at pages."""
+    """One browser for a module's tests; what others asked for is none of theirs."""
     found = Browser(tmp_path_factory.mktemp("browser"))
     yield found
     found.close()

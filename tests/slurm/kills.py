@@ -1,13 +1,12 @@
 """Kill a watcher again and again while 20 jobs run on a real cluster: python -m tests.slurm.kills --kills 200.
 
-SIGKILL goes to its whole process group, to every sbatch and squeue under way with it, and the next watcher comes at
+SIGKILL goes to its whole session, to every sbatch and squeue under way with it, and the next watcher comes at
 once. Part of the kills come at any moment, part of them while a submission is under way. Prints what was met, and what
 is wrong; exits with 1 if anything is.
 """
 
 import argparse
 import json
-import os
 import random
 import re
 import signal
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autoexp.hosts import send
 from autoexp.orders import WITHDRAWN
 from tests.slurm.cluster import Cluster, cluster
 
@@ -87,7 +87,7 @@ class Met:
 
     kills: int = 0
     with_sbatch: int = 0
-    """Kills of a group in which an sbatch was at work."""
+    """Kills of a session in which an sbatch was at work."""
     doubted: int = 0
     """Attempts of which nobody knew for a while whether the scheduler had them."""
     doubled: int = 0
@@ -132,7 +132,8 @@ def play(room: "Room", slurm: Cluster, kills: int, dice: random.Random) -> Met:
         if watcher.poll() is not None:
             break
         met.with_sbatch += any(members(watcher.pid, "sbatch"))
-        os.killpg(watcher.pid, signal.SIGKILL)
+        for pid in (watcher.pid, *members(watcher.pid)):  # each of its clients has a group of its own
+            send(pid, signal.SIGKILL)
         watcher.wait()
         met.kills += 1
     try:
@@ -167,14 +168,14 @@ def submissions(room: "Room") -> set[Path]:
     return set(room.root.glob("demo/jobs/*/attempts/*/submission.json"))
 
 
-def members(group: int, program: str) -> Iterator[int]:
-    """List the processes of a group that run a program."""
+def members(session: int, program: str | None = None) -> Iterator[int]:
+    """List the processes of a session, or those of them that run a program."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             head, _, rest = path.read_text().rpartition(")")
         except OSError:  # it is gone
             continue
-        if head.partition("(")[2] == program and int(rest.split()[2]) == group:
+        if program in (None, head.partition("(")[2]) and int(rest.split()[3]) == session:
             yield int(path.parent.name)
 
 

@@ -547,6 +547,8 @@ def test_no_more_jobs_are_in_the_queue_than_may_be_or_run_those_of_people_counte
     waits = ("--hold",) if key == "max_running" else ()  # what only waits is none that runs
     for more in ((), *([waits] if waits else [])):
         slurm.run("sbatch", "--parsable", "--mem=50M", "--wrap=sleep 600", "--output=/dev/null", *more)
+    running = ("squeue", "--noheader", "--states=R", "--format=%A")
+    ward.wait_until(lambda: slurm.run(*running).strip() != "", "what was submitted first to run", LONG_S)
     ward.plan(FIVE)
     ward.watch()
 

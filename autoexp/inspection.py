@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from autoexp import backends
-from autoexp.logs import LONGEST_LINE_BYTES, LogFacts, complete_lines, may_tell
+from autoexp.logs import LONGEST_LINE_BYTES, LogFacts, complete_lines
 from autoexp.model import EndingClass
-from autoexp.tail import CHUNK_BYTES, LONGEST_LAST_LINE, take
+from autoexp.skim import LONGEST_LAST_LINE, take
+from autoexp.tail import CHUNK_BYTES
 
 NO_GRAMMAR = "command"
 FIGURES = (
@@ -72,33 +73,32 @@ def _tells(reading: Reading) -> tuple[bool, int]:
 
 def _read(path: Path, backend: backends.Backend) -> Reading:
     reading = Reading()
-    for number, line, telling in _lines(path):
-        _take(reading, number, line, backend, telling=telling)
+    for number, line in _lines(path):
+        _take(reading, number, line, backend)
     if reading.latest is not None and reading.latest not in reading.evidence:
         reading.evidence.append(reading.latest)
     reading.evidence.sort(key=lambda said: said["line"])
     return reading
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str, bool]]:
-    """Yield each line with its number and whether it may tell of an error; the last one may lack its end."""
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each line with its number; the last one may lack its end."""
     number, rest = 0, b""
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK_BYTES):
             lines, used = complete_lines(rest + chunk)
             rest = (rest + chunk)[used:]
-            telling = may_tell(b"\n".join(lines))
             for raw in lines:
                 number += 1
-                yield number, raw[:LONGEST_LINE_BYTES].decode(errors="replace"), telling
+                yield number, raw[:LONGEST_LINE_BYTES].decode(errors="replace")
     if rest.strip():
-        yield number + 1, rest[:LONGEST_LINE_BYTES].decode(errors="replace"), True
+        yield number + 1, rest[:LONGEST_LINE_BYTES].decode(errors="replace")
 
 
-def _take(reading: Reading, number: int, line: str, backend: backends.Backend, *, telling: bool) -> None:
+def _take(reading: Reading, number: int, line: str, backend: backends.Backend) -> None:
     old, cut = reading.facts, _ENDING.search(line)
     try:
-        new = take(old, line, backend, telling=telling)
+        new = take(old, line, backend)
     except (ValueError, OverflowError):  # a number that is none
         reading.evidence.append(_said(number, "senseless", line))
         return

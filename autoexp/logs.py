@@ -85,16 +85,21 @@ class LogFacts:
 _ENDS = re.compile(rb"\r\n|\n|\r")
 
 
-def complete_lines(data: bytes) -> tuple[list[bytes], int]:
-    r"""Split bytes into complete lines; return them and how many bytes they took.
+def complete(data: bytes) -> int:
+    r"""Say how many bytes the complete lines take that these begin with.
 
     `\r`, `\n` and `\r\n` each end a line. A last `\r` is left for later, its `\n` may be on the way.
     """
     usable = data[:-1] if data.endswith(b"\r") else data
     end = max(usable.rfind(b"\n"), usable.rfind(b"\r")) + 1
-    if end == 0:
-        return ([usable], len(usable)) if len(usable) > LONGEST_LINE_BYTES else ([], 0)
-    return _ENDS.split(usable[:end])[:-1], end
+    return end or (len(usable) if len(usable) > LONGEST_LINE_BYTES else 0)
+
+
+def complete_lines(data: bytes) -> tuple[list[bytes], int]:
+    """Split bytes into complete lines; return them and how many bytes they took."""
+    used = complete(data)
+    lines = _ENDS.split(data[:used]) if used else []
+    return lines[:-1] if lines and not lines[-1] else lines, used
 
 
 def numbered_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -135,16 +140,18 @@ OF_THE_SCHEDULER = (EndingClass.TIME_LIMIT, EndingClass.PREEMPTED, EndingClass.N
 _SYMPTOM = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _SYMPTOMS.items()))
 
 
-_HINTS = (
+HINTS = (
     *(b"emory", b"MEMORY", b"oom", b"CUBLAS", b"DUE TO", b"CANCELLED AT", b"Node fail", b"NCCL", b"nccl", b"Watchdog"),
     *(b"exitcode", b"SIGKILL", b"Killed", b"Connection", b"error: ", b"No mod", b"Address", b"Unable", b"FATAL: "),
 )
 """Every symptom has one of these; searching for them is a hundred times faster."""
+HINTS_OF_THE_SCHEDULER = (b"DUE TO", b"CANCELLED AT", b"Node failure on", b"UNCORRECTABLE MEMORY ERROR AT")
+"""Every symptom of the scheduler's has one of these: those outlive what the training says afterwards."""
 
 
 def may_tell(data: bytes) -> bool:
     """Say whether a piece of a log can hold a symptom at all."""
-    return any(hint in data for hint in _HINTS)
+    return any(hint in data for hint in HINTS)
 
 
 def is_stronger(found: EndingClass, known: EndingClass | None) -> bool:

@@ -3,6 +3,7 @@
 To add one, add `autoexp/backends/<name>.py` with the functions of `Backend`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -36,6 +37,17 @@ class Launch:
 
 class Backend(Protocol):
     """What a backend module offers."""
+
+    @property
+    def HINTS(self) -> tuple[str, ...]:  # noqa: N802 - a module's constant
+        """Words, in ASCII: a line in which none of them stands tells `read` nothing."""
+
+    @property
+    def REPORT(self) -> "re.Pattern[bytes] | None":  # noqa: N802 - a module's constant
+        """A report: it replaces all that the one before said, but the loss; of many, the first and the last are read.
+
+        It is looked for in lines that have one of the hints, and not a second one.
+        """
 
     def argv(self, args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
         """Write the command line."""

@@ -8,6 +8,9 @@ from autoexp.errors import AutoexpError
 from autoexp.logs import LogFacts, Seen
 from autoexp.model import Verdict
 
+HINTS = ()
+REPORT = None
+
 
 def argv(args: Mapping[str, Any], launch: Launch) -> tuple[str, ...]:
     """Start the program with `args` as its flags.

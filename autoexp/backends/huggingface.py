@@ -51,6 +51,8 @@ _LOADED = re.compile(r"\bContinuing training from global step (\d{1,18})\b")
 _SAVING = re.compile(r"\bSaving model checkpoint to \S*checkpoint-(\d{1,18})\b")
 _ENDED = re.compile(r"\bTrainOutput\(global_step=(\d{1,18}),")
 _SUMMARY = "train_runtime"
+HINTS = ("%", "{", "step", "Total", "checkpoint")
+REPORT = None
 
 
 def read(facts: LogFacts, line: str) -> LogFacts:

@@ -33,6 +33,8 @@ _SAVING = re.compile(r"(?:saving checkpoint|scheduled an async checkpoint save) 
 _LOST = ("will not load any checkpoints and will start from random", "Invalid metadata file")
 """Said by a run that finds no tracker (it trains from random weights) or an unreadable one (it ends with code 0)."""
 _DONE = "[after training is done]"
+HINTS = ("iteration", _DONE, *_LOST)
+REPORT = re.compile(_REPORT.pattern.encode())
 
 
 def read(facts: LogFacts, line: str) -> LogFacts:

@@ -42,6 +42,8 @@ _SAVING = re.compile(r"\bSaving distributed model checkpoint to .*seen_steps_(\d
 _SAVED = "Distributed checkpoint saved."
 _DONE = "Training done at "
 _MIB = 1 << 20
+HINTS = ("step", _SAVED, _DONE)
+REPORT = None
 
 
 def read(facts: LogFacts, line: str) -> LogFacts:

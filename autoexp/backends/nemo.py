@@ -60,12 +60,13 @@ _JOB_FINISHED = re.compile(r"^\s*Job finished\s*$")
 """Job scripts print it whatever became of the training, so it counts behind the last iteration only."""
 _PEAK = re.compile(r"\[gpu_memory_log - GPU \d+\] Peak = (\d{1,9}) MiB")
 _MIB = 1 << 20
-_HINTS = ("iteration", "reduced_train_loss", "step", "Job finished", "Time limit", "gpu_memory_log")
+HINTS = ("iteration", "reduced_train_loss", "step", "Job finished", "Time limit", "gpu_memory_log")
+REPORT = None
 
 
 def read(facts: LogFacts, line: str) -> LogFacts:
     """Take one complete log line into account."""
-    if not any(hint in line for hint in _HINTS):
+    if not any(hint in line for hint in HINTS):
         return facts
     line = figures.plain(line)
     if found := _REPORT.search(line):

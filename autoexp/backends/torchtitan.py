@@ -39,6 +39,8 @@ _FRESH = "No checkpoint was provided, this is a fresh start"
 _SHORT = "Ran out of data; last step was canceled"
 _DONE = "Training completed"
 _GIB = 1 << 30
+HINTS = ("step", _FRESH, _SHORT, *_SAVED, _DONE)
+REPORT = None
 
 
 def read(facts: LogFacts, line: str) -> LogFacts:

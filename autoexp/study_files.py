@@ -7,8 +7,9 @@ import re
 import secrets
 import shlex
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from autoexp import __version__, studies
@@ -114,18 +115,34 @@ def _rest(study: Study) -> tuple[Plan, Machine, str]:
 def write_job(study: Study, job: JobSpec, *, durable: bool = True) -> None:
     """Write a job's directory."""
     folder = study.job_dir(job.id)
-    (folder / "markers").mkdir(parents=True, exist_ok=True)
-    write_scripts(study, job, folder, durable=durable)
+    is_new = _make(folder)
+    (folder / "markers").mkdir(exist_ok=True)
+    in_place = partial(Path.write_text, encoding="utf-8")  # nobody reads what no plan.json speaks of yet
+    write = in_place if is_new and not durable else partial(write_atomically, durable=durable)
+    write_scripts(study, job, folder, write)
 
 
-def write_scripts(study: Study, job: JobSpec, folder: Path, *, durable: bool = True) -> None:
+def _make(folder: Path) -> bool:
+    """Make a folder; say whether there was none."""
+    try:
+        folder.mkdir()
+    except FileNotFoundError:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
+
+
+def write_scripts(
+    study: Study, job: JobSpec, folder: Path, write: Callable[[Path, str], object] = write_atomically
+) -> None:
     """Write a job's job.yaml and run.sh into a folder: its own, or that of an attempt that differs from the plan."""
     root = str(study.root)
-    write_atomically(folder / "job.yaml", job_yaml(job, root), durable=durable)
+    write(folder / "job.yaml", job_yaml(job, root))
     bin_folder = str(Path(study.machine.python).parent) if study.machine.python else ""
     lines = directives(study.machine, job.resources)
     script = run_script(job, root, bin_folder, lines, study.machine.setup)
-    write_atomically(folder / "run.sh", script, durable=durable)
+    write(folder / "run.sh", script)
 
 
 _HEAD_BYTES = 1 << 16

@@ -5,6 +5,7 @@ To add one, add `autoexp/executors/<name>.py` with two functions: `open_executor
 """
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
@@ -64,9 +65,10 @@ class Executor(Protocol):
         """Say when `tend` is next worth calling; None if only events can make it so."""
 
 
-def known() -> list[str]:
+@cache
+def known() -> tuple[str, ...]:
     """List the executors there are."""
-    return sorted(module.name for module in iter_modules(__path__))
+    return tuple(sorted(module.name for module in iter_modules(__path__)))
 
 
 def check(machine: Machine) -> None:

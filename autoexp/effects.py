@@ -10,7 +10,7 @@ from autoexp.actions import Action, AppearJob, DropAhead, QueueAhead, StopJob, W
 from autoexp.actions import SubmitJob as Submit
 from autoexp.budget import gpus_of
 from autoexp.events import Ended, Event, Requested
-from autoexp.model import Answer, EndingClass, Job, Remedy, Verb
+from autoexp.model import Answer, EndingClass, Job, Remedy, RetryPolicy, Verb
 
 Effect = Action | Mapping[str, Any]
 
@@ -49,8 +49,11 @@ def ending_of(job: Job, event: Ended) -> EndingClass:
 
 def answer(job: Job, event: Ended) -> Answer:
     """Ask the job's retry policy what to do about this ending."""
-    ending = ending_of(job, event)
-    return job.spec.retry.when.get(ending) or Answer(remedy=DEFAULT_REMEDIES[ending])
+    return _planned(job.spec.retry, ending_of(job, event))
+
+
+def _planned(policy: RetryPolicy, ending: EndingClass) -> Answer:
+    return policy.when.get(ending) or Answer(remedy=DEFAULT_REMEDIES[ending])
 
 
 def remedy(job: Job, event: Ended) -> Remedy:
@@ -167,7 +170,8 @@ def record_start(job: Job, event: Any) -> Iterator[Effect]:
 def queue_ahead(job: Job, _: Event) -> Iterator[Effect]:
     """Queue the next attempt behind this one, where the recipe wants that."""
     policy = job.spec.retry
-    may_follow = job.spent + 1 < policy.max_attempts  # should this one save nothing
+    goes_on = all(_planned(policy, ending).remedy in TRY_AGAIN for ending in CUT_SHORT)  # run.sh knows of no other
+    may_follow = goes_on and job.spent + 1 < policy.max_attempts  # should this one save nothing
     if policy.queue_ahead and not job.retired and may_follow and job.pending is None:
         yield {"ahead": job.attempt + 1}
         yield QueueAhead(job=job.id, attempt=job.attempt)

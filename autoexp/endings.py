@@ -52,6 +52,8 @@ class Said:
     """The hosts it runs, or ran, on."""
     waits: bool = False
     """It does not run at present: it is suspended, or queued again."""
+    at: float | None = field(default=None, compare=False)
+    """When it said so; None while it has said nothing."""
 
 
 def classify(
@@ -65,7 +67,8 @@ def classify(
     if said is not None and said.ending is EndingClass.HOST_OOM and seen.log.symptom in (None, EndingClass.CRASHED):
         return EndingClass.HOST_OOM, f"{_how(ended)}: {said.words}"
     was_killed = seen.log.symptom is EndingClass.CRASHED  # a part of it, which tells less than that it was asked to end
-    if seen.log.symptom is not None and not was_killed:
+    is_echo = seen.log.symptom is EndingClass.NETWORK and ended.asked in WISHES_TO_END  # of ranks that left one by one
+    if seen.log.symptom is not None and not was_killed and not is_echo:
         return seen.log.symptom, f"{_how(ended)}: {seen.log.symptom_line}"
     if seen.log.diverged:
         return EndingClass.DIVERGED, f"{_how(ended)}: the loss is not a number at iteration {seen.log.iteration}"

@@ -29,7 +29,7 @@ from autoexp.progress import Progress
 from autoexp.readback import lost_wishes
 from autoexp.registry import Key, Ledger, Registry, stamp_of
 from autoexp.remains import lost_attempts
-from autoexp.snapshot import Snapshot, awaits_word, changes
+from autoexp.snapshot import Snapshot, awaits_word, changes, is_in_doubt
 from autoexp.upkeep import Upkeep
 from autoexp.watch import EVERYTHING, Hint, Observer
 
@@ -315,7 +315,7 @@ class Engine:
         executor, order = self.executors.of(ledger), self._orders[key]
         alive, said = executor.alive(order), executor.said(order)
         new = self._snapshots[key] = probe.look(job, folder, old, now, alive=alive, said=said)
-        if awaits_word(new, job.spec):
+        if awaits_word(new, job.spec) or is_in_doubt(new, job.spec):
             executor.await_word(order)
         self.progress.saw("/".join(key), new)
         visibility_s = ledger.study.machine.visibility_s

@@ -40,13 +40,15 @@ me=$${SLURM_JOB_ID:-$$$$}
 if [[ -n $${AUTOEXP_AFTER:-} ]]; then  # queued behind another attempt: not if that ended by itself, or by a person
   printf -v before 'attempts/%03d' "$$AUTOEXP_AFTER"
   id=$$(cat "$$before/run.$${AUTOEXP_TOKEN%.*.*}.$$AUTOEXP_AFTER.$${AUTOEXP_TOKEN##*.}" 2>/dev/null)
-  state=$$(scontrol --oneliner show job "$${id:-0}" 2>/dev/null); state=$${state##*JobState=}; state=$${state%% *}
-  for _ in {1..30}; do  # what it wrote at its end may not be seen here yet
-    [[ ! -e $$before/exit.json && $$state =~ ^(COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]] || break; sleep 1
+  state=$$(scontrol --oneliner show job "$${id:-0}" 2>/dev/null); state=$${state##*JobState=}
+  [[ -n $$state ]] || state=$$(sacct -XDnPo State -j "$${id:-0}" 2>/dev/null | tail -n 1)  # the controller soon forgets
+  state=$${state%% *}
+  for _ in {1..60}; do  # what it wrote at its end may not be seen here yet
+    [[ ! -e $$before/exit.json && $$state =~ ^(CANCELLED|COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]] || break; sleep 1
   done
   if [[ -e $$before/exit.json ]]; then
     [[ $$(< "$$before/exit.json") =~ '"asked":"'(USR2|TERM)'"' ]] || exit 0
-    [[ $$state != CANCELLED || $${BASH_REMATCH[1]} == USR2 ]] || exit 0
+    [[ -n $$state && $$state != CANCELLED || $${BASH_REMATCH[1]} == USR2 ]] || exit 0  # in doubt it is submitted anew
   elif [[ $$state =~ ^(CANCELLED|COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]]; then
     exit 0
   fi

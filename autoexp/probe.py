@@ -3,6 +3,7 @@
 The order matters: the exit file is read first, so whatever was written before it is seen by the rest of the look.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,6 +68,7 @@ def look(
         exit=ended,
         alive=alive,
         said=None if _was_ended_by_us(job) else said,
+        heard_at=math.inf if said is None else said.at,
         exit_since=None if ended is None else (old.exit_since if old and old.exit_since is not None else at),
         rebooted=_is_of_earlier_boot(begun),
         log=log,
@@ -78,7 +80,8 @@ def look(
     )
     gone = alive is False and ended is None
     since = (old.gone_since if old and old.gone_since is not None else at) if gone else None
-    return replace(seen, gone_since=since, progress_at=_progress_at(old, seen, folder))
+    kept = said is not None and said.waits
+    return replace(seen, gone_since=since, progress_at=seen.at if kept else _progress_at(old, seen, folder))
 
 
 def due_again(seen: Snapshot, spec: JobSpec, visibility_s: float) -> list[float]:
@@ -140,13 +143,11 @@ def _is_of_earlier_boot(begun: Mapping[str, object]) -> bool:
 def _progress_at(old: Snapshot | None, seen: Snapshot, folder: Path) -> float:
     """Say when the attempt last got further: an iteration where its log tells them, otherwise any new line.
 
-    While its scheduler keeps it from running, it cannot. Whoever has only just begun to watch knows no better than
-    when the log was last written to.
+    Whoever has only just begun to watch knows no better than when the log was last written to.
     """
     if old is None:
         return min(seen.at, _written_at(folder / "output.log") or seen.at)
-    kept = seen.said is not None and seen.said.waits
-    if kept or old.scheduler_id != seen.scheduler_id or (old.gate is None) != (seen.gate is None):
+    if old.scheduler_id != seen.scheduler_id or (old.gate is None) != (seen.gate is None):
         return seen.at
     tells = seen.log.iteration is not None
     further = seen.log.iteration != old.log.iteration if tells else seen.log.offset != old.log.offset

@@ -161,6 +161,7 @@ class Scheduled:
         order = attempt.order
         if not again:
             write_json(order.submission, {"v": 1, "token": order.token, "at": stamp(at)})
+        attempt.begin_anew()
         attempt.quiet_since, attempt.doubted, self._sent_at = None, False, at
         self.throttle.took(self._places(order))
         coming = self._call(partial(self.scheduler.submit, order, at))
@@ -256,6 +257,9 @@ class Scheduled:
             if attempt.answer is None or attempt.answer.live is not False:  # else the last answer counts it no more
                 self.throttle.left(self._places(order))
             attempt.left_at, attempt.doubted = clock.now(), False
+            if not (attempt.said_its_end or attempt.killed or attempt.alive is False):
+                self._end_what_is_due(attempt, attempt.left_at, attempt.ids())
+                self.pace.hurry()
 
     # Asking
 
@@ -274,7 +278,7 @@ class Scheduled:
         return None
 
     def await_word(self, order: Order) -> None:
-        """Ask soon how an attempt ended."""
+        """Ask soon how an attempt stands."""
         attempt = self._attempts.get(order.token)
         if attempt is not None and not attempt.awaited:
             attempt.awaited = True
@@ -371,7 +375,9 @@ class Scheduled:
                 continue
             before = (attempt.alive, attempt.answer and attempt.answer.said)
             attempt.take(said, asking.at)
-            if attempt.doubted or before != (attempt.alive, attempt.answer and attempt.answer.said):
+            answered = attempt.awaited and attempt.answer is not None and attempt.answer.said.at is not None
+            attempt.awaited = attempt.awaited and not answered
+            if answered or attempt.doubted or before != (attempt.alive, attempt.answer and attempt.answer.said):
                 self._news[token] = None
             self._end_what_is_due(attempt, now, attempt.answer.live_ids if attempt.answer else [])
         tense = any(attempt.is_tense for attempt in self._attempts.values())
@@ -382,7 +388,7 @@ class Scheduled:
         token = attempt.order.token
         if attempt.left_at is not None:
             self._end(token, attempt.left_behind(ids, now))
-            if not ids and attempt.answer is not None and attempt.answer.at > attempt.left_at:
+            if not ids and attempt.is_gone(self.scheduler.message_timeout_s):
                 self._attempts.pop(token, None)
         elif attempt.kill_at is None:
             self._end(token, [name for name in ids if attempt.claimed() not in (None, name)])

@@ -180,7 +180,7 @@ _REFUSAL = re.compile(
 )
 _TEMPORARY = re.compile(
     r"(?:QOS|Assoc|MaxJob)\w*Submit\w*|temporarily unable to accept|[Jj]ob (?:count )?limit exceeded|[Tt]oo many jobs"
-    r"|inactive or drained|being reconfigured|[Rr]ate limit|DOWN state|submissions disabled"
+    r"|inactive or drain|being reconfigured|[Rr]ate limit|DOWN state|submissions disabled"
 )
 _SHORTER = "shorten walltime: in the stage's resources, or choose a partition with a longer limit (sinfo -s)"
 _FIXES = {

@@ -1,5 +1,6 @@
 """What stands on disk for a job's open attempt, and what its difference from the last look means. Pure."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class Snapshot:
     """The attempt's host has been started anew since."""
     said: Said | None = None
     """What a batch scheduler says of it; None without one, and where it was us who ended it."""
+    heard_at: float | None = math.inf
+    """When a batch scheduler last said whether it runs; None if it has not yet, infinite where there is none to ask."""
     exit_since: float | None = None
     """When its exit file was first seen."""
     gone_since: float | None = None
@@ -111,12 +114,12 @@ def _matches(old: Snapshot | None, new: Snapshot) -> Iterator[Event]:
 
 def _progress(old: Snapshot | None, new: Snapshot, spec: JobSpec) -> Iterator[Event]:
     limit = spec.no_progress_s
-    at_the_gate = bool(spec.gate) and new.gate is None
-    if limit is None or new.exit is not None or at_the_gate:
+    if limit is None or not _can_progress(new, spec):
         return
     idle_s = new.at - new.progress_at
     if idle_s > limit:
-        yield Stalled(at=new.at, attempt=new.attempt, idle_s=round(idle_s, 3))
+        if not is_in_doubt(new, spec):
+            yield Stalled(at=new.at, attempt=new.attempt, idle_s=round(idle_s, 3))
     elif old is None or old.at - old.progress_at > limit:
         place = {"inode": new.log.inode, "offset": new.log.offset}
         yield Progressed(at=new.at, attempt=new.attempt, iteration=new.log.iteration or 0, **place)
@@ -169,6 +172,20 @@ def _suspects(new: Snapshot, ending: EndingClass, spec: JobSpec) -> tuple[str, .
         return () if ending is EndingClass.SUCCESS or is_doubtful else nodes
     named = _FAILED_NODE.search(new.log.symptom_line) if ending is EndingClass.NODE_FAIL else None
     return tuple(node for node in nodes if named and node in named.groups())
+
+
+def _can_progress(new: Snapshot, spec: JobSpec) -> bool:
+    at_the_gate = bool(spec.gate) and new.gate is None
+    return new.exit is None and not at_the_gate
+
+
+def is_in_doubt(new: Snapshot, spec: JobSpec) -> bool:
+    """Say whether it may be its scheduler that has kept it from getting further for so long: that is to be asked."""
+    limit = spec.no_progress_s
+    waits_in_line = new.scheduler_id is None
+    if limit is None or waits_in_line or not _can_progress(new, spec) or new.at - new.progress_at <= limit:
+        return False
+    return new.heard_at is None or new.heard_at < new.progress_at + limit
 
 
 def awaits_word(new: Snapshot, spec: JobSpec) -> bool:

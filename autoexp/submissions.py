@@ -94,7 +94,9 @@ class Attempt:
     left_at: float | None = None
     """When it was over; what the scheduler still has of it is ended."""
     awaited: bool = False
-    """Somebody needs to know how it ended."""
+    """Somebody needs to know how it stands."""
+    past: frozenset[str] = frozenset()
+    """Jobs that were over when it was sent again: only the claim can make one of them count once more."""
     _claimed: str | None = None
     _submitted_at: float | None = None
 
@@ -148,10 +150,27 @@ class Attempt:
     def left_behind(self, ids: Sequence[str], now: float) -> list[str]:
         """Choose those of its jobs that are to be ended, once it is over.
 
-        What began is about to end by itself: to cancel it meanwhile would call it cancelled for good.
+        What said how it ended is about to leave by itself: to cancel it meanwhile would call it cancelled for good.
         """
-        began = self.claimed() if self.left_at is not None and now < self.left_at + LINGERS_S else None
-        return [name for name in ids if name != began]
+        lingers = self.said_its_end and self.left_at is not None and now < self.left_at + LINGERS_S
+        return [name for name in ids if not lingers or name != self.claimed()]
+
+    @property
+    def said_its_end(self) -> bool:
+        """Say whether its own exit file tells how it ended."""
+        return self.order.attempt_dir.joinpath("exit.json").exists()
+
+    def is_gone(self, message_timeout_s: float) -> bool:
+        """Say whether the scheduler has none of its jobs, nor can be about to take one, once it is over."""
+        if self.left_at is None or self.answer is None:
+            return False
+        may_come_s = 0.0 if self.first or self.claimed() else message_timeout_s
+        return self.answer.at > self.left_at + may_come_s
+
+    def begin_anew(self) -> None:
+        """It is sent again: what was said of it before is of jobs that are over."""
+        self.past |= {entry.id for entry in (self.answer.entries if self.answer else ()) if not entry.live}
+        self.answer = self.first = None
 
     def question(self) -> Question:
         """Say what is to be asked about it."""
@@ -172,16 +191,22 @@ class Attempt:
         return self.doubted or (self.left_at is None and (ends or self.awaited))
 
     @property
+    def is_to_be_ended(self) -> bool:
+        """Say whether it is over for us, and said nothing itself: what is left of it may still run."""
+        return self.left_at is not None and not self.said_its_end
+
+    @property
     def is_tense(self) -> bool:
         """Say whether it waits for an answer."""
-        return self.is_settling or self.awaited or self.kill_at is not None
+        return self.is_settling or self.awaited or self.kill_at is not None or self.is_to_be_ended
 
     def take(self, said: Sequence[Entry], now: float) -> None:
         """Keep what the scheduler says; jobs that were over before the submission are none of it."""
         had_begun = self._claimed is not None  # when it was asked; else that it waits is old by now
         submitted_at = self.submitted_at()
         since = (now if submitted_at is None else submitted_at) - CLOCK_SLACK_S
-        entries = tuple(entry for entry in said if entry.live or entry.submitted_at >= since)
+        known = [entry for entry in said if entry.id not in self.past or entry.live or entry.id == self.claimed()]
+        entries = tuple(entry for entry in known if entry.live or entry.submitted_at >= since)
         if self.first is None and entries:
             self.first = min(entries, key=lambda entry: entry.submitted_at)
         count = [entry for entry in entries if self.claimed() in (None, entry.id)]
@@ -189,7 +214,7 @@ class Attempt:
         before = None if self.answer is None else self.answer.over_since
         over_since = (now if before is None else before) if live is False else None
         last = max(count, key=lambda entry: (entry.live, entry.submitted_at), default=None)
-        word = Said() if last is None else replace(last.said, waits=last.said.waits and had_begun)
+        word = Said() if last is None else replace(last.said, waits=last.said.waits and had_begun, at=now)
         self.answer = Answer(now, entries, live, over_since, word)
 
 

@@ -150,6 +150,16 @@ def test_memory_that_slurm_says_was_short_explains_a_death_that_only_a_launcher_
     assert not needs_word(Exit(code=1), HALFWAY, MEGATRON, None)
 
 
+def test_what_ranks_say_of_each_other_as_they_leave_is_no_failure_of_the_network() -> None:
+    torn = Seen(log=LogFacts(symptom=EndingClass.NETWORK, symptom_line="Connection reset by peer"))
+    cancelled = Said(ending=EndingClass.CANCELLED, words="Slurm says CANCELLED")
+
+    assert classify(Exit(code=1, asked="USR2"), torn, MEGATRON, None)[0] is EndingClass.TIME_LIMIT
+    assert needs_word(Exit(code=1, asked="TERM"), torn, MEGATRON, None)
+    assert classify(Exit(code=1, asked="TERM"), torn, MEGATRON, None, cancelled)[0] is EndingClass.CANCELLED
+    assert classify(Exit(code=1, asked="USR1"), torn, MEGATRON, None)[0] is EndingClass.NETWORK
+
+
 @pytest.mark.parametrize("asked", ["TERM", "INT", "HUP"])
 def test_a_command_that_saves_when_it_is_asked_to_end_is_not_done(asked: str) -> None:
     polite = Exit(code=0, asked=asked)

@@ -277,11 +277,17 @@ def test_a_requeue_of_an_attempt_that_said_how_it_ended_runs_nothing(tmp_path: P
     [
         (None, True),
         ({"code": 143, "signal": 15, "asked": "USR2"}, True),
-        ({"code": 143, "signal": 15, "asked": "TERM"}, True),
+        ({"code": 143, "signal": 15, "asked": "TERM"}, False),
         ({"code": 0, "signal": 0, "asked": ""}, False),
         ({"code": 1, "signal": 0, "asked": ""}, False),
     ],
-    ids=["it vanished", "ahead of its time limit", "it was asked to end", "it did its work", "it failed"],
+    ids=[
+        "it vanished",
+        "ahead of its time limit",
+        "it was asked to end, and nobody knows by whom",
+        "it did its work",
+        "it failed",
+    ],
 )
 def test_an_attempt_queued_behind_another_runs_only_where_that_was_cut_short(
     tmp_path: Path, before: dict[str, object] | None, *, runs: bool
@@ -301,6 +307,9 @@ def test_an_attempt_queued_behind_another_runs_only_where_that_was_cut_short(
 @pytest.mark.parametrize(
     ("state", "asked", "runs"),
     [
+        ("", None, True),
+        ("", "USR2", True),
+        ("", "TERM", False),
         ("TIMEOUT", None, True),
         ("NODE_FAIL", None, True),
         ("PREEMPTED", "TERM", True),

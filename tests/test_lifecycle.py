@@ -712,6 +712,13 @@ def test_nothing_queues_behind_the_last_attempt_that_is_allowed(spent: int, *, q
     assert bool(step(job(Q, CHAINED, spent=spent), STARTED).actions) is queued
 
 
+def test_nothing_queues_behind_one_that_is_not_to_go_on_when_it_is_cut_short() -> None:
+    held = {EndingClass.TIME_LIMIT: Answer(remedy=Remedy.HOLD)}
+    policy = replace(CHAINED.retry, when=held)
+
+    assert step(job(Q, replace(CHAINED, retry=policy)), STARTED).actions == ()
+
+
 @pytest.mark.parametrize(
     "event",
     [

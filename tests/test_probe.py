@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -236,6 +237,15 @@ def test_what_its_scheduler_keeps_from_running_is_not_behind(scene: Scene) -> No
     kept = [scene.look(at, said=Said(waits=True)).progress_at for at in (6.0, 7.0)]
 
     assert (kept, scene.look(9.0, said=Said()).progress_at) == ([6.0, 7.0], 7.0)
+
+
+def test_a_new_watcher_hears_first_that_it_was_kept_from_running(scene: Scene) -> None:
+    scene.write("output.log", "line\n")
+    os.utime(scene.attempt / "output.log", (100.0, 100.0))
+
+    unasked, waits = scene.look(500.0, said=Said()), scene.look(501.0, said=Said(waits=True, at=500.5))
+    assert (unasked.heard_at, waits.heard_at, waits.progress_at) == (None, 500.5, 501.0)
+    assert scene.look(502.0).heard_at == math.inf
 
 
 def test_a_log_from_the_future_is_no_progress_to_come(scene: Scene) -> None:

@@ -516,8 +516,9 @@ def test_a_job_that_the_answer_leaves_out_is_unknown_although_another_of_its_nam
 def test_what_the_scheduler_still_has_of_an_attempt_that_is_over_is_ended(bench: Bench) -> None:
     queued(bench).tend()
     bench.scheduled.forget(bench.order)
-    bench.tend(LONGEST_S)
     assert bench.told.ended == [(TOKEN, ("7",), False)]
+    bench.tend(20.0)
+    assert bench.told.ended == [(TOKEN, ("7",), False)] * 2, "at once, and again as it is still said to live"
 
     bench.say(("7", False), submitted_at=NOW)
     bench.tend(LONGEST_S)
@@ -533,6 +534,7 @@ def test_what_began_is_given_time_to_end_by_itself_once_it_is_over(bench: Bench)
     bench.say(("7", True), ("8", True))
     bench.tend()
     bench.told.ended.clear()
+    (bench.order.attempt_dir / "exit.json").write_text("{}")
     bench.scheduled.forget(bench.order)
     bench.scheduled.pace.hurry()
     bench.hear(20.0)
@@ -540,6 +542,67 @@ def test_what_began_is_given_time_to_end_by_itself_once_it_is_over(bench: Bench)
 
     bench.hear(LONGEST_S)
     assert (TOKEN, ("7", "8"), False) in bench.told.ended
+
+
+def test_whoever_needs_a_word_is_told_to_look_when_it_comes_and_may_ask_again(bench: Bench) -> None:
+    queued(bench).claim("7")
+    for _ in range(4):
+        bench.tend(LONGEST_S)
+    bench.scheduled.await_word(bench.order)
+
+    assert TOKEN in bench.tend()
+    assert TOKEN not in bench.tend(LONGEST_S)
+    said = bench.scheduled.said(bench.order)
+    assert said is not None
+    assert said.at == bench.now
+
+
+def test_what_said_nothing_of_its_end_is_ended_at_once_when_it_is_over_for_us(bench: Bench) -> None:
+    queued(bench).claim("7")
+    bench.tend()
+
+    bench.scheduled.forget(bench.order)
+
+    assert bench.told.ended == [(TOKEN, ("7",), False)]
+    assert (bench.scheduled.due_in_s() or 0.0) <= SHORTEST_S
+
+
+def test_what_is_sent_again_is_not_over_because_the_one_before_was(bench: Bench) -> None:
+    queued(bench)
+    bench.say(("7", False))
+    bench.tend()
+    bench.tend()
+    said = [bench.alive]
+    bench.scheduled.forget(bench.order)
+    bench.told.replies = [Submitted(at=NOW, attempt=1, scheduler_id="8")]
+    while len(bench.told.submitted) < 2:
+        bench.submit(15.0)
+
+    bench.claim("8")
+    said.append(bench.alive)
+    bench.say(("7", False), ("8", True))
+    bench.tend(LONGEST_S)
+    said.append(bench.alive)
+    bench.say(("7", False))  # it leaves out the one that counts
+    bench.tend(LONGEST_S)
+    bench.tend(LONGEST_S)
+
+    assert [*said, bench.alive] == [False, None, True, None]
+
+
+def test_what_was_taken_back_in_doubt_is_asked_for_until_the_scheduler_can_have_taken_it(bench: Bench) -> None:
+    bench.told.replies = [LOST]
+    bench.submit()
+    bench.hear(1.0)
+    bench.scheduled.withdraw(bench.order)
+    bench.scheduled.forget(bench.order)
+    bench.say()
+    bench.hear(20.0)
+
+    bench.say(("7", True))
+    bench.hear(bench.told.message_timeout_s)
+
+    assert (TOKEN, ("7",), False) in bench.told.ended
 
 
 def test_an_attempt_is_asked_politely_once_and_ended_for_good_after_its_grace(bench: Bench) -> None:

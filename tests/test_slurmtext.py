@@ -227,7 +227,7 @@ def test_an_error_that_is_no_sure_refusal_leaves_in_doubt_whether_the_job_was_ta
         f"sbatch: error: QOSMaxSubmitJobPerUserLimit\n{FAILED}Job violates accounting/QOS policy",
         f"sbatch: error: QOSGrpSubmitJobsLimit\n{FAILED}Job violates accounting/QOS policy",
         f"{FAILED}Slurm temporarily unable to accept job, sleeping and retrying",
-        f"{FAILED}Required partition not available (inactive or drained)",
+        f"{FAILED}Required partition not available (inactive or drain)",
         f"{FAILED}Partition in DOWN state",
         f"{FAILED}System submissions disabled",
     ],

@@ -18,7 +18,7 @@ from autoexp.events import (
 )
 from autoexp.logs import LogFacts, Match
 from autoexp.model import Answer, EndingClass, HookCall, JobSpec, Remedy, RetryPolicy
-from autoexp.snapshot import Snapshot, changes
+from autoexp.snapshot import Snapshot, changes, is_in_doubt
 
 SPEC = JobSpec(id="a", study="s", stage="t", backend="command")
 STALLS = replace(SPEC, no_progress_s=60.0)
@@ -110,6 +110,16 @@ def test_a_first_look_at_a_log_that_was_long_silent_is_a_stall() -> None:
     events = between(None, later(RUNS, 61), STALLS)
 
     assert [event.trigger for event in events] == ["started", "stalled"]
+
+
+def test_what_its_scheduler_may_keep_from_running_is_no_stall_before_that_was_asked() -> None:
+    unasked, asked_before, asked = (later(RUNS, 61, heard_at=at) for at in (None, RUNS.at + 59, RUNS.at + 60))
+
+    assert [between(RUNS, new, STALLS) == [] for new in (unasked, asked_before, asked)] == [True, True, False]
+    assert [is_in_doubt(new, STALLS) for new in (unasked, asked_before, asked)] == [True, True, False]
+    assert not is_in_doubt(later(RUNS, 60, heard_at=None), STALLS), "it is not late yet"
+    assert not is_in_doubt(later(RUNS, 61, heard_at=None, scheduler_id=None), STALLS), "it has not begun"
+    assert not is_in_doubt(later(RUNS, 61, heard_at=None, exit=Exit(code=1)), STALLS)
 
 
 def test_an_attempt_at_its_gate_does_not_stall() -> None:

@@ -103,5 +103,7 @@ def test_an_attempt_that_was_left_waits_for_nothing(attempt: Attempt) -> None:
     attempt.take([entry("6", live=False)], 1795276900.0)
     assert attempt.is_tense, "it is over, says one answer"
     attempt.left_at = 1795276901.0
+    assert attempt.is_tense, "it said nothing: what is left of it may still run"
+    (attempt.order.attempt_dir / "exit.json").write_text("{}")
 
     assert (attempt.is_tense, attempt.question().over) == (False, True)

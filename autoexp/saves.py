@@ -40,9 +40,7 @@ def saving(job: JobSpec, iterations: Iterable[int]) -> JobSpec:
     steps = sorted(iteration for iteration in iterations if iteration > 0 and (not every or iteration % every))
     at = job.argv.index(f"--{name}")
     given = (f"--{name}", *map(str, steps)) if steps else ()
-    return replace(
-        job, args={**job.args, name: tuple(steps) or None}, argv=(*job.argv[:at], *given, *job.argv[at + 2 :])
-    )
+    return replace(job, args={**job.args, name: steps or None}, argv=(*job.argv[:at], *given, *job.argv[at + 2 :]))
 
 
 def steps_of(job: JobSpec) -> list[int]:

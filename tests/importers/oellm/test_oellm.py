@@ -257,7 +257,7 @@ def test_a_run_saves_where_others_branch_off_instead_of_a_calculated_list(import
     text = DECAY.replace("DECAY", "200").replace("STEP", "990").replace("lr: 1", "lr: 1, save_extra_steps: '${aux.s}'")
     made = imported(f'aux: {{s: "{listed}"}}\n{text}'.replace("M.", MEGATRON), dialect="oellm")
 
-    assert [job.args["save-extra-steps"] for job in made.plan.jobs] == [(990,), None]
+    assert [job.args["save-extra-steps"] for job in made.plan.jobs] == [[990], None]
     assert "stays text" not in made.told
 
 

@@ -3,8 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
-from autoexp.errors import RecipeError
 from autoexp.conditions import jobs_of
+from autoexp.errors import RecipeError
 from autoexp.model import Condition, HookCall, JobSpec, Template
 from autoexp.outline import Plan
 from autoexp.plan import Planner

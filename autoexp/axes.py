@@ -156,7 +156,7 @@ class Parts:
             return self._end(level[:-2])
         listed = level[:-1] if isinstance(level[-1], int) else level[:-2]
         entries = self._at(listed)
-        number = level[len(listed)]
+        number: Any = level[len(listed)]
         if listed == level[:-2]:  # an entry with a name
             entry = entries[number] if isinstance(entries, list) else entries
             del entry[level[-1]]

@@ -244,3 +244,37 @@ def test_a_sweep_of_a_thousand_jobs_has_all_of_them_once(imported: Import) -> No
     assert (made.counts, sum(made.counts.values())) == (counts, 1080)
     assert len({job.id for job in made.plan.jobs}) == 90 + 450
     assert len({(job.needs, job.values["SCALE"]) for job in made.plan.jobs if job.stage == "cooldown"}) == 450
+
+
+SIGNS = """\
+cmd: "sbatch {sbatch_script}"
+name: "n_{lr}"
+template: train.sbatch
+output_file: out
+lr: [0.1]
+DIR: "$HOME/logs/{lr}"
+RUN: "{DIR}/run"
+WORDS: "--name 'a b'"
+QUOTED: "it's"
+COND: "expr('x' if {lr} > 1 else 'y')"
+"""
+
+
+def test_a_value_that_the_shell_was_to_read_is_told(imported: Import) -> None:
+    told = imported(SIGNS, train__sbatch='mkdir {RUN}\necho {WORDS} "{QUOTED}" {COND}\n').told
+
+    assert "RUN holds '$HOME/logs/{lr}', of which the shell would have read the $" in told
+    assert """WORDS holds "--name 'a b'", of which the shell would have read the '""" in told
+    assert "QUOTED holds" not in told
+    assert "COND holds" not in told
+
+
+def test_what_sbatch_was_told_and_no_recipe_says_is_told(imported: Import) -> None:
+    head = "#SBATCH --array=0-3\n#SBATCH --chdir=/data\n#SBATCH -D /data\n#SBATCH --export=ALL,X=1\n"
+
+    told = imported(SIGNS, train__sbatch=f"{head}echo {{lr}}\n").told
+
+    assert "--array=0-3 is left out" in told
+    assert "--chdir=/data is left out" in told
+    assert "--export=ALL,X=1 is left out" in told
+    assert "--export" not in imported(SIGNS, train__sbatch="#SBATCH --export=NONE\necho {lr}\n").told

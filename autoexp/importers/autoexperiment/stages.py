@@ -138,8 +138,9 @@ def stage(kind: Kind, kinds: Sequence[Kind]) -> dict[str, Any]:
             said = f"its template has {whole}, which stays as it is written: let a param say it, and name that"
             kind.tell("unsure", "template", said)
     for option, instead in templates.LOST.items():
-        if (said := templates.parse(kind.text or "").options.get(option)) is not None and (option, said) != _ALONE:
-            kind.tell("left-out", "template", f"its template's --{option}={said} is left out: {instead}")
+        given = templates.parse(kind.text or "").options.get(option)
+        if given is not None and (option, given) != _ALONE:
+            kind.tell("left-out", "template", f"its template's --{option}={given} is left out: {instead}")
     if kind.is_conversion:
         return _conversion(kind, kinds)
     made = _training(kind, kinds) if kind.is_training else _script(kind)

@@ -14,7 +14,7 @@ from autoexp.importers.autoexperiment import template as templates
 from autoexp.importers.autoexperiment import training
 from autoexp.importers.autoexperiment.tree import Definition
 from autoexp.importers.notes import Notes
-from autoexp.importers.placeholders import HOLE, number, pasted
+from autoexp.importers.placeholders import HOLE, number, pasted, pasting
 from autoexp.naming import safe
 from autoexp.places import KeyPath
 
@@ -372,7 +372,7 @@ def _holds(command: str, kind: Kind) -> dict[str, Any]:
     said = "start_condition_cmd is asked every 30 s, and never again once the job began: let it change nothing"
     kind.tell("unsure", "start_condition_cmd", said)
     text = pasted(with_log(command, kind), kind.known, kind.unsure("start_condition_cmd"))
-    return {"command_succeeds": {"command": f"cd -- '${{{HOME}}}' && [[ $({text}) == 1 ]]"}}
+    return {"command_succeeds": {"command": pasting(f"cd -- '${{{HOME}}}' && [[ $({text}) == 1 ]]")}}
 
 
 def with_log(text: str, kind: Kind) -> str:

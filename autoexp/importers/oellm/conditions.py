@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autoexp.importers.oellm.values import Values
+from autoexp.importers.placeholders import pasting
 
 Tell = Callable[[str], None]
 STATES = {
@@ -119,6 +120,11 @@ def _content(said: Mapping[str, Any], _: Tell) -> dict[str, Any]:
     }
 
 
+def _command(said: Mapping[str, Any], _: Tell) -> dict[str, Any]:
+    line = said.get("command")
+    return {"command_succeeds": {"command": pasting(line) if isinstance(line, str) else line}}
+
+
 def _metadata(said: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Write that a value is what it should be, and one of those it may be, where both are given."""
     key, equals, within = said.get("key"), said.get("equals"), said.get("within") or []
@@ -146,8 +152,8 @@ _WRITERS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
     "MaxAttempts": lambda said, _: {"attempts_below": {"n": said.get("max_attempts", 1)}},
     "Cooldown": lambda said, _: {"elapsed": {"for": f"{said.get('cooldown_seconds', 60)}s"}},
     "Timeout": lambda said, _: {"not": {"elapsed": {"for": f"{said.get('timeout_seconds', 600)}s"}}},
-    "Command": lambda said, _: {"command_succeeds": {"command": said.get("command")}},
-    "ShellCommand": lambda said, _: {"command_succeeds": {"command": said.get("command")}},
+    "Command": _command,
+    "ShellCommand": _command,
     "Metadata": _metadata,
 }
 

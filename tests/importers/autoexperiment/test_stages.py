@@ -1,3 +1,5 @@
+from typing import cast
+
 import pytest
 
 from autoexp.errors import RecipeError
@@ -45,7 +47,9 @@ def test_a_start_condition_holds_when_its_command_prints_1(imported: Import) -> 
     start = imported(EVALUATED, train__sbatch=TRAIN).plan.jobs[-1].start
 
     assert start.name == "command_succeeds"
-    assert str(start.params["command"]).endswith("[[ $(ls logs/run_0.2_eval/*.pt | wc -l) == 1 ]]")
+    *bash, line = cast(list[str], start.params["command"])
+    assert bash == ["bash", "-c"]
+    assert line.endswith("[[ $(ls logs/run_0.2_eval/*.pt | wc -l) == 1 ]]")
 
 
 def test_without_its_template_a_stage_runs_what_was_built_of_it(imported: Import) -> None:

@@ -60,6 +60,10 @@ def conditions(told: list[str]) -> Conditions:
         ({"class_name": "CooldownCondition"}, {"elapsed": {"for": "60s"}}),
         ({"class_name": "TimeoutCondition", "timeout_seconds": 5}, {"not": {"elapsed": {"for": "5s"}}}),
         ({"class_name": "ShellCommandCondition", "command": "true"}, {"command_succeeds": {"command": "true"}}),
+        (
+            {"class_name": "ShellCommand", "command": "grep '${aux.x}' log"},
+            {"command_succeeds": {"command": ["bash", "-c", "grep '${x}' log"]}},
+        ),
         ({"class_name": "CommandCondition", "command": ["true"]}, {"command_succeeds": {"command": ["true"]}}),
         ({"class_name": "MetadataCondition", "key": "k", "equals": 1}, {"metadata_equals": {"key": "k", "value": 1}}),
         (

@@ -36,6 +36,8 @@ class Axis:
     """The level that has it."""
     within: str
     """`params`, or `configs`: named entries there, or whole configurations that each give it a value."""
+    beside: frozenset[str] = frozenset()
+    """Names that are zipped with it, or stand in the same configurations: its values alone make no points."""
 
     @property
     def is_whole(self) -> bool:
@@ -184,35 +186,39 @@ def is_level(entry: Mapping[str, Any]) -> bool:
     return entry.keys() <= set(KEYS) and not entry.keys().isdisjoint(OF_A_LEVEL)
 
 
-def axes_of(sweep: Any, path: KeyPath) -> Iterator[Axis]:
+def axes_of(sweep: Any, path: KeyPath, beside: frozenset[str] = frozenset()) -> Iterator[Axis]:
     """List the axes of a sweep, with those of its groups and of entries that are levels themselves."""
     if not isinstance(sweep, dict):
         return
+    if sweep.get("type") == "zip":
+        beside = beside.union(*(names_in(sweep.get(key)) for key in AXES))
     params, configs = sweep.get("params") or {}, sweep.get("configs") or {}
     for name in params if isinstance(params, Mapping) else ():
-        yield Axis(str(name), (*path, "params", name), sweep, "params")
-    yield from _named(sweep, configs, (*path, "configs")) if isinstance(configs, Mapping) else ()
-    yield from _whole(sweep, configs, (*path, "configs")) if isinstance(configs, list) else ()
+        yield Axis(str(name), (*path, "params", name), sweep, "params", beside)
+    yield from _named(sweep, configs, (*path, "configs"), beside) if isinstance(configs, Mapping) else ()
+    yield from _whole(sweep, configs, (*path, "configs"), beside) if isinstance(configs, list) else ()
     for number, group in enumerate(_listed(sweep.get("groups") or [])):
-        yield from axes_of(group, (*path, "groups", number))
+        yield from axes_of(group, (*path, "groups", number), beside)
 
 
-def _named(sweep: dict[str, Any], configs: Mapping[str, Any], path: KeyPath) -> Iterator[Axis]:
+def _named(sweep: dict[str, Any], configs: Mapping[str, Any], path: KeyPath, beside: frozenset[str]) -> Iterator[Axis]:
     for name, entries in configs.items():
-        yield Axis(str(name), (*path, name), sweep, "configs")
+        yield Axis(str(name), (*path, name), sweep, "configs", beside)
         for number, entry in enumerate(_listed(entries)):
             for label, body in entry.items() if isinstance(entry, dict) else ():
                 if isinstance(body, dict) and is_level(body):
-                    yield from axes_of(body, (*path, name, number, label))
+                    yield from axes_of(body, (*path, name, number, label), beside)
 
 
-def _whole(sweep: dict[str, Any], configs: list[Any], path: KeyPath) -> Iterator[Axis]:
+def _whole(sweep: dict[str, Any], configs: list[Any], path: KeyPath, beside: frozenset[str]) -> Iterator[Axis]:
     seen: set[str] = set()
+    together = beside.union(names_in(configs))
     for number, entry in enumerate(configs):
         if isinstance(entry, dict) and is_level(entry):
-            yield from axes_of(entry, (*path, number))
+            yield from axes_of(entry, (*path, number), beside)
         elif isinstance(entry, dict):
-            yield from (Axis(name, (*path, number, name), sweep, "configs") for name in entry.keys() - seen)
+            new = [name for name in entry if name not in seen]
+            yield from (Axis(name, (*path, number, name), sweep, "configs", together) for name in new)
             seen |= entry.keys()
 
 

@@ -72,10 +72,11 @@ class Planner:
             environment=dict(self.read),
             gpu_hours=self.recipe.gpu_hours,
         )
+        whole = made
         if where is not None:
             made = where.restrict(made)
         made = replace(made, first=tuple(self._trials[template.id] for template in made.templates))
-        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world)))
+        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world, whole)))
 
     def know(self, jobs: Iterable[JobSpec], plan: Plan) -> None:
         """Take over an earlier plan, so that jobs can appear for it."""

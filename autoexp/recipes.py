@@ -17,7 +17,7 @@ from autoexp import folders
 from autoexp.axes import Axis, Parts, Unpinned, axes_of
 from autoexp.errors import AutoexpError, RecipeError
 from autoexp.jobfiles import block
-from autoexp.places import KeyPath, Places
+from autoexp.places import COMMAND_LINE, KeyPath, Places
 from autoexp.quantities import SECONDS
 from autoexp.stages import Recipe, read_recipe
 
@@ -230,7 +230,7 @@ def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -
     name, equals, text = override.partition("=")
     if not equals or not all(name.split(".")):
         raise _refused(override, "it is not KEY=VALUE", "write for example lr=1e-3 or stages.pretrain.args.lr=1e-3")
-    said, _ = _parse(f"{json.dumps(name)}: {text}", f"the command line ({override})", has_lines=False)
+    said, _ = _parse(f"{json.dumps(name)}: {text}", f"{COMMAND_LINE} ({override})", has_lines=False)
     if list(said) != [name]:
         raise _refused(override, "it holds more than one value", "quote the value")
     value, places = said[name], []
@@ -239,7 +239,7 @@ def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -
     elif found := list(_axes(raw, name)):
         for parts, axes in found:
             try:
-                _pin(parts, axes, value, written, f"the command line ({override})")
+                _pin(parts, axes, value, written, f"{COMMAND_LINE} ({override})")
             except Unpinned as error:
                 raise _refused(override, error.why, error.fix) from error
     else:
@@ -247,7 +247,7 @@ def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -
             holder[name] = value
             places.append(path)
     for path in places:
-        written[path] = f"the command line ({override})"
+        written[path] = f"{COMMAND_LINE} ({override})"
 
 
 def _pin(parts: Parts, axes: list[Axis], value: Any, written: dict[KeyPath, str], place: str) -> None:

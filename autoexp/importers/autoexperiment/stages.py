@@ -181,7 +181,9 @@ def _check_flags(args: dict[str, Any], kind: Kind) -> None:
     text = kind.field("LR_DECAY_ITERS")
     if end is not None and end != last and re.sub(r"[{}\s]", "", text) != "TRAIN_ITERS":
         args["lr-decay-iters"] = last
-        said = f"lr-decay-iters is {last}, not {text or end}: what comes after it trains with the lowest rate, here 0"
+        lowest = {str(value) for value in kind.values("MIN_LR")}
+        here = f", here {lowest.pop()}" if len(lowest) == 1 else ""
+        said = f"lr-decay-iters is {last}, not {text or end}: what comes after it trains with the lowest rate{here}"
         kind.tell("mended", "LR_DECAY_ITERS", said)
     elif end is not None:
         args["lr-decay-iters"] = last

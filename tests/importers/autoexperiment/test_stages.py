@@ -180,6 +180,9 @@ def test_what_megatron_autoexp_gets_wrong_is_mended_and_told(imported: Import) -
     pretrain = next(job for job in made.plan.jobs if job.stage == "pretrain")
 
     assert pretrain.args["lr-decay-iters"] == pretrain.args["train-iters"] == 489
+    assert "what comes after it trains with the lowest rate, here 1\n" in made.told
+    swept = imported((MEGATRON + REST).replace("MIN_LR: 1", "MIN_LR: [0, 1]"))
+    assert "what comes after it trains with the lowest rate\n" in swept.told
     assert (pretrain.finish, pretrain.args["disable-bias-linear"]) == (None, False)
     for said in (
         "not expr({TRAIN_ITERS} - {LR_WARMUP_ITERS})",

@@ -137,7 +137,7 @@ class Parts:
     def _at(self, place: KeyPath) -> Any:
         found: Any = self.sweep
         for key in place:
-            found = found[key]
+            found = _listed(found)[key] if isinstance(key, int) else found[key]  # a single one needs no list
         return found
 
     def _empty(self, factor: KeyPath) -> "list[Kept]":

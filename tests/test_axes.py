@@ -142,6 +142,11 @@ def in_entry(*labels: str) -> dict[str, Any]:
         pytest.param(
             {"configs": {"m": [{"a": A}, {"b": B}]}}, {"configs": {"m": [{"a": A}]}}, id="an entry that is a level"
         ),
+        pytest.param(
+            {"type": "list", "groups": [A, {"configs": {"m": {"b": B}}}]},
+            {"type": "list", "groups": [A]},
+            id="an entry without a list",
+        ),
         pytest.param({"configs": [B, A, {"z": 1}]}, {"configs": [A, {"z": 1}]}, id="whole levels"),
         pytest.param(
             {"type": "list", "groups": [A, {"configs": [{"x": 2}, {"z": 1}]}]},

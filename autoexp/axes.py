@@ -36,6 +36,8 @@ class Axis:
     """The level that has it."""
     within: str
     """`params`, or `configs`: named entries there, or whole configurations that each give it a value."""
+    beside: frozenset[str] = frozenset()
+    """Names that are zipped with it, or stand in the same configurations: its values alone make no points."""
 
     @property
     def is_whole(self) -> bool:
@@ -53,6 +55,11 @@ class Axis:
     def brings(self) -> tuple[str, ...]:
         """Every name that its entries may define."""
         return () if self.within == "params" or self.is_whole else tuple(names_in(self.values))
+
+    def has(self, value: Any) -> bool:
+        """Say whether a value is one of its own."""
+        is_named = self.within == "configs" and not self.is_whole
+        return any(_is(_label(each), value) for each in (_entries(self.values) if is_named else self.values))
 
     def pin(self, value: Any) -> "list[Kept]":
         """Leave only this value of it, in its level, and say what is left of the lists that become shorter.
@@ -107,40 +114,111 @@ class Axis:
             raise Unpinned(f"the axis has no such {what}", f"use one of {', '.join(map(str, known))}")
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A sweep, of which parts can be taken away that would have no point."""
+
+    sweep: dict[str, Any]
+    path: KeyPath
+    """Where it stands."""
+
+    def without(self, axis: Axis) -> "list[Kept]":
+        """Take away what has this axis, and say what is left of the list that becomes shorter.
+
+        Raises:
+            Unpinned: nothing would be left, or what is zipped with it.
+        """
+        level = axis.path[len(self.path) : -3 if axis.is_whole else -2]
+        if not axis.is_whole:
+            return self._empty((*level, "params") if axis.within == "params" else (*level, "configs", axis.name))
+        kept = [n for n, entry in enumerate(axis.level["configs"]) if axis.name not in entry or is_level(entry)]
+        return self._shorten((*level, "configs"), kept)
+
+    def _at(self, place: KeyPath) -> Any:
+        found: Any = self.sweep
+        for key in place:
+            found = _listed(found)[key] if isinstance(key, int) else found[key]  # a single one needs no list
+        return found
+
+    def _empty(self, factor: KeyPath) -> "list[Kept]":
+        """Take away what a level multiplies, zips or lists; if it lists, the rest of it stays."""
+        place = _above(factor)
+        level = self._at(place)
+        if level.get("type") == "list":
+            del self._at(factor[:-1])[factor[-1]]
+            if any(level.get(key) for key in AXES):
+                return []
+        return self._end(place)
+
+    def _end(self, level: KeyPath) -> "list[Kept]":
+        """Take away a level: one of a list's groups, or an entry; what multiplies it has no point either."""
+        if not level:
+            raise Unpinned("it is part of all points", "filter the sweep, or plan some of its jobs by --where")
+        if level[-2] == "groups" and self._at(level[:-2]).get("type") != "list":
+            return self._end(level[:-2])
+        listed = level[:-1] if isinstance(level[-1], int) else level[:-2]
+        entries = self._at(listed)
+        number: Any = level[len(listed)]
+        if listed == level[:-2]:  # an entry with a name
+            entry = entries[number] if isinstance(entries, list) else entries
+            del entry[level[-1]]
+            if entry:
+                return []
+        return self._shorten(listed, [n for n in range(len(_listed(entries))) if n != number])
+
+    def _shorten(self, listed: KeyPath, kept: list[int]) -> "list[Kept]":
+        if not kept:
+            return self._empty(listed)
+        holder = self._at(listed[:-1])
+        if self._at(_above(listed)).get("type") == "zip":
+            raise Unpinned("it is zipped with others", "filter the sweep, or plan some of its jobs by --where")
+        holder[listed[-1]] = [holder[listed[-1]][number] for number in kept]
+        return [((*self.path, *listed), kept)]
+
+
+def _above(factor: KeyPath) -> KeyPath:
+    """Say where the level stands whose `params`, `groups`, configurations or entries these are."""
+    return factor[:-2] if factor[-2:-1] == ("configs",) else factor[:-1]
+
+
 def is_level(entry: Mapping[str, Any]) -> bool:
     """Say whether an entry of `configs` is a level itself, rather than names with their values."""
     return entry.keys() <= set(KEYS) and not entry.keys().isdisjoint(OF_A_LEVEL)
 
 
-def axes_of(sweep: Any, path: KeyPath) -> Iterator[Axis]:
+def axes_of(sweep: Any, path: KeyPath, beside: frozenset[str] = frozenset()) -> Iterator[Axis]:
     """List the axes of a sweep, with those of its groups and of entries that are levels themselves."""
     if not isinstance(sweep, dict):
         return
+    if sweep.get("type") == "zip":
+        beside = beside.union(*(names_in(sweep.get(key)) for key in AXES))
     params, configs = sweep.get("params") or {}, sweep.get("configs") or {}
     for name in params if isinstance(params, Mapping) else ():
-        yield Axis(str(name), (*path, "params", name), sweep, "params")
-    yield from _named(sweep, configs, (*path, "configs")) if isinstance(configs, Mapping) else ()
-    yield from _whole(sweep, configs, (*path, "configs")) if isinstance(configs, list) else ()
+        yield Axis(str(name), (*path, "params", name), sweep, "params", beside)
+    yield from _named(sweep, configs, (*path, "configs"), beside) if isinstance(configs, Mapping) else ()
+    yield from _whole(sweep, configs, (*path, "configs"), beside) if isinstance(configs, list) else ()
     for number, group in enumerate(_listed(sweep.get("groups") or [])):
-        yield from axes_of(group, (*path, "groups", number))
+        yield from axes_of(group, (*path, "groups", number), beside)
 
 
-def _named(sweep: dict[str, Any], configs: Mapping[str, Any], path: KeyPath) -> Iterator[Axis]:
+def _named(sweep: dict[str, Any], configs: Mapping[str, Any], path: KeyPath, beside: frozenset[str]) -> Iterator[Axis]:
     for name, entries in configs.items():
-        yield Axis(str(name), (*path, name), sweep, "configs")
+        yield Axis(str(name), (*path, name), sweep, "configs", beside)
         for number, entry in enumerate(_listed(entries)):
             for label, body in entry.items() if isinstance(entry, dict) else ():
                 if isinstance(body, dict) and is_level(body):
-                    yield from axes_of(body, (*path, name, number, label))
+                    yield from axes_of(body, (*path, name, number, label), beside)
 
 
-def _whole(sweep: dict[str, Any], configs: list[Any], path: KeyPath) -> Iterator[Axis]:
+def _whole(sweep: dict[str, Any], configs: list[Any], path: KeyPath, beside: frozenset[str]) -> Iterator[Axis]:
     seen: set[str] = set()
+    together = beside.union(names_in(configs))
     for number, entry in enumerate(configs):
         if isinstance(entry, dict) and is_level(entry):
-            yield from axes_of(entry, (*path, number))
+            yield from axes_of(entry, (*path, number), beside)
         elif isinstance(entry, dict):
-            yield from (Axis(name, (*path, number, name), sweep, "configs") for name in entry.keys() - seen)
+            new = [name for name in entry if name not in seen]
+            yield from (Axis(name, (*path, number, name), sweep, "configs", together) for name in new)
             seen |= entry.keys()
 
 

@@ -28,6 +28,8 @@ STRICT_BASH = ("bash", "-eo", "pipefail", "-c")
 """How a command written as a script runs: the first command that fails ends it."""
 
 
+COMPOSED = ("all", "any", "not")
+"""Conditions that are made of others."""
 OF_A_HOOK = ("checkpoint", "output")
 """What a hook that is run as a job is told by itself."""
 
@@ -379,7 +381,7 @@ class Builder:
 
     def _written(self) -> Iterator[tuple[KeyPath, Condition]]:
         path = (*self.stage.path, "start")
-        if raw := self._mapping("start"):
+        if raw := self._asked(path, self.stage.raw.get("start") or {}):
             with self.blame.at(path, self.scope):
                 yield path, read_condition(raw)
         events = {stage.name: stage.raw.get("events") or {} for stage in self.recipe.stages.values()}
@@ -393,13 +395,35 @@ class Builder:
         for stage in [needs] if isinstance(needs, str) else needs:
             yield (*self.stage.path, "needs"), Condition(name="job_succeeded", params={"stage": stage})
 
+    def _asked(self, path: KeyPath, raw: Any) -> Any:
+        """Evaluate conditions; in the line of a command each value is one quoted word, as in a stage's own."""
+        if isinstance(raw, list | tuple):
+            return [self._asked((*path, number), each) for number, each in enumerate(raw)]
+        if not isinstance(raw, Mapping):
+            return self._evaluate(path, raw)
+        return {name: self._of_condition((*path, name), name, each) for name, each in raw.items()}
+
+    def _of_condition(self, path: KeyPath, name: str, raw: Any) -> Any:
+        if name in COMPOSED:
+            return self._asked(path, raw)
+        if name != "command_succeeds" or not isinstance(raw, Mapping) or raw.get("command") is None:
+            return self._evaluate(path, raw)
+        others = {key: value for key, value in raw.items() if key != "command"}
+        return {**self._evaluate(path, others), "command": self._program_of((*path, "command"), raw["command"])}
+
+    def _program_of(self, path: KeyPath, command: Any) -> Any:
+        if isinstance(command, list | tuple):
+            return [self._word((*path, number), each) for number, each in enumerate(command)]
+        with self.blame.at(path, self.scope):
+            return compile_value(command, quoted_pieces if isinstance(command, str) else None)(self.scope)
+
     def _end(self, key: str) -> Condition | None:
         """Read when a job is to end, whatever its program does; that is no reason to wait for whoever it names."""
         if not self.stage.raw.get(key):
             return None
         path = (*self.stage.path, key)
         edges = dict(self.edges)
-        raw = self._mapping(key)
+        raw = self._asked(path, self.stage.raw[key])
         with self.blame.at(path, self.scope):
             found = self._resolved(path, read_condition(raw))
         self.edges = edges

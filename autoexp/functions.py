@@ -23,8 +23,16 @@ def listed(*limits: int) -> list[int]:
 
 
 def spelled(value: object) -> str:
-    """Write a value inside a text: true, false and null as in YAML, and not as in Python."""
+    """Write a value inside a text: true, false and null as in YAML, and not as in Python, in lists too."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_within, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_within(key)}: {_within(item)}' for key, item in value.items())}}}"
     return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
+
+
+def _within(value: object) -> str:
+    return repr(value) if isinstance(value, str) else spelled(value)
 
 
 def pad(number: int, width: int = 7) -> str:

@@ -18,7 +18,7 @@ from autoexp.costs import cost_of
 from autoexp.flags.megatron import FLAGS, VERSIONS
 from autoexp.model import JSON, Condition, JobSpec
 from autoexp.outline import Plan
-from autoexp.places import KeyPath
+from autoexp.places import COMMAND_LINE, KeyPath
 from autoexp.saves import branched
 from autoexp.stages import Recipe, Stage
 from autoexp.world import World, job_dir
@@ -76,8 +76,11 @@ class Finding:
     job: str = ""
 
 
-def warnings(recipe: Recipe, plan: Plan, world: World) -> Iterator[Mapping[str, JSON]]:
-    """Yield what is odd, each kind once for each stage: its code, a message, where, and the jobs concerned."""
+def warnings(recipe: Recipe, plan: Plan, world: World, whole: Plan | None = None) -> Iterator[Mapping[str, JSON]]:
+    """Yield what is odd, each kind once for each stage: its code, a message, where, and the jobs concerned.
+
+    `whole` is the plan of all jobs, where only some were chosen.
+    """
     kinds: dict[tuple[str, KeyPath, str], list[Finding]] = {}
     every = (*plan.jobs, *plan.first)
     of_jobs = (*_of_jobs(plan.jobs, world.root), *_unknown_flags(every, world), *_unread(every, world))
@@ -85,7 +88,7 @@ def warnings(recipe: Recipe, plan: Plan, world: World) -> Iterator[Mapping[str, 
     paths = (*_missing(every, world), *_shared(every), *_shared_by_checkpoints(plan.first, world.root), *_barren(plan))
     for finding in (
         *_unused(recipe),
-        *_hidden(recipe, plan),
+        *_hidden(recipe, whole or plan),
         *_same_work(recipe),
         *_over_budget(plan),
         *paths,
@@ -135,7 +138,7 @@ def _unread_axis(recipe: Recipe, axis: Axis, stages: Iterable[Stage]) -> Iterato
     bodies = [{key: value for key, value in stage.raw.items() if key != "sweep"} for stage in stages]
     read = set(names_read((recipe.params, sweeps, bodies)))
     is_one = all(value == axis.values[0] for value in axis.values)
-    if not is_one and read.isdisjoint((axis.name, *axis.brings)) and not _is_asked_for(recipe, axis):
+    if not is_one and read.isdisjoint((axis.name, *axis.brings, *axis.beside)) and not _is_asked_for(recipe, axis):
         fix = "use it, or remove it: its jobs do the same work several times"
         yield Finding("unused-axis", f"nothing reads the axis {axis.name}", fix, axis.path)
 
@@ -146,15 +149,25 @@ def _is_asked_for(recipe: Recipe, axis: Axis) -> bool:
     return asked.search(str([stage.raw for stage in recipe.stages.values()])) is not None
 
 
-def _hidden(recipe: Recipe, plan: Plan) -> Iterator[Finding]:
-    """Find a stage's params that the sweep stands over for all of its jobs: nobody ever reads them."""
+def _hidden(recipe: Recipe, whole: Plan) -> Iterator[Finding]:
+    """Find params that the sweep stands over for all of a stage's jobs, or those of the study: nobody reads them.
+
+    Of the study's only those are told that the command line sets: that was to change something.
+    """
     found: dict[str, set[str]] = {}
-    for job in (*plan.jobs, *plan.previews):
+    for job in (*whole.jobs, *whole.previews):
         found[job.stage] = found.get(job.stage, {*job.point}) & job.point.keys()
     for stage in recipe.stages.values():
         for name in sorted(found.get(stage.name, set()) & (stage.raw.get("params") or {}).keys()):
             what = f"the sweep's {name} stands over this param, which nothing ever reads"
             yield Finding("hidden-param", what, "rename it, or remove it", (*stage.path, "params", name))
+    everywhere = set.intersection(*found.values()) if found else set()
+    for name in sorted(everywhere & recipe.params.keys() - set(names_read(_without_choice(recipe.sweep)))):
+        if recipe.places.written.get(("params", name), "").startswith(COMMAND_LINE):
+            axes = [axis.name for axis in axes_of(recipe.sweep, ("sweep",)) if name in axis.brings]
+            fix = f"pin {axes[0]}, or change its entries" if axes else "change it there"
+            what = f"the sweep's {name} stands over this param in all jobs, and setting it changes nothing"
+            yield Finding("hidden-param", what, fix, ("params", name))
 
 
 def _same_work(recipe: Recipe) -> Iterator[Finding]:
@@ -168,7 +181,8 @@ def _same_work(recipe: Recipe) -> Iterator[Finding]:
         if any(stage.raw.get(key) for key in ("each", "needs", "start")) or not read.isdisjoint(("sibling", "job")):
             continue
         for axis in (axis for axis in axes if not every.isdisjoint((axis.name, *axis.brings))):
-            if (stage.axes is None or axis.name in stage.axes) and read.isdisjoint((axis.name, *axis.brings)):
+            names = (axis.name, *axis.brings, *axis.beside)
+            if (stage.axes is None or axis.name in stage.axes) and read.isdisjoint(names):
                 what = f"nothing in {stage.name} reads the axis {axis.name}: its jobs do the same work several times"
                 fix = "name the axes that it needs, such as axes: []"
                 yield Finding("same-work", what, fix, stage.path)

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from autoexp.errors import RecipeError
 
 KeyPath = tuple[str | int, ...]
+COMMAND_LINE = "the command line"
+"""Where it was written, if in no file."""
 
 
 @dataclass(frozen=True, slots=True)

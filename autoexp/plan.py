@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 from autoexp import lint, saves
-from autoexp.axes import names_in
+from autoexp.axes import axes_of, names_in
 from autoexp.batches import for_iteration, joined, unlike
 from autoexp.blame import Blame
 from autoexp.build import Builder, NoSibling
@@ -47,6 +47,7 @@ class Planner:
     """What each template's first job would be."""
     _ids: dict[str, JobSpec] = field(default_factory=dict)
     _points: dict[KeyPath, list[Point]] = field(default_factory=dict)
+    _axes: dict[str, frozenset[str]] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
     _elsewhere: frozenset[str] = field(init=False)
 
@@ -71,10 +72,11 @@ class Planner:
             environment=dict(self.read),
             gpu_hours=self.recipe.gpu_hours,
         )
+        whole = made
         if where is not None:
             made = where.restrict(made)
         made = replace(made, first=tuple(self._trials[template.id] for template in made.templates))
-        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world)))
+        return replace(made, warnings=tuple(lint.warnings(self.recipe, made, self.world, whole)))
 
     def know(self, jobs: Iterable[JobSpec], plan: Plan) -> None:
         """Take over an earlier plan, so that jobs can appear for it."""
@@ -118,7 +120,7 @@ class Planner:
         if asker.parent is not None and asker.parent.stage == stage:
             return asker.parent
         self._need(stage)
-        found = self._siblings.agreeing(stage, asker.values)
+        found = self._agreeing(stage, asker)
         if len(found) != 1:
             names = ", ".join(job.id for job in found[:4]) or "none"
             said = f"${{sibling.{stage}}} is the one job of it that agrees on all shared axes; there is {names}"
@@ -132,11 +134,32 @@ class Planner:
     def members(self, stage: str, asker: Builder) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """List the jobs and templates of a stage that agree with the asker on all shared axes."""
         self._need(stage)
-        found = [job.id for job in self._siblings.agreeing(stage, asker.values)]
+        found = [job.id for job in self._agreeing(stage, asker)]
         if not found:
             said = f"no job of stage {stage} agrees with it on all shared axes"
             raise NoSibling(said, "sweep over the same values in both stages")
         return tuple(j for j in found if j not in self._previews), tuple(j for j in found if j in self._previews)
+
+    def _agreeing(self, stage: str, asker: Builder) -> list[JobSpec]:
+        both = self._axes_of(stage) & self._axes_of(asker.stage.name)
+        return self._siblings.agreeing(stage, asker.values, both)
+
+    def _axes_of(self, name: str) -> frozenset[str]:
+        """Name the axes that jobs of a stage have, or some of them: its own, and the study's.
+
+        What only a parent adds is left out: jobs that appear for its siblings are not to have it.
+        """
+        if name not in self._axes:
+            own = axes_of(self.recipe.stages[name].raw.get("sweep"), ())
+            self._axes[name] = self._study_axes(name).union(axis.name for axis in own)
+        return self._axes[name]
+
+    def _study_axes(self, name: str) -> frozenset[str]:
+        stage = self.recipe.stages[name]
+        if stage.each is not None:
+            return frozenset.intersection(*map(self._study_axes, stage.each.stages))
+        every = (axis.name for axis in axes_of(self.recipe.sweep, ("sweep",)))
+        return frozenset(every if stage.axes is None else stage.axes)
 
     def _need(self, stage: str) -> None:
         if stage not in self.recipe.stages:

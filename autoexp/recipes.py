@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from autoexp import folders
-from autoexp.axes import Axis, Unpinned, axes_of
+from autoexp.axes import Axis, Parts, Unpinned, axes_of
 from autoexp.errors import AutoexpError, RecipeError
 from autoexp.jobfiles import block
-from autoexp.places import KeyPath, Places
+from autoexp.places import COMMAND_LINE, KeyPath, Places
 from autoexp.quantities import SECONDS
 from autoexp.stages import Recipe, read_recipe
 
@@ -230,27 +230,36 @@ def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -
     name, equals, text = override.partition("=")
     if not equals or not all(name.split(".")):
         raise _refused(override, "it is not KEY=VALUE", "write for example lr=1e-3 or stages.pretrain.args.lr=1e-3")
-    said, _ = _parse(f"{json.dumps(name)}: {text}", f"the command line ({override})", has_lines=False)
+    said, _ = _parse(f"{json.dumps(name)}: {text}", f"{COMMAND_LINE} ({override})", has_lines=False)
     if list(said) != [name]:
         raise _refused(override, "it holds more than one value", "quote the value")
     value, places = said[name], []
     if "." in name or name in ("study", "machine"):
         places = [_set(raw, name.split("."), value, override)]
-    elif axes := list(_axes(raw, name)):
-        for axis in axes:
+    elif found := list(_axes(raw, name)):
+        for parts, axes in found:
             try:
-                shorter = axis.pin(value)
+                _pin(parts, axes, value, written, f"{COMMAND_LINE} ({override})")
             except Unpinned as error:
                 raise _refused(override, error.why, error.fix) from error
-            for path, kept in shorter:
-                _shorten(written, path, kept)
-        places = [axis.path for axis in axes]
     else:
         for path, holder in _params(raw, name, override):
             holder[name] = value
             places.append(path)
     for path in places:
-        written[path] = f"the command line ({override})"
+        written[path] = f"{COMMAND_LINE} ({override})"
+
+
+def _pin(parts: Parts, axes: list[Axis], value: Any, written: dict[KeyPath, str], place: str) -> None:
+    """Pin an axis of one sweep; of several groups that have it, those stay that have the value, if any does."""
+    having = [axis for axis in axes if axis.has(value)] or axes
+    for axis in having:
+        for path, kept in axis.pin(value):
+            _shorten(written, path, kept)
+        written[axis.path] = place
+    for axis in reversed([axis for axis in axes if axis not in having]):
+        for path, kept in parts.without(axis):
+            _shorten(written, path, kept)
 
 
 def _shorten(written: dict[KeyPath, str], path: KeyPath, kept: list[int]) -> None:
@@ -296,14 +305,15 @@ def _params(raw: dict[str, Any], name: str, override: str) -> list[tuple[KeyPath
     return found
 
 
-def _axes(raw: Mapping[str, Any], name: str) -> Iterator[Axis]:
+def _axes(raw: Mapping[str, Any], name: str) -> Iterator[tuple[Parts, list[Axis]]]:
     """Find every axis called `name`, in the study's sweep and the stages'."""
     levels: list[tuple[KeyPath, Any]] = [(("sweep",), raw.get("sweep"))]
     for stage, body in (raw.get("stages") or {}).items():
         if isinstance(body, dict):
             levels.append((("stages", stage, "sweep"), body.get("sweep")))
     for path, sweep in levels:
-        yield from (axis for axis in axes_of(sweep, path) if axis.name == name)
+        if axes := [axis for axis in axes_of(sweep, path) if axis.name == name]:
+            yield Parts(sweep, path), axes
 
 
 def _refused(override: str, why: str, fix: str) -> RecipeError:

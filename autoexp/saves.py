@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from autoexp.branching import HOOK, branch_point, number, plain
-from autoexp.model import JobSpec
+from autoexp.model import JSON, JobSpec
 from autoexp.world import job_dir
 
 FLAG = "save-extra-steps"
@@ -37,12 +37,11 @@ def saving(job: JobSpec, iterations: Iterable[int]) -> JobSpec:
     if not (name := _name(job)):
         return job
     every = number(plain(job.args).get("save_interval"))
-    steps = sorted(iteration for iteration in iterations if iteration > 0 and (not every or iteration % every))
+    saved = {iteration for iteration in iterations if iteration > 0 and (not every or iteration % every)}
+    steps: list[JSON] = [*sorted(saved)]
     at = job.argv.index(f"--{name}")
     given = (f"--{name}", *map(str, steps)) if steps else ()
-    return replace(
-        job, args={**job.args, name: tuple(steps) or None}, argv=(*job.argv[:at], *given, *job.argv[at + 2 :])
-    )
+    return replace(job, args={**job.args, name: steps or None}, argv=(*job.argv[:at], *given, *job.argv[at + 2 :]))
 
 
 def steps_of(job: JobSpec) -> list[int]:

@@ -1,7 +1,7 @@
 """Which jobs belong together: those that agree on every axis they share."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from autoexp.model import JSON, JobSpec
@@ -23,10 +23,15 @@ class Siblings:
             self._jobs.setdefault(stage, {}).setdefault(tuple(job.values), []).append(job)
         self._index.clear()
 
-    def agreeing(self, stage: str, values: Mapping[str, JSON]) -> list[JobSpec]:
-        """List the stage's jobs that agree with `values` on all shared axes."""
+    def agreeing(self, stage: str, values: Mapping[str, JSON], both: Collection[str] = frozenset()) -> list[JobSpec]:
+        """List the stage's jobs that agree with `values` on all shared axes.
+
+        `both` are the axes that both stages have: who lacks one of them agrees only with those that lack it too.
+        """
         found: list[JobSpec] = []
         for axes in self._jobs.get(stage, {}):
+            if any((axis in axes) != (axis in values) for axis in both):
+                continue
             shared = tuple(axis for axis in axes if axis in values)
             found += self._indexed(stage, axes, shared).get(_key(shared, values), [])
         return found

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 
 from autoexp import __version__, studies
@@ -53,15 +54,20 @@ def compare(old: Study | None, new: Study) -> Difference:
     """Say what a new plan changes of an old one; what appears for a job is no part of the job."""
     planned = {job.id for job in old.plan.jobs} if old else set()
     before, after = _by_id(_known(old)), _by_id(new.plan.jobs)
-    differing = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    differing = {name for name in before.keys() & after.keys() if _differ(before[name], after[name])}
     kept = {name for name in differing if _has_run(new.dir, name)}
     return Difference(
         added=tuple(name for name in after if name not in planned),
         retired=tuple(name for name in before if name in planned and name not in after),
         changed=tuple(sorted((differing & planned) - kept)),
         kept=tuple(sorted(kept)),
-        recipe=old is not None and _rest(old) != _rest(new),
+        recipe=old is not None and any(starmap(_differ, zip(_rest(old), _rest(new), strict=True))),
     )
+
+
+def _differ(one: object, other: object) -> bool:
+    """Compare as plan.json has them: what it cannot tell apart, such as a list and a tuple, is no change."""
+    return one != other and json.dumps(encode(one)) != json.dumps(encode(other))
 
 
 def _known(old: Study | None) -> tuple[JobSpec, ...]:

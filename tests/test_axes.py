@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from autoexp.axes import Unpinned, axes_of
+from autoexp.axes import Parts, Unpinned, axes_of
 
 SWEEP: dict[str, Any] = {
     "params": {"lr": [1, 2]},
@@ -106,6 +106,96 @@ def test_a_value_that_must_be_one_of_its_own_and_is_none_is_refused(
 
     assert says in refused.value.why
     assert fix in refused.value.fix
+
+
+A, B, C = {"params": {"x": [1], "y": [1, 2]}}, {"params": {"x": [2]}}, {"params": {"z": [3]}}
+
+
+def in_entry(*labels: str) -> dict[str, Any]:
+    return {"configs": {"m": [{label: deepcopy(B)} for label in labels]}}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "left"),
+    [
+        pytest.param({"type": "list", "groups": [A, B, C]}, {"type": "list", "groups": [A, C]}, id="a group"),
+        pytest.param(
+            {"type": "list", "groups": [A, {"groups": [B, C]}]},
+            {"type": "list", "groups": [A]},
+            id="a product",
+        ),
+        pytest.param(
+            {"type": "list", "groups": [{"type": "list", "groups": [B, {**B}]}, A]},
+            {"type": "list", "groups": [A]},
+            id="all of a list",
+        ),
+        pytest.param(
+            {"type": "list", "params": {"x": [2]}, "groups": [A]},
+            {"type": "list", "groups": [A]},
+            id="its own axis",
+        ),
+        pytest.param(
+            {"configs": {"m": [{"a": A}, {"b": B, "c": C}]}},
+            {"configs": {"m": [{"a": A}, {"c": C}]}},
+            id="an entry among others",
+        ),
+        pytest.param(
+            {"configs": {"m": [{"a": A}, {"b": B}]}}, {"configs": {"m": [{"a": A}]}}, id="an entry that is a level"
+        ),
+        pytest.param(
+            {"type": "list", "groups": [A, {"configs": {"m": {"b": B}}}]},
+            {"type": "list", "groups": [A]},
+            id="an entry without a list",
+        ),
+        pytest.param({"configs": [B, A, {"z": 1}]}, {"configs": [A, {"z": 1}]}, id="whole levels"),
+        pytest.param(
+            {"type": "list", "groups": [A, {"configs": [{"x": 2}, {"z": 1}]}]},
+            {"type": "list", "groups": [A, {"configs": [{"z": 1}]}]},
+            id="whole configurations",
+        ),
+        pytest.param(
+            {"type": "list", "groups": [A, {"configs": [{"x": 2}]}]},
+            {"type": "list", "groups": [A]},
+            id="all configurations",
+        ),
+        pytest.param(
+            {"type": "list", "groups": [A, {"configs": {"x": ["two"]}}]},
+            {"type": "list", "groups": [A]},
+            id="an axis of entries",
+        ),
+        pytest.param(
+            {"type": "list", "groups": [A], **in_entry("b")},
+            {"type": "list", "groups": [A], "configs": {}},
+            id="the last",
+        ),
+    ],
+)
+def test_a_part_of_a_sweep_that_has_no_point_is_taken_away_with_what_it_multiplies(
+    sweep: dict[str, Any], left: dict[str, Any]
+) -> None:
+    sweep = deepcopy(sweep)
+    parts, axes = Parts(sweep, ()), [axis for axis in axes_of(sweep, ()) if axis.name == "x"]
+
+    for axis in reversed([axis for axis in axes if not axis.has(1)]):
+        parts.without(axis)
+
+    assert sweep == left
+
+
+@pytest.mark.parametrize(
+    ("sweep", "why"),
+    [
+        ({"groups": [B, C]}, "part of all points"),
+        ({"type": "zip", "configs": {"m": [{"a": A}, {"b": B}]}, "params": {"k": [1, 2, 3]}}, "zipped"),
+        ({"type": "zip", "configs": [B, C], "params": {"k": [1, 2]}}, "zipped"),
+    ],
+)
+def test_what_all_points_have_cannot_be_taken_away(sweep: dict[str, Any], why: str) -> None:
+    sweep = deepcopy(sweep)
+    axis = next(axis for axis in axes_of(sweep, ()) if axis.name == "x" and not axis.has(1))
+
+    with pytest.raises(Unpinned, match=why):
+        Parts(sweep, ()).without(axis)
 
 
 @pytest.mark.parametrize("sweep", [None, [], "x", {"params": 3, "configs": 4, "groups": 5}])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from autoexp.functions import FUNCTIONS, gpt_params, tokens_to_iters, wsd_branch
+from autoexp.functions import FUNCTIONS, gpt_params, spelled, tokens_to_iters, wsd_branch
 from autoexp.scaling import Shape, parameters
 
 
@@ -22,6 +22,12 @@ from autoexp.scaling import Shape, parameters
 )  # fmt: skip
 def test_a_function_does_what_its_name_says(name: str, arguments: list[Any], value: object) -> None:
     assert FUNCTIONS[name](*arguments) == value
+
+
+def test_true_false_and_null_are_those_of_yaml_in_lists_and_mappings_too() -> None:
+    assert spelled([True, None, 1e-3, ["a", (False,)]]) == "[true, null, 0.001, ['a', [false]]]"
+    assert spelled({"a": None, "b": [True]}) == "{'a': null, 'b': [true]}"
+    assert (spelled("True"), spelled(None), spelled(2)) == ("True", "null", "2")
 
 
 @pytest.mark.parametrize("spec", ["9999d", ".999f", "%Y", "{}"])

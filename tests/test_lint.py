@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from autoexp import selection
 from autoexp.lint import names_read
 from autoexp.machine import Machine, Partition
 from autoexp.plan import Planner
@@ -102,6 +103,54 @@ def test_a_param_that_an_axis_stands_over_is_told(warned: Warned) -> None:
     assert found["where"].partition(": ")[2] == "stages.b.params.lr"
     some = "sweep: {configs: {model: [{a: {w: 1}}, b]}}\n"
     assert warned("a: {params: {w: 3}, command: [x, '${w}']}", some) == []
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        pytest.param("{type: zip, params: {a: [1, 2], b: [3, 4]}}", id="zipped"),
+        pytest.param("{configs: [{a: 1, b: 3}, {a: 2, b: 4}]}", id="whole configurations"),
+        pytest.param("{configs: {m: [{s: {type: zip, params: {a: [1, 2], b: [3, 4]}}}]}}", id="zipped in an entry"),
+        pytest.param("{type: zip, params: {b: [3, 4]}, groups: [{params: {a: [1, 2]}}]}", id="zipped with a group"),
+    ],
+)
+def test_an_axis_that_makes_no_points_of_its_own_may_go_unread(warned: Warned, sweep: str) -> None:
+    assert warned("t: {command: [run, '${a}']}\n", f"sweep: {sweep}\n") == []
+    both = "t: {command: [run, '${a} ${b}']}\nu: {command: [run, '${a}']}\n"
+    assert warned(both, f"sweep: {sweep}\n") == []
+    assert {each["code"] for each in warned("t: {command: [run]}\n", f"sweep: {sweep}\n")} == {"unused-axis"}
+
+
+BY_GROUP = """
+study: v
+sweep: {type: list, groups: [{params: {a: [1]}}, {params: {b: [1]}}]}
+stages: {t: {params: {a: 5, b: 6}, command: [echo, "${a} ${b}"]}}
+"""
+
+
+def test_what_the_sweep_stands_over_in_the_chosen_jobs_alone_is_read_by_the_others(planner: Plans) -> None:
+    plan = planner(BY_GROUP).plan(selection.read("b == 1"))
+
+    assert [job.id for job in plan.jobs] == ["t-b1"]
+    assert plan.warnings == ()
+
+
+ENTRIES = """
+study: h
+params: {lr: 5, seed: 1}
+sweep: {configs: {m: [{x: {lr: 1}}, {y: {lr: 2}}]}}
+stages: {t: {command: [echo, "${lr} ${seed}"]}}
+"""
+
+
+def test_a_param_of_the_command_line_that_changes_nothing_is_told(planner: Plans) -> None:
+    (told,) = planner(ENTRIES, "lr=7").plan().warnings
+
+    assert (told["code"], told["where"]) == ("hidden-param", "the command line (lr=7): params.lr")
+    assert "stands over this param in all jobs, and setting it changes nothing; pin m" in str(told["message"])
+    assert planner(ENTRIES, "seed=7").plan().warnings == ()
+    assert planner(ENTRIES.replace("y: {lr: 2}", "y: {}"), "lr=7").plan().warnings == ()
+    assert planner(ENTRIES).plan().warnings == ()
 
 
 def test_an_axis_that_no_stage_has_is_told_as_that(warned: Warned) -> None:

@@ -3,6 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
+from autoexp.conditions import jobs_of
 from autoexp.errors import RecipeError
 from autoexp.model import Condition, HookCall, JobSpec, Template
 from autoexp.outline import Plan
@@ -293,6 +294,51 @@ def test_what_a_batch_has_once_must_not_depend_on_the_iteration(
 
     assert f"stages.{stage}.{key}: {key} differs from one iteration of a batch to the next" in told.value.what
     assert told.value.why.endswith(f"is one job for all of them, and has one {key}")
+
+
+GROUPS = """
+study: s
+params: {lr: 1, wd: 2}
+sweep: {type: list, groups: [{params: {lr: [3, 4]}}, {params: {wd: [5]}}]}
+stages:
+  train: {command: [train, "${lr}", "${wd}"]}
+  tokenize: {axes: [], command: [tokenize]}
+  check: {each: {job: tokenize}, command: [check]}
+  convert: {each: {checkpoint: train}, command: [convert]}
+  score: {needs: [train, check], command: [score, "${sibling.train.dir}", "${sibling.tokenize.dir}"]}
+  table: {needs: convert, axes: lr, command: [table]}
+"""
+
+
+def test_jobs_of_groups_with_different_axes_belong_to_those_of_the_same_group(planner: Plans) -> None:
+    plan = planner(GROUPS).plan()
+
+    tokens = ["tokenize", "check-tokenize"]
+    assert {job.id: sorted(jobs_of(job.start)) for job in plan.jobs if any(jobs_of(job.start))} == {
+        "score-lr3": sorted(["train-lr3", *tokens]),
+        "score-lr4": sorted(["train-lr4", *tokens]),
+        "score-wd5": sorted(["train-wd5", *tokens]),
+        "table-lr3": ["convert-train-lr3"],
+        "table-lr4": ["convert-train-lr4"],
+        "table": ["convert-train-wd5"],
+    }
+
+
+FORKED = """
+study: s
+sweep: {params: {lr: [1, 2]}}
+stages:
+  train: {command: [train, "${lr}"]}
+  cool: {sweep: {params: {tokens: [3]}}, command: [cool, "${sibling.train.dir}"]}
+  convert: {each: {checkpoint: [train, cool]}, command: [convert]}
+  table: {needs: convert, sweep: {params: {tokens: [3]}}, command: [table]}
+"""
+
+
+def test_an_axis_that_one_of_several_parents_adds_keeps_no_job_of_the_others_out(planner: Plans) -> None:
+    needs = {job.id: tuple(jobs_of(job.start)) for job in planner(FORKED).plan().jobs}
+
+    assert needs["table-lr1-tokens3"] == ("convert-train-lr1", "convert-cool-lr1-tokens3")
 
 
 EACH_SWEEP = """

@@ -296,6 +296,38 @@ def test_a_pinned_axis_names_the_same_jobs_as_before(planner: Plans) -> None:
     assert set(pinned) < set(every)
 
 
+GROUPED = """
+study: s
+sweep:
+  type: list
+  groups:
+    - {params: {mode: [small], lr: [1e-3, 1e-2]}, defaults: {layers: 2}}
+    - {params: {mode: [large], lr: [1e-3, 1e-4]}, defaults: {layers: 24}}
+    - {params: {seed: [1]}, defaults: {layers: 9, mode: x, lr: 1}}
+stages: {t: {command: [echo, "${mode} ${lr}", "${layers}"]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "group", "jobs"),
+    [
+        ("mode=small", 0, {"t-modesmall-lr0.001": "2", "t-modesmall-lr0.01": "2", "t-seed1": "9"}),
+        ("mode=large", 0, {"t-modelarge-lr0.001": "24", "t-modelarge-lr0.0001": "24", "t-seed1": "9"}),
+        ("lr=1e-3", 1, {"t-modesmall-lr0.001": "2", "t-modelarge-lr0.001": "24", "t-seed1": "9"}),
+        ("lr=1e-4", 0, {"t-modelarge-lr0.0001": "24", "t-seed1": "9"}),
+        ("lr=3", 1, {"t-modesmall-lr3": "2", "t-modelarge-lr3": "24", "t-seed1": "9"}),
+    ],
+)
+def test_an_axis_that_several_groups_have_is_pinned_in_those_that_have_the_value(
+    planner: Plans, override: str, group: int, jobs: dict[str, str]
+) -> None:
+    made = planner(GROUPED, override)
+
+    assert {job.id: job.argv[2] for job in made.plan().jobs} == jobs
+    place = made.recipe.places.written["sweep", "groups", group, "params", override.partition("=")[0]]
+    assert place == f"the command line ({override})"
+
+
 PLACED = """\
 study: s
 sweep:

@@ -45,6 +45,17 @@ def test_jobs_of_one_stage_may_have_different_axes() -> None:
     assert known(one, other).agreeing("train", {"lr": 1, "model": "a"}) == [one, other]
 
 
+def test_who_lacks_an_axis_that_both_stages_have_agrees_only_with_those_that_lack_it() -> None:
+    by_lr, by_wd, by_both = a_job("train", lr=1), a_job("train", wd=2), a_job("train", lr=1, wd=2)
+    siblings, both = known(by_lr, by_wd, by_both), {"lr", "wd"}
+
+    assert siblings.agreeing("train", {"lr": 1}, both) == [by_lr]
+    assert siblings.agreeing("train", {"wd": 2}, both) == [by_wd]
+    assert siblings.agreeing("train", {"lr": 1, "wd": 2}, both) == [by_both]
+    assert siblings.agreeing("train", {"seed": 3}, both) == []
+    assert siblings.agreeing("train", {"wd": 2}, {"wd"}) == [by_wd, by_both]
+
+
 def test_a_job_that_comes_later_is_found_too() -> None:
     siblings = known(GRID[0])
     assert siblings.agreeing("train", {"model": "a"}) == [GRID[0]]

@@ -109,6 +109,16 @@ def test_planning_the_same_again_touches_nothing(tmp_path: Path, make_spec: Spec
     assert shape(made.dir) == before
 
 
+def test_what_plan_json_cannot_tell_apart_is_no_change(tmp_path: Path, make_spec: Specs) -> None:
+    made = study(tmp_path, make_spec("one", args={"saves": (55,), "of": {"tuples": ((1,), 2)}}))
+    write(made)
+
+    assert not write(made)
+    assert write(study(tmp_path, make_spec("one", args={"saves": (56,), "of": {"tuples": ((1,), 2)}}))).changed == (
+        "one",
+    )
+
+
 def test_planning_says_what_it_adds_changes_keeps_and_retires(tmp_path: Path, make_spec: Specs) -> None:
     made = study(tmp_path, *(make_spec(name) for name in ("same", "changed", "ran", "gone")))
     write(made)

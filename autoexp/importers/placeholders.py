@@ -43,6 +43,11 @@ def pasted(text: str, known: Collection[str], tell: Tell) -> str:
     return "".join(part for pair in zip_longest(singled, filled, fillvalue="") for part in pair)
 
 
+def pasting(line: str) -> str | list[str]:
+    """Let values become part of a line for bash as they did there; in a line of ours each is one quoted word."""
+    return ["bash", "-c", line] if "${" in line else line
+
+
 def _filled(hole: re.Match[str], known: Collection[str], tell: Tell) -> str:
     if interpolation := hole["interpolation"]:
         inner = interpolation[2:-1]

@@ -1,6 +1,7 @@
 import json
 import subprocess
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
@@ -254,6 +255,27 @@ def test_planning_again_says_what_it_changes(here: "Room", say: "Say") -> None:
     assert "nothing has changed since it was planned" in same
     assert "  retired: train-lr0.01-modelsmall, score-lr0.01-modelsmall" in other
     assert "  changed: score-lr0.001-modelsmall, train-lr0.001-modelsmall" in other
+
+
+def test_a_recipe_whose_saves_are_left_to_us_is_planned_again_without_a_change(here: "Room", say: "Say") -> None:
+    text = """
+        study: auto
+        machine: bench
+        stages:
+          train: {backend: megatron, args: {train-iters: 100, save-interval: 10, save-extra-steps: auto}}
+          cool:
+            backend: megatron
+            prepare: {cooldown_symlink: {from: "${sibling.train.checkpoints}", iteration: 55}}
+            start: {checkpoint_reached: {stage: train, iteration: 55}}
+            args: {train-iters: 65, override-opt_param-scheduler: true}
+        """
+    here.write("auto.yaml", dedent(text))
+    say("plan", "auto.yaml")
+    before = tree(here.root)
+
+    say("plan", "auto.yaml")
+
+    assert tree(here.root) == before
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(here: "Room", say: "Say") -> None:

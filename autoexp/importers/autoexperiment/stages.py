@@ -14,7 +14,7 @@ from autoexp.importers.autoexperiment import template as templates
 from autoexp.importers.autoexperiment import training
 from autoexp.importers.autoexperiment.tree import Definition
 from autoexp.importers.notes import Notes
-from autoexp.importers.placeholders import HOLE, number, pasted
+from autoexp.importers.placeholders import HOLE, number, pasted, pasting
 from autoexp.naming import safe
 from autoexp.places import KeyPath
 
@@ -29,6 +29,8 @@ CONVERT_OPTIONS = {"arch": "MODEL_TYPE", "tokenizer": "TOKENIZER_MODEL", "vocab-
 HALF_AN_HOUR_S = 1800
 DEEPEST = 8
 """How many names may stand for one another, until one is a number."""
+_ALONE = ("export", "NONE")
+"""What jobs are submitted with anyway."""
 HOME = "workdir"
 """The param that says where the original's relative paths begin."""
 
@@ -135,6 +137,10 @@ def stage(kind: Kind, kinds: Sequence[Kind]) -> dict[str, Any]:
         if name in kind.known:
             said = f"its template has {whole}, which stays as it is written: let a param say it, and name that"
             kind.tell("unsure", "template", said)
+    for option, instead in templates.LOST.items():
+        given = templates.parse(kind.text or "").options.get(option)
+        if given is not None and (option, given) != _ALONE:
+            kind.tell("left-out", "template", f"its template's --{option}={given} is left out: {instead}")
     if kind.is_conversion:
         return _conversion(kind, kinds)
     made = _training(kind, kinds) if kind.is_training else _script(kind)
@@ -175,7 +181,9 @@ def _check_flags(args: dict[str, Any], kind: Kind) -> None:
     text = kind.field("LR_DECAY_ITERS")
     if end is not None and end != last and re.sub(r"[{}\s]", "", text) != "TRAIN_ITERS":
         args["lr-decay-iters"] = last
-        said = f"lr-decay-iters is {last}, not {text or end}: what comes after it trains with the lowest rate, here 0"
+        lowest = {str(value) for value in kind.values("MIN_LR")}
+        here = f", here {lowest.pop()}" if len(lowest) == 1 else ""
+        said = f"lr-decay-iters is {last}, not {text or end}: what comes after it trains with the lowest rate{here}"
         kind.tell("mended", "LR_DECAY_ITERS", said)
     elif end is not None:
         args["lr-decay-iters"] = last
@@ -287,15 +295,34 @@ def _script(kind: Kind) -> dict[str, Any]:
         raise _nothing(kind, f"{kind.file} has no line but for sbatch", "write there what they are to run")
     for name in sorted(templates.names(kind.text) - set(kind.known)):
         kind.tell("unsure", "template", f"its template refers to {{{name}}}, which nobody defines")
-    body, variables = templates.script(template, kind.known)
-    env = {variable: f"${{{name}}}" for variable, name in variables.items()}
-    for name in variables.values():
-        if any("$(" in str(value) or "`" in str(value) for value in kind.values(name)):
-            kind.tell("unsure", name, f"{name} is a command; its text reaches the script as a value, and is not run")
+    script = templates.script(template, kind.known)
+    env = {variable: f"${{{name}}}" for variable, name in script.variables.items()}
+    for name, signs in script.signs.items():
+        _tell_of_signs(kind, name, signs)
     done = _ending(kind, env)
     asked = templates.resources(template.options, kind.known, kind.unsure("template"))
     env[HOME] = f"${{{HOME}}}"
-    return {**start, "env": env, "command": _wrapped(body, done), "resources": asked}
+    return {**start, "env": env, "command": _wrapped(script.text, done), "resources": asked}
+
+
+def _tell_of_signs(kind: Kind, name: str, signs: str) -> None:
+    """Say where the shell was to read what is in a value, or in one that it is made of: here it is text."""
+    values = [str(value) for value in _made_of(kind, name)]
+    if any("$(" in value or "`" in value for value in values):
+        kind.tell("unsure", name, f"{name} is a command; its text reaches the script as a value, and is not run")
+        return
+    if odd := next((value for value in values if not value.startswith("expr(") and set(value) & set(signs)), None):
+        read = " ".join(sorted(set(odd) & set(signs)))
+        said = f"{name} holds {odd!r}, of which the shell would have read the {read}: it reaches the script as it is"
+        kind.tell("unsure", name, f"{said}; write what it comes to, or let the script say it")
+
+
+def _made_of(kind: Kind, name: str, above: tuple[str, ...] = ()) -> Iterator[Any]:
+    """List the values of a name, and of those that they name."""
+    for value in kind.values(name):
+        yield value
+        for inner in templates.names(str(value)) - {name, *above}:
+            yield from _made_of(kind, inner, (*above, name))
 
 
 def _built(kind: Kind) -> str:
@@ -347,7 +374,7 @@ def _holds(command: str, kind: Kind) -> dict[str, Any]:
     said = "start_condition_cmd is asked every 30 s, and never again once the job began: let it change nothing"
     kind.tell("unsure", "start_condition_cmd", said)
     text = pasted(with_log(command, kind), kind.known, kind.unsure("start_condition_cmd"))
-    return {"command_succeeds": {"command": f"cd -- '${{{HOME}}}' && [[ $({text}) == 1 ]]"}}
+    return {"command_succeeds": {"command": pasting(f"cd -- '${{{HOME}}}' && [[ $({text}) == 1 ]]")}}
 
 
 def with_log(text: str, kind: Kind) -> str:

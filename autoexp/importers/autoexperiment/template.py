@@ -17,8 +17,15 @@ _OPTION = re.compile(r"--?(?P<name>[\w-]+)(?:[= ]\s*(?P<value>.*?))?\s*$")
 _SHORT = {
     "A": "account", "p": "partition", "N": "nodes", "t": "time", "q": "qos", "J": "job-name", "o": "output",
     "e": "error", "c": "cpus-per-task", "n": "ntasks", "G": "gpus", "C": "constraint", "w": "nodelist",
+    "a": "array", "D": "chdir",
 }  # fmt: skip
 _OURS = ("job-name", "output", "error", "open-mode", "chdir", "export", "array")
+LOST = {
+    "array": "one job is submitted for each point: make what it counts an axis",
+    "chdir": "the script begins in the experiment's folder: let it begin with cd",
+    "export": "a script sees what env: and the machine file give it, and nothing else of the shell that submits",
+}
+"""Of these, what changes the program's work, and what becomes of it."""
 _HOLE = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_]\w*)\}")
 _FORMAT = re.compile(r"\{\{|\}\}|(?P<whole>\{(?P<name>[A-Za-z_]\w*)(?:[!:\[]|\.(?=[A-Za-z_]))[^{}]*\})")
 TAKEN = frozenset({"PATH", "HOME", "USER", "LANG", "TMPDIR", "SHELL", "PWD", "IFS", "HOSTNAME"})
@@ -111,25 +118,106 @@ def _memory(text: str) -> str:
 # The script
 
 
-def script(template: Template, known: Collection[str]) -> tuple[str, dict[str, str]]:
-    """Write the program as a script of ours, and the variables it reads, each with its name in the recipe."""
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A template's program as a script of ours."""
+
+    text: str
+    variables: Mapping[str, str]
+    """The variables that it reads, each with its name in the recipe."""
+    signs: Mapping[str, str]
+    """By that name, the signs that the shell would have read in a value where it stood; here they are text."""
+
+
+def script(template: Template, known: Collection[str]) -> Script:
+    """Write the program as a script of ours."""
     variables: dict[str, str] = {}
+    signs: dict[str, str] = {}
     pieces: list[str] = []
-    quote, at = "", 0
-    for hole in _HOLE.finditer(template.script):
-        before = template.script[at : hole.start()]
-        quote, at = _quote(before, quote), hole.end()
-        pieces.append(before)
-        name = hole["name"]
-        if name is None or name not in known:
-            pieces.append(hole[0] if name else hole[0][0])
-            continue
-        variable = _variable(name, template.script)
-        variables[variable] = name
-        follows = template.script[at : at + 1]
-        spelled = f"${{{variable}}}" if follows.isalnum() or follows in {"_", "["} else f"${variable}"
-        pieces.append(f"'\"{spelled}\"'" if quote == "'" else spelled)
-    return str(literal("".join([*pieces, template.script[at:]]))), variables
+    for part in _parts(template.script):
+        quote, at, text = part.quote, 0, part.text
+        for hole in _HOLE.finditer(text):
+            before = text[at : hole.start()]
+            quote, at = _quote(before, quote) if part.is_code else quote, hole.end()
+            pieces.append(part.spell(before))
+            name = hole["name"]
+            if name is None or name not in known:
+                pieces.append(hole[0] if name else hole[0][0])
+                continue
+            variable = _variable(name, template.script)
+            variables[variable] = name
+            signs[name] = signs.get(name, "") + _READ[quote]
+            follows = text[at : at + 1]
+            spelled = f"${{{variable}}}" if follows.isalnum() or follows in {"_", "["} else f"${variable}"
+            pieces.append(f"'\"{spelled}\"'" if quote == "'" else spelled)
+        pieces.append(part.spell(text[at:]))
+    return Script(str(literal("".join(pieces))), variables, signs)
+
+
+_DOCUMENT, _VERBATIM = "<<", "<<'"
+_READ = {"": "$`\\\"'", '"': '$`\\"', "'": "'", "#": "", _DOCUMENT: "$`\\", _VERBATIM: ""}
+"""What the shell reads in a text, by the quote that is open there."""
+_OPERATOR = re.compile(
+    r"(?<!<)<<(?P<tabs>-?)[ \t]*(?P<quoted>(?P<quote>[\"'])(?P<one>[^\"'\s]+)(?P=quote)|\\(?P<two>\w+))"
+    r"|(?<!<)<<(?P<bare_tabs>-?)[ \t]*(?P<bare>[A-Za-z_]\w*)"
+)
+_SPECIAL = re.compile(r"[$`\\]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some lines of a script: code, or the body of a here-document."""
+
+    text: str
+    quote: str = ""
+    """Which one is open at its beginning; of a body, what kind it is."""
+
+    @property
+    def is_code(self) -> bool:
+        return not self.quote.startswith(_DOCUMENT)
+
+    def spell(self, text: str) -> str:
+        """Write what stands between values; so that a body says the same when bash no longer takes it verbatim."""
+        return _SPECIAL.sub(r"\\\g<0>", text) if self.quote == _VERBATIM else text
+
+
+def _parts(text: str) -> Iterator[_Part]:
+    """Take a script's here-documents out of its code; those with values in them lose the quotes of their delimiters."""
+    quote, lines = "", text.splitlines(keepends=True)
+    while lines:
+        line = lines.pop(0)
+        while line.endswith("\\\n") and lines:
+            line += lines.pop(0)
+        code = line
+        bodies: list[_Part] = []
+        for found in _operators(line, quote):
+            body = _body(lines, found)
+            has_values = any(hole["name"] for hole in _HOLE.finditer(body.text))
+            if body.quote == _VERBATIM and has_values:
+                code = code.replace(found[0], found[0].replace(found["quoted"], found["one"] or found["two"]), 1)
+            bodies += [body] if has_values else [_Part(body.text, _DOCUMENT)]
+            bodies.append(_Part(lines.pop(0) if lines else "", _DOCUMENT))
+        yield _Part(code, quote)
+        quote = _quote(line, quote)
+        yield from bodies
+
+
+def _operators(line: str, quote: str) -> Iterator[re.Match[str]]:
+    """List where a line begins here-documents: not within quotes, and not where << shifts a number."""
+    for found in _OPERATOR.finditer(line):
+        before = line[: found.start()]
+        if not _quote(before, quote) and before.count("((") <= before.count("))"):
+            yield found
+
+
+def _body(lines: list[str], found: re.Match[str]) -> _Part:
+    """Take the lines of a here-document."""
+    end = found["one"] or found["two"] or found["bare"]
+    tabs = "\t" if found["tabs"] or found["bare_tabs"] else ""
+    body: list[str] = []
+    while lines and lines[0].rstrip("\n").lstrip(tabs or "\n") != end:
+        body.append(lines.pop(0))
+    return _Part("".join(body), _VERBATIM if found["quoted"] else _DOCUMENT)
 
 
 def _variable(name: str, text: str) -> str:

@@ -24,6 +24,7 @@ from autoexp.naming import safe
 from autoexp.places import KeyPath
 
 USUAL_STAGE = "train"
+STEP = f"{MEGATRON}ckpt_step"
 CONTROLS = {
     "start": ("job.start_condition", "job.start_conditions"),
     "cancel": ("job.cancel_condition", "job.cancel_conditions"),
@@ -158,6 +159,7 @@ class Writer:
         level = self._levels.write(replace(node, fixed=left))
         controls = self._controls(hoisted)
         program = stages.program(self._config(hoisted, given))
+        step = hoisted.get(STEP)
         branch = self._branch(hoisted) if "backend" in program else {}
         made: dict[str, Any] = {**controls, **branch}
         config = self._config(hoisted, given)
@@ -177,6 +179,8 @@ class Writer:
             and path not in above
             and (path in self._values.read or not path.startswith(unread))
         }
+        if branch and step is not None and STEP in self._values.read:
+            fixed[self._names.of(STEP)] = self._values.value(step, STEP)
         if "backend" in program:
             fixed |= self._launched(config)
         made |= self._monitored(node.fixed)
@@ -264,7 +268,7 @@ class Writer:
     def _branch(self, fixed: dict[str, Any]) -> dict[str, Any]:
         """Write a start from another stage's checkpoint as a link to it, instead of a path to load."""
         load = fixed.pop(f"{MEGATRON}load", None)
-        step = fixed.pop(f"{MEGATRON}ckpt_step", None)
+        step = fixed.pop(STEP, None)
         fixed.pop(f"{MEGATRON}save", None)
         found = _BRANCH.fullmatch(str(self._values.value(load or "", f"{MEGATRON}load")))
         if found is None:

@@ -5,16 +5,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autoexp.importers.oellm.values import Values
+from autoexp.importers.placeholders import pasting
 
 Tell = Callable[[str], None]
 STATES = {
     "PENDING": "queued", "RUNNING": "running", "COMPLETED": "succeeded", "CANCELLED": "cancelled",
     **dict.fromkeys(("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL"), "failed"),
 }  # fmt: skip
-_ITERATION = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}/iter_(\$\{.+?\}'?\}?|\d+)(?:/.*)?")
+_ITERATION = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}/iter_(\$\{calc:'[^']*'\}|\$\{[\w.]+\}|\d+)(?:/.*)?")
 _STEP = re.compile(r"(\$\{sibling\.(\w+)\.checkpoints\}/step-(?:\d+|\$\{.*\}))(?:/(?:\.metadata)?)?")
 """torchtitan's: the index in it is written last."""
-_PADDED = re.compile(r"\$\{calc:'pad\((?:int\()?(\$\{[\w.]+\})\)?(?:, 7)?\)'\}")
+_PADDED = re.compile(r"\$\{calc:'pad\((?P<whole>int\((?P<number>.*)\)|.*?)(?:, 7)?\)'\}")
+_PLAIN = re.compile(r"\$\{[\w.]+\}")
+_FILLED = re.compile(r"(?<!\$)\{[A-Za-z_]\w*\}")
+"""What OELLM fills in from a job's metadata."""
 _CHECKPOINTS = re.compile(r"\$\{sibling\.(\w+)\.checkpoints\}(?:/.*)?")
 _SIBLING = re.compile(r"\$\{sibling\.(\w+)\.\w+\}.*")
 
@@ -35,6 +39,10 @@ class Conditions:
         """Write one condition; empty for what always holds, or is told to have no words here."""
         name = str(raw.get("class_name", "")).removesuffix("Condition")
         said = {key: self._values.value(value) for key, value in raw.items() if not _is_nested(value)}
+        for text in (value for value in said.values() if isinstance(value, str)):
+            for filled in _FILLED.findall(text):
+                said_so = f"{filled} in {text!r} was filled in from the job's metadata"
+                self._tell(f"{said_so}; here it is text: write ${{...}}")
         for latch in ("persistent_pass", "persistent_fail"):
             if raw.get(latch):
                 self._tell(f"{latch} is left out: a start is asked until it holds, and never again")
@@ -63,8 +71,7 @@ def _is_nested(value: Any) -> bool:
 def _file(said: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     path = str(said.get("path"))
     if found := _ITERATION.fullmatch(path):
-        number = int(found[2]) if found[2].isdecimal() else _PADDED.sub(r"\1", found[2])
-        return {"checkpoint_reached": {"stage": found[1], "iteration": number}}
+        return {"checkpoint_reached": {"stage": found[1], "iteration": _number(found[2])}}
     if found := _STEP.fullmatch(path):
         index = f"{found[1]}/.metadata"
         tell(
@@ -76,6 +83,15 @@ def _file(said: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         tell(f"{path} is left to nobody to write: it starts when the job of {found[1]} has succeeded")
         return {"job_succeeded": {"stage": found[1]}}
     return {"file_exists": {"path": path}}
+
+
+def _number(written: str) -> int | str:
+    """Write the iteration that a folder's name is made of, without its leading zeros."""
+    found = _PADDED.fullmatch(written)
+    text = written if found is None else found["number"] or found["whole"]
+    if text.isdecimal():
+        return int(text)
+    return f"${{calc:'{found['whole']}'}}" if found and not _PLAIN.fullmatch(text) else text
 
 
 def _state(said: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
@@ -102,6 +118,11 @@ def _content(said: Mapping[str, Any], _: Tell) -> dict[str, Any]:
             "regex": pattern if said.get("mode") == "regex" else re.escape(pattern),
         }
     }
+
+
+def _command(said: Mapping[str, Any], _: Tell) -> dict[str, Any]:
+    line = said.get("command")
+    return {"command_succeeds": {"command": pasting(line) if isinstance(line, str) else line}}
 
 
 def _metadata(said: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
@@ -131,8 +152,8 @@ _WRITERS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
     "MaxAttempts": lambda said, _: {"attempts_below": {"n": said.get("max_attempts", 1)}},
     "Cooldown": lambda said, _: {"elapsed": {"for": f"{said.get('cooldown_seconds', 60)}s"}},
     "Timeout": lambda said, _: {"not": {"elapsed": {"for": f"{said.get('timeout_seconds', 600)}s"}}},
-    "Command": lambda said, _: {"command_succeeds": {"command": said.get("command")}},
-    "ShellCommand": lambda said, _: {"command_succeeds": {"command": said.get("command")}},
+    "Command": _command,
+    "ShellCommand": _command,
     "Metadata": _metadata,
 }
 

@@ -126,12 +126,21 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _root(file: Path, entries: Any) -> Path | None:
-    """Find the folder that the groups are below: the nearest one up that has the first of them."""
-    listed = entries if isinstance(entries, list) else []
-    keys = [str(key).rpartition(" ")[2] for entry in listed if isinstance(entry, Mapping) for key in entry]
-    names = [key.partition("@")[0] for key in keys if key.strip("/")]
-    first = next((name.strip("/") for name in names if name.startswith("/")), names[0] if names else "")
-    for folder in list(file.resolve().parents)[:_DEPTH] if first else ():
-        if (folder / first).is_dir():
-            return folder
-    return file.resolve().parent if first else None
+    """Find the folder that the groups are below: the nearest one up that has one of them, or of the files named."""
+    named = list(_named(entries))
+    from_root = [each for each in named if each[0].startswith("/")]
+    for name, is_group in from_root or [each for each in named if each[1]][:1]:
+        for folder in list(file.resolve().parents)[:_DEPTH]:
+            place = folder / name.strip("/")
+            if place.is_dir() if is_group else place.with_name(f"{place.name}.yaml").is_file():
+                return folder
+    return file.resolve().parent if from_root or any(is_group for _, is_group in named) else None
+
+
+def _named(entries: Any) -> Iterator[tuple[str, bool]]:
+    """List what defaults name, each with whether that is a group, of which a file is chosen."""
+    for entry in entries if isinstance(entries, list) else ():
+        for key in entry if isinstance(entry, Mapping) else [entry]:
+            name = str(key).rpartition(" ")[2].partition("@")[0].removesuffix(".yaml")
+            if name.strip("/"):
+                yield name, isinstance(entry, Mapping)

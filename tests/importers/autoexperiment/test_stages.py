@@ -1,3 +1,5 @@
+from typing import cast
+
 import pytest
 
 from autoexp.errors import RecipeError
@@ -45,7 +47,9 @@ def test_a_start_condition_holds_when_its_command_prints_1(imported: Import) -> 
     start = imported(EVALUATED, train__sbatch=TRAIN).plan.jobs[-1].start
 
     assert start.name == "command_succeeds"
-    assert str(start.params["command"]).endswith("[[ $(ls logs/run_0.2_eval/*.pt | wc -l) == 1 ]]")
+    *bash, line = cast(list[str], start.params["command"])
+    assert bash == ["bash", "-c"]
+    assert line.endswith("[[ $(ls logs/run_0.2_eval/*.pt | wc -l) == 1 ]]")
 
 
 def test_without_its_template_a_stage_runs_what_was_built_of_it(imported: Import) -> None:
@@ -176,6 +180,9 @@ def test_what_megatron_autoexp_gets_wrong_is_mended_and_told(imported: Import) -
     pretrain = next(job for job in made.plan.jobs if job.stage == "pretrain")
 
     assert pretrain.args["lr-decay-iters"] == pretrain.args["train-iters"] == 489
+    assert "what comes after it trains with the lowest rate, here 1\n" in made.told
+    swept = imported((MEGATRON + REST).replace("MIN_LR: 1", "MIN_LR: [0, 1]"))
+    assert "what comes after it trains with the lowest rate\n" in swept.told
     assert (pretrain.finish, pretrain.args["disable-bias-linear"]) == (None, False)
     for said in (
         "not expr({TRAIN_ITERS} - {LR_WARMUP_ITERS})",
@@ -244,3 +251,37 @@ def test_a_sweep_of_a_thousand_jobs_has_all_of_them_once(imported: Import) -> No
     assert (made.counts, sum(made.counts.values())) == (counts, 1080)
     assert len({job.id for job in made.plan.jobs}) == 90 + 450
     assert len({(job.needs, job.values["SCALE"]) for job in made.plan.jobs if job.stage == "cooldown"}) == 450
+
+
+SIGNS = """\
+cmd: "sbatch {sbatch_script}"
+name: "n_{lr}"
+template: train.sbatch
+output_file: out
+lr: [0.1]
+DIR: "$HOME/logs/{lr}"
+RUN: "{DIR}/run"
+WORDS: "--name 'a b'"
+QUOTED: "it's"
+COND: "expr('x' if {lr} > 1 else 'y')"
+"""
+
+
+def test_a_value_that_the_shell_was_to_read_is_told(imported: Import) -> None:
+    told = imported(SIGNS, train__sbatch='mkdir {RUN}\necho {WORDS} "{QUOTED}" {COND}\n').told
+
+    assert "RUN holds '$HOME/logs/{lr}', of which the shell would have read the $" in told
+    assert """WORDS holds "--name 'a b'", of which the shell would have read the '""" in told
+    assert "QUOTED holds" not in told
+    assert "COND holds" not in told
+
+
+def test_what_sbatch_was_told_and_no_recipe_says_is_told(imported: Import) -> None:
+    head = "#SBATCH --array=0-3\n#SBATCH --chdir=/data\n#SBATCH -D /data\n#SBATCH --export=ALL,X=1\n"
+
+    told = imported(SIGNS, train__sbatch=f"{head}echo {{lr}}\n").told
+
+    assert "--array=0-3 is left out" in told
+    assert "--chdir=/data is left out" in told
+    assert "--export=ALL,X=1 is left out" in told
+    assert "--export" not in imported(SIGNS, train__sbatch="#SBATCH --export=NONE\necho {lr}\n").told

@@ -1,5 +1,8 @@
+import subprocess
+
 import pytest
 
+from autoexp.expressions import compile_value
 from autoexp.importers.autoexperiment.template import parse, resources, script
 
 TEXT = """\
@@ -40,10 +43,10 @@ def test_directives_become_resources() -> None:
 
 
 def test_values_reach_the_script_by_its_environment() -> None:
-    text, variables = script(parse(TEXT), KNOWN)
+    made = script(parse(TEXT), KNOWN)
 
-    assert variables == {"nodes": "nodes", "given_HOME": "HOME", "lr": "lr"}
-    assert text.splitlines() == [
+    assert made.variables == {"nodes": "nodes", "given_HOME": "HOME", "lr": "lr"}
+    assert made.text.splitlines() == [
         "NODES=$nodes",
         "HOME=$given_HOME",
         "echo \"\\${lr}_x\" 'it is '\"$lr\"'' \\${lr}_y # don't take $lr",
@@ -54,6 +57,48 @@ def test_values_reach_the_script_by_its_environment() -> None:
 
 
 def test_a_variable_that_the_script_means_otherwise_gets_another_name() -> None:
-    text, variables = script(parse("lr=$(cat lr.txt)\necho {lr}\n"), {"lr"})
+    made = script(parse("lr=$(cat lr.txt)\necho {lr}\n"), {"lr"})
 
-    assert (text, variables) == ("lr=$(cat lr.txt)\necho $given_lr\n", {"given_lr": "lr"})
+    assert (made.text, made.variables) == ("lr=$(cat lr.txt)\necho $given_lr\n", {"given_lr": "lr"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('cat <<\'EOF\'\n{{"lr": {lr}, "home": "$HOME `x` \\\\ \\n"}}\nEOF\n', id="verbatim"),
+        pytest.param("cat <<\"EOF\" | tr a b\nit's {lr}\nEOF\necho '{lr}' {lr}\n", id="a document in double quotes"),
+        pytest.param('cat <<\\EOF\n"{lr}\n$x\nEOF\necho "{lr}"\n', id="an escaped delimiter"),
+        pytest.param("cat <<EOF\ndon't {lr} # it's {lr}\nEOF\necho '{lr}' {lr}\n", id="an apostrophe in a document"),
+        pytest.param("cat <<-END\n\ta 'b {lr}\n\tEND\necho '{lr}'\n", id="a document with tabs"),
+        pytest.param("cat <<A - <<'B'\n' {lr}\nA\n' {lr}\nB\necho '{lr}'\n", id="two documents"),
+        pytest.param("cat <<'EOF' | \\\n tr a b\n'{lr} $x\nEOF\necho '{lr}'\n", id="a line that goes on"),
+        pytest.param("lr={lr}\necho $((8<<lr)) '{lr}' \"<<E'\" {lr}\n# <<'E' {lr}\ncat <<< '{lr}'\n", id="no document"),
+        pytest.param("cat <<'EOF'\nnothing's given: $x ${{y}}\nEOF\necho '{lr}'\n", id="a document without values"),
+    ],
+)
+def test_a_script_says_what_the_template_said_with_the_value_in_it(text: str) -> None:
+    made = script(parse(text), {"lr"})
+    command = str(compile_value(made.text)(None))  # type: ignore[arg-type] # it has no names
+
+    said = [
+        subprocess.run(["bash", "-c", each], capture_output=True, text=True, check=True, env={"PATH": "/bin", **given})
+        for each, given in ((text.format(lr=2), {}), (command, dict.fromkeys(made.variables, "2")))
+    ]
+
+    assert said[1].stdout == said[0].stdout
+    assert said[1].stderr == said[0].stderr == ""
+
+
+def test_it_is_known_what_the_shell_would_have_read_of_a_value() -> None:
+    text = "echo {a} \"{b}\" '{c}' # {d}\ncat <<E <<'F'\n{e}\nE\n{f}\nF\n"
+
+    signs = script(parse(text), set("abcdef")).signs
+
+    assert {name: "".join(sorted(said)) for name, said in signs.items()} == {
+        "a": "\"$'\\`",
+        "b": '"$\\`',
+        "c": "'",
+        "d": "",
+        "e": "$\\`",
+        "f": "",
+    }

@@ -28,6 +28,18 @@ def conditions(told: list[str]) -> Conditions:
             {"checkpoint_reached": {"stage": "s", "iteration": "${at}"}},
         ),
         (
+            {"class_name": "FileExists", "path": f"{SIBLING}/${{oc.pad_iter:1000}}"},
+            {"checkpoint_reached": {"stage": "stable", "iteration": 1000}},
+        ),
+        (
+            {"class_name": "FileExists", "path": f"{SIBLING}/${{oc.pad_iter:${{oc.muli:${{aux.n}},0.8}}}}/x"},
+            {"checkpoint_reached": {"stage": "stable", "iteration": "${calc:'int((int(${n} * 0.8)))'}"}},
+        ),
+        (
+            {"class_name": "FileExists", "path": f"{SIBLING}/${{oc.pad_iter:${{oc.eval:'${{aux.n}}/2'}}}}"},
+            {"checkpoint_reached": {"stage": "stable", "iteration": "${calc:'int((${n}/2))'}"}},
+        ),
+        (
             {"class_name": "SlurmStateCondition", "job_name": "${sibling.stable.name}", "state": "FAILED"},
             {"job_state": {"stage": "stable", "state": "failed"}},
         ),
@@ -48,6 +60,10 @@ def conditions(told: list[str]) -> Conditions:
         ({"class_name": "CooldownCondition"}, {"elapsed": {"for": "60s"}}),
         ({"class_name": "TimeoutCondition", "timeout_seconds": 5}, {"not": {"elapsed": {"for": "5s"}}}),
         ({"class_name": "ShellCommandCondition", "command": "true"}, {"command_succeeds": {"command": "true"}}),
+        (
+            {"class_name": "ShellCommand", "command": "grep '${aux.x}' log"},
+            {"command_succeeds": {"command": ["bash", "-c", "grep '${x}' log"]}},
+        ),
         ({"class_name": "CommandCondition", "command": ["true"]}, {"command_succeeds": {"command": ["true"]}}),
         ({"class_name": "MetadataCondition", "key": "k", "equals": 1}, {"metadata_equals": {"key": "k", "value": 1}}),
         (
@@ -108,3 +124,12 @@ def test_what_has_not_the_shape_of_a_condition_stands_for_nothing() -> None:
     assert conditions(told).one({"class_name": "NotCondition", "condition": 3}) == {}
     assert conditions(told).one({"class_name": "AndCondition", "conditions": [3, None]}) == {}
     assert told == []
+
+
+def test_what_a_job_s_metadata_filled_in_is_told() -> None:
+    told: list[str] = []
+
+    made = conditions(told).one({"class_name": "FileExists", "path": "{output_dir}/${aux.x}/done{1}"})
+
+    assert made == {"file_exists": {"path": "{output_dir}/${x}/done{1}"}}
+    assert [each.partition(" in ")[0] for each in told] == ["{output_dir}"]

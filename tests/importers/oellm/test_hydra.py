@@ -52,6 +52,22 @@ def test_defaults_are_composed_in_their_order(tmp_path: Path) -> None:
     assert (tree.root, tree.choices["slurm"]) == (tmp_path, "site")
 
 
+@pytest.mark.parametrize(
+    "defaults", ["[/slurm/base, _self_]", "[/gone, /slurm/base.yaml, _self_]", "[/slurm/base@slurm, _self_]"]
+)
+def test_the_root_of_a_tree_is_found_by_a_file_that_is_named_from_there(tmp_path: Path, defaults: str) -> None:
+    composed(tmp_path)
+    (tmp_path / "experiments/me/two.yaml").write_text(f"# @package _global_\ndefaults: {defaults}\nstage: x\n")
+    notes = Notes(Places("two.yaml"))
+    tree = Tree(tmp_path / "experiments/me/two.yaml", notes)
+    tree.compose()
+
+    assert tree.root == tmp_path
+    assert tree.config["slurm"] == {"sbatch": {"nodes": 1, "time": "01:00:00"}}
+    assert not [each for each in notes.warnings if "slurm" in str(each["message"])]
+    assert tree.is_group("backend/megatron")
+
+
 def test_a_choice_is_what_its_files_come_to(tmp_path: Path) -> None:
     tree, _ = composed(tmp_path)
 

@@ -252,12 +252,22 @@ def test_events_of_a_configuration_and_of_a_stage_are_the_stage_s(imported: Impo
     assert "job.log_events.0.pattern: of some jobs, or a part" in made.told
 
 
+def test_a_branch_point_that_others_refer_to_stays_a_param(imported: Import) -> None:
+    text = DECAY.replace("DECAY", "200").replace("STEP", "1000")
+    text = text.replace("iters: 1200", 'iters: "\\\\${oc.addi:\\\\${M.ckpt_step},200}"')
+    made = imported(text.replace("M.", MEGATRON), dialect="oellm")
+
+    assert "ckpt_step" in made.stages["decay"]["params"]
+    assert [job.args["train-iters"] for job in made.plan.jobs] == [1000, 1200]
+    assert "ckpt-step" not in made.stages["decay"]["args"]
+
+
 def test_a_run_saves_where_others_branch_off_instead_of_a_calculated_list(imported: Import) -> None:
     listed = "${oc.mapeval:${oc.maptmpl:'int(%)',${oc.mapextractkey:aux.t,${sweep.groups.1.configs}}}}"
     text = DECAY.replace("DECAY", "200").replace("STEP", "990").replace("lr: 1", "lr: 1, save_extra_steps: '${aux.s}'")
     made = imported(f'aux: {{s: "{listed}"}}\n{text}'.replace("M.", MEGATRON), dialect="oellm")
 
-    assert [job.args["save-extra-steps"] for job in made.plan.jobs] == [(990,), None]
+    assert [job.args["save-extra-steps"] for job in made.plan.jobs] == [[990], None]
     assert "stays text" not in made.told
 
 

@@ -56,7 +56,7 @@ def find(text: str, root: str | None, *, job: bool = True, study: bool = False) 
     place = default_root(root)
     target = _by_path(Path(text)) or _by_name(text, place)
     if target is None:
-        near = get_close_matches(text, _names(place, jobs=job), n=1)
+        near = get_close_matches(text, names(place, jobs=job), n=1)
         raise AutoexpError(
             f"{text!r} names no {_kinds(job=job, study=study)}",
             why=f"it is no such directory, and {place} has nothing of that name",
@@ -73,7 +73,7 @@ def _kinds(*, job: bool, study: bool) -> str:
     return " or ".join([*(["job"] if job else []), *(["study"] if study else [])])
 
 
-def _names(root: Path, *, jobs: bool) -> list[str]:
+def names(root: Path, *, jobs: bool) -> list[str]:
     """List what a root has, as people name it."""
     try:
         found = [folder.name for folder in studies.all_in(root)]

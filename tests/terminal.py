@@ -50,7 +50,7 @@ class Terminal:
             at_rest = not is_drawn or int(cursor) + 1 == int(height)
             return at_rest and any(re.search(regex, line) for line in found)
 
-        wait_until(has, f"a line with {regex!r} on the screen")
+        wait_until(has, f"a line with {regex!r} on the screen: {found}")
         return [line.rstrip() for line in found]
 
     def close(self) -> None:

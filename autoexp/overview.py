@@ -123,8 +123,9 @@ def _widths(names: Sequence[str], jobs: Sequence[Mapping[str, Any]], columns: in
 
 
 def _age(job: Mapping[str, Any], now: float) -> str:
-    """Say how long a job has been in its state, in one unit: what changes by itself is written again and again."""
+    """Say how long a job has been in its state, roughly: what changes by itself is written again and again."""
     seconds = 0 if job["at"] is None else int(max(now - job["at"], 0))
+    seconds = seconds if seconds >= 60 else seconds // 10 * 10  # noqa: PLR2004 - of a minute, tens of seconds
     unit, size = next(((unit, size) for unit, size in UNITS if seconds >= size), UNITS[-1])
     return "" if job["at"] is None else f"{seconds // size}{unit}"
 

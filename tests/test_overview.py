@@ -16,7 +16,7 @@ ROOM = Size(79, 23)
 
 
 def job(name: str, state: str = "waiting", **fields: Any) -> dict[str, Any]:
-    usual = {"study": "demo", "stage": "train", "progress": "", "reason": "", "at": NOW - 5}
+    usual = {"study": "demo", "stage": "train", "progress": "", "reason": "", "at": NOW - 55}
     return {**usual, "job": name, "state": state, **fields}
 
 
@@ -35,8 +35,8 @@ def test_who_watches_stands_above_the_study_its_stages_and_the_jobs() -> None:
         "  train  [############------------] 1/2  1 running",
         "  score  [------------------------] 0/1",
         "running    train-2  7/40 loss 2.500  2h",
-        "waiting    score-1                   5s   train-2 is running",
-        "succeeded  train-1                   5s",
+        "waiting    score-1                   50s  train-2 is running",
+        "succeeded  train-1                   50s",
     ]
 
 
@@ -71,7 +71,7 @@ def test_many_studies_get_a_line_each_those_that_are_done_last_and_the_rest_are_
 
     assert lines[1:11] == [f"s{n}: 1 running" for n in range(20, 30)]
     assert lines[11] == "and 20 more studies"
-    assert lines[12].split() == ["running", "s20/train", "5s"]
+    assert lines[12].split() == ["running", "s20/train", "50s"]
 
 
 def test_a_budget_and_problems_are_told_and_many_problems_counted() -> None:
@@ -104,8 +104,8 @@ def test_a_root_that_cannot_be_read_says_why_first() -> None:
 def test_only_the_state_is_colored_and_only_where_colors_are_wanted() -> None:
     bad = job("train-1", "failed", reason="exit code 1")
 
-    assert drawn(bad, colors=True)[-1] == "\x1b[31mfailed\x1b[0m  train-1    5s   exit code 1"
-    assert drawn(bad)[-1] == "failed  train-1    5s   exit code 1"
+    assert drawn(bad, colors=True)[-1] == "\x1b[31mfailed\x1b[0m  train-1    50s  exit code 1"
+    assert drawn(bad)[-1] == "failed  train-1    50s  exit code 1"
 
 
 def test_long_names_lose_their_middle_and_reasons_their_end() -> None:

@@ -49,6 +49,7 @@ def _follow(root: Path, arguments: argparse.Namespace) -> int:
     from autoexp import onlooker as looking  # noqa: PLC0415 - who asks once does without
     from autoexp.page.live import Live  # noqa: PLC0415 - as above
 
+    lease.var_of(root, arguments.var)  # which refuses another than its own; what else cannot be read is shown
     onlooker = looking.Onlooker(Live(root, arguments.var), arguments.where or "")
     if looking.has_screen() and not arguments.json:
         looking.show(onlooker, colors=not os.environ.get("NO_COLOR"))

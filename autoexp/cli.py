@@ -6,9 +6,13 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from keyword import iskeyword
+from typing import TYPE_CHECKING, Any
 
 from autoexp import __version__
 from autoexp.errors import AlreadyWatched, AutoexpError
+
+if TYPE_CHECKING:
+    import argparse
 
 DONE, FIXABLE, USAGE, BUG, TRY_LATER, INTERRUPTED = 0, 1, 2, 3, 75, 130
 
@@ -41,6 +45,7 @@ COMMANDS = {
     "import": "make a recipe of another tool's experiment, and say what it got wrong",
     "report": "tables and plots of a study",
     "serve": "a live page of a folder's studies, for your browser",
+    "completion": "what your shell completes after autoexp: commands, options, jobs",
     "demo": "a whole study on this computer in a few minutes",
 }
 
@@ -77,7 +82,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _overview() -> str:
-    listed = "\n".join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items())
+    listed = "\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())
     return f"usage: autoexp COMMAND ...\n\n{listed}\n\nautoexp COMMAND --help says more. Version {__version__}."
 
 
@@ -117,13 +122,23 @@ def _refused(error: OSError) -> int:
 def _run(name: str, words: list[str]) -> int:
     import argparse  # noqa: PLC0415 - `autoexp --help` does without
 
-    module = import_module(f"autoexp.commands.{name}{'_' if iskeyword(name) else ''}")
+    module = module_of(name)
     parser = argparse.ArgumentParser(
         prog=f"autoexp {name}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # what is short for one option today may be short for two tomorrow
     )
+    declare(module, parser)
+    return int(module.run(parser.parse_intermixed_args(words)))
+
+
+def module_of(name: str) -> Any:
+    """Load a command."""
+    return import_module(f"autoexp.commands.{name}{'_' if iskeyword(name) else ''}")
+
+
+def declare(module: Any, parser: "argparse.ArgumentParser") -> None:
+    """Declare a command's options, and those that all have."""
     parser.add_argument("-v", "--debug", action="store_true", help="say more on the terminal")
     module.add_arguments(parser)
-    return int(module.run(parser.parse_intermixed_args(words)))

@@ -1,5 +1,6 @@
 """What the jobs of a plan may use of GPUs at most, those included that will appear. Pure."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,22 +15,27 @@ class Cost:
     """GPU hours of one attempt of each job, and what they leave out."""
 
     hours: float
-    unlimited: int
-    """Jobs with GPUs and without a walltime."""
+    unlimited: Mapping[str, int]
+    """How many jobs of a stage have GPUs and no walltime."""
     uncounted: tuple[str, ...]
     """Stages with GPUs of which nobody knows how many jobs will appear."""
+
+    def unknown(self) -> list[str]:
+        """Name the stages that it leaves out, and why."""
+        endless = [f"{stage} ({count} without a walltime)" for stage, count in self.unlimited.items()]
+        return [*endless, *(f"{stage} (nobody knows how many jobs it will have)" for stage in self.uncounted)]
 
 
 def cost_of(plan: Plan) -> Cost:
     """Add up what one attempt of each job may use at most; of a plan just made, as one that was read has no `first`."""
-    hours, unlimited = 0.0, 0
+    hours, unlimited = 0.0, Counter[str]()
     uncounted: dict[str, None] = {}
     for spec, count in _numbers(plan):
         gpus, walltime_s = gpus_of(spec.resources), spec.resources.walltime_s
         if gpus and count is None:
             uncounted[spec.stage] = None
         elif gpus and count and walltime_s is None:
-            unlimited += count
+            unlimited[spec.stage] += count
         elif gpus and count and walltime_s is not None:
             hours += count * gpus * walltime_s / HOUR_S
     return Cost(hours, unlimited, tuple(uncounted))

@@ -57,6 +57,7 @@ def explain(seen: View, ledger: Ledger, job: Job, records: Iterable[dict[str, An
         "verbs": list(accepted(state)),
         "hint": HINTS.get(state, ""),
         "dir": str(folder),
+        **({} if folder.is_dir() else {"gone": True}),
         "log": str(probe.attempt_dir(folder, job.attempt) / "output.log") if job.attempt else None,
         "watched": seen.watcher is not None,
         "problems": [what for about, what in seen.problems.items() if about == f"{name}/{job.id}"],
@@ -103,7 +104,25 @@ def text(said: dict[str, Any]) -> Iterator[str]:
     if said["moves"]:
         yield "  its last moves:"
     yield from (f"    {line(move)}" for move in said["moves"])
+    yield from _ahead(said)
+
+
+def _ahead(said: dict[str, Any]) -> Iterator[str]:
+    """Say what would move it, and last what to type."""
+    root, name = shlex.quote(str(Path(said["dir"]).parents[2])), shlex.quote(f"{said['study']}/{said['job']}")
+    if said.get("gone"):
+        yield f"  its directory is gone: {said['dir']}"
+        yield f"  type: autoexp events {root} --job {name}"
+        return
     if not said["watched"]:
-        yield "  no watcher runs: nothing moves until one does (autoexp watch ROOT)"
+        yield f"  no watcher runs: nothing moves until one does (autoexp watch {root})"
     yield f"  what would move it: {said['hint'] or 'its own end'}"
-    yield f"  type: autoexp mark {shlex.quote(said['dir'])} {'|'.join(said['verbs'])}"
+    verbs, place = said["verbs"], shlex.quote(said["dir"])
+    best = next((word for word in said["hint"].split() if word in verbs), None)
+    yield f"  it may be told to {', '.join(verbs)}: autoexp mark {place} VERB"
+    if best:
+        yield f"  type: autoexp mark {place} {best}"
+    else:
+        yield (
+            f"  type: tail -F {shlex.quote(said['log'])}" if said["log"] else f"  type: autoexp status {root} --follow"
+        )

@@ -47,16 +47,18 @@ def existing_root(given: Path) -> Path:
     raise AutoexpError(f"{given} is no experiments folder", why=why, fix=fix)
 
 
-def find(text: str, root: str | None, *, job: bool = True, study: bool = False) -> Target:
+def find(text: str, root: str | None, *, job: bool = True, study: bool = False, is_there: bool = True) -> Target:
     """Find what a person names: a path to a job's or a study's directory, or `<study>[/<job>]` under the root.
+
+    Without `is_there`, a job of a study that is there may have lost its directory; whether it ever was is not asked.
 
     Raises:
         AutoexpError: there is no such thing, or it is not of the kind asked for.
     """
     place = default_root(root)
-    target = _by_path(Path(text)) or _by_name(text, place)
+    target = _by_path(Path(text), is_there=is_there) or _by_name(text, place, is_there=is_there)
     if target is None:
-        near = get_close_matches(text, _names(place, jobs=job), n=1)
+        near = get_close_matches(text, names(place, jobs=job), n=1)
         raise AutoexpError(
             f"{text!r} names no {_kinds(job=job, study=study)}",
             why=f"it is no such directory, and {place} has nothing of that name",
@@ -73,7 +75,7 @@ def _kinds(*, job: bool, study: bool) -> str:
     return " or ".join([*(["job"] if job else []), *(["study"] if study else [])])
 
 
-def _names(root: Path, *, jobs: bool) -> list[str]:
+def names(root: Path, *, jobs: bool) -> list[str]:
     """List what a root has, as people name it."""
     try:
         found = [folder.name for folder in studies.all_in(root)]
@@ -85,15 +87,15 @@ def _names(root: Path, *, jobs: bool) -> list[str]:
         return []
 
 
-def _by_path(path: Path) -> Target | None:
+def _by_path(path: Path, *, is_there: bool) -> Target | None:
     path = path.resolve()
-    if path.parent.name == "jobs" and studies.exists(path.parent.parent) and path.is_dir():
+    if path.parent.name == "jobs" and studies.exists(path.parent.parent) and (path.is_dir() or not is_there):
         return Target(path.parent.parent.parent, path.parent.parent.name, path.name)
     return Target(path.parent, path.name) if studies.exists(path) else None
 
 
-def _by_name(text: str, root: Path) -> Target | None:
+def _by_name(text: str, root: Path, *, is_there: bool) -> Target | None:
     study, _, job = text.partition("/")
     target = Target(root.resolve(), study, job.removeprefix("jobs/"))
-    known = bool(study) and studies.exists(target.root / study) and target.dir.is_dir()
+    known = bool(study) and studies.exists(target.root / study) and (target.dir.is_dir() or not is_there)
     return target if known else None

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, filter, and print; safe beside a watcher."""
     root = targets.existing_root(targets.default_root(arguments.root))
     var = lease.var_of(root, arguments.var)
-    wanted = targets.find(arguments.job, str(root)) if arguments.job else None
+    wanted = targets.find(arguments.job, str(root), is_there=False) if arguments.job else None
     since = moment(arguments.since) if arguments.since else ""
     records = _followed(var) if arguments.follow else History(folder_of(var)).records()
     for record in records:

@@ -73,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({**as_json(study.plan), "changes": changes}))
     elif arguments.graph:
         print(flow.draw(study.plan, arguments.graph))
-        if old:
-            print("\n".join(_changed(difference)), file=sys.stderr)
+        for line in (*_warnings(study.plan), *(_changed(difference) if old else ())):
+            print(line, file=sys.stderr)
     else:
         print("\n".join(describe(study, difference, dry_run=arguments.dry_run)))
     return 0
@@ -211,12 +211,14 @@ def describe(study: Study, difference: Difference, *, dry_run: bool) -> list[str
 def _warned(plan: Plan) -> list[str]:
     """Say what its attempts may cost, and what is odd about it."""
     cost = cost_of(plan)
-    more = [f", and {_jobs(cost.unlimited)} without a walltime"] if cost.unlimited else []
-    more += [f", and those of {', '.join(cost.uncounted)}, whose number nobody knows"] if cost.uncounted else []
-    told = [f"  GPU hours: {in_words(cost.hours)} at most for one attempt of each{''.join(more)}"] * bool(
-        cost.hours or more
-    )
-    return told + [f"warning: {each['where']}: {each['message']}" for each in plan.warnings]
+    known = [f"{in_words(cost.hours)} at most for one attempt of each"] if cost.hours else []
+    unknown = [f"unknown for {', '.join(cost.unknown())}"] if cost.unknown() else []
+    told = [f"  GPU hours: {'; '.join((*known, *unknown))}"] if known or unknown else []
+    return told + _warnings(plan)
+
+
+def _warnings(plan: Plan) -> list[str]:
+    return [f"warning: {each['where']}: {each['message']}" for each in plan.warnings]
 
 
 def _jobs(count: int) -> str:

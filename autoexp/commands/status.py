@@ -1,6 +1,7 @@
 """Show one line a job: state, progress, age, reason; what needs a person comes first.
 
 autoexp status experiments/
+autoexp status experiments/ --follow
 autoexp status experiments/ --json
 autoexp status experiments/ --where 'model == "10M" and lr < 1e-3'
 """
@@ -25,12 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", metavar="ROOT", nargs="?", help="the experiments folder")
     parser.add_argument("--var", metavar="DIR", help="where the runtime state is, if not beside the root")
     parser.add_argument("--where", metavar="EXPR", help="only these jobs: 'lr < 1e-3 and state == \"failed\"'")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--follow", action="store_true", help="go on: one screen, redrawn as jobs move; Ctrl-C ends it")
+    parser.add_argument("--json", action="store_true", help="print JSON; with --follow a line whenever a job has moved")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, and print; safe beside a watcher."""
     root = targets.existing_root(targets.default_root(arguments.root))
+    if arguments.follow:
+        return _follow(root, arguments)
     seen = view(root, arguments.var)
     where = _selection(arguments.where, seen) if arguments.where else None
     if arguments.json:
@@ -38,6 +42,20 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     print("\n".join(_text(seen, where, colors=colors)))
+    return 0
+
+
+def _follow(root: Path, arguments: argparse.Namespace) -> int:
+    from autoexp import onlooker as looking  # noqa: PLC0415 - who asks once does without
+    from autoexp.page.live import Live  # noqa: PLC0415 - as above
+
+    lease.var_of(root, arguments.var)  # which refuses another than its own; what else cannot be read is shown
+    onlooker = looking.Onlooker(Live(root, arguments.var), arguments.where or "")
+    if looking.has_screen() and not arguments.json:
+        looking.show(onlooker, colors=not os.environ.get("NO_COLOR"))
+        return 0
+    for lines in looking.changes(onlooker, as_json=arguments.json):
+        print("".join(f"{line}\n" for line in lines), end="", flush=True)
     return 0
 
 

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from autoexp import targets
@@ -22,6 +23,7 @@ from autoexp.daemon import detach
 from autoexp.engine import Engine, Listener
 from autoexp.errors import AlreadyWatched, AutoexpError, TakenOver
 from autoexp.examiner import examining
+from autoexp.herald import Herald, sender
 from autoexp.journal import to_record
 from autoexp.lease import var_of
 from autoexp.model import State, Transition
@@ -92,19 +94,29 @@ def watch(
 
     var = var_of(root, getattr(arguments, "var", None))
     prepare_var(root, var)
+    send = sender(os.environ)
     logger = set_up(var, debug=arguments.debug)
+
+    early: list[Transition] = []
+    listeners = [listener, early.extend]
 
     def listen(moves: list[Transition]) -> None:
         for move in moves:
             logger.debug(move.trigger, study=move.study, job=move.job, to=move.target, actions=move.actions)
-        listener(moves)
+        for each in listeners:
+            each(moves)
 
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever ignores it lets every program that we start seem to succeed
     with (
         examining(lambda judgement, folder: logger.warning("not_judged", checkpoint=str(folder), why=judgement.why)),
         watching(root, var, getattr(arguments, "observer", None), logger, listen) as engine,
+        ExitStack() as opened,
     ):
+        listeners.pop()
+        if send is not None:
+            listeners.append(opened.enter_context(Herald(send, engine, logger)).listen)
+            listeners[-1](early)
         logger.info("watching", root=str(root), observer=engine.observer.name, epoch=engine.journal.epoch)
         ready(engine)
         try:

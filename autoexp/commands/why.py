@@ -22,10 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, ask, and print; safe beside a watcher."""
-    target = targets.find(arguments.job, arguments.root)
+    target = targets.find(arguments.job, arguments.root, is_there=False)
     seen = view(target.root, arguments.var)
     ledger = seen.registry.ledgers.get(target.study)
     if ledger is None or target.job not in ledger.jobs:
+        targets.find(arguments.job, arguments.root)  # which says so where there is no such directory either
         why = seen.unreadable.get(target.study, "its directory is there, and neither the plan nor the journal has it")
         raise AutoexpError(
             f"nothing is known of {target.study}/{target.job}", why=why, fix="see what there is: autoexp status ROOT"

@@ -47,7 +47,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # seconds, and not everybody's
         except ImportError as error:
-            raise _missing("TensorBoard", "tensorboard", "--tensorboard-dir") from error
+            raise _missing("TensorBoard", "train", "--tensorboard-dir") from error
         self._writer = SummaryWriter(folder)
 
     def draw(self, values: Mapping[str, float], iteration: int) -> None:
@@ -90,6 +90,6 @@ def _wandb() -> ModuleType:
         raise _missing("W&B", "wandb", "--wandb-project") from error
 
 
-def _missing(what: str, package: str, flag: str) -> AutoexpError:
-    fix = f"pip install {package}, or leave {flag} out"
+def _missing(what: str, extra: str, flag: str) -> AutoexpError:
+    fix = f"pip install 'autoexp[{extra}]', or leave {flag} out"
     return AutoexpError(f"cannot write for {what}", why="it is not installed", fix=fix)

@@ -205,6 +205,38 @@ def test_json_names_every_job_with_what_it_is_made_of(here: "Room", say: "Say") 
     }
 
 
+def test_a_graph_comes_with_the_warnings_beside_it(here: "Room", say: "Say") -> None:
+    here.write("odd.yaml", "study: odd\nsweep: {params: {n: [1, 2]}}\nstages: {one: {command: 'true'}}\n")
+
+    drawn = say("plan", "odd.yaml", "--dry-run", "--graph", "text")
+    told = say("plan", "odd.yaml", "--dry-run").out
+
+    assert drawn.err.startswith("warning: odd.yaml:2: sweep.params.n: ")
+    assert drawn.err in told
+    assert "warning" not in drawn.out
+
+
+@pytest.mark.parametrize(
+    ("walltime", "told"),
+    [
+        ("", "  GPU hours: unknown for one (2 without a walltime)"),
+        (
+            ", walltime: 3h",
+            "  GPU hours: 24 at most for one attempt of each",
+        ),
+    ],
+)
+def test_gpu_hours_that_nobody_can_know_are_called_unknown(here: "Room", say: "Say", walltime: str, told: str) -> None:
+    here.machine(gpus=4)
+    here.write(
+        "gpus.yaml",
+        "study: gpus\nmachine: bench\nsweep: {params: {n: [1, 2]}}\nstages:\n"
+        f"  one: {{command: 'echo ${{n}}', resources: {{gpus_per_node: 4{walltime}}}}}\n",
+    )
+
+    assert told in say("plan", "gpus.yaml", "--dry-run").out.splitlines()
+
+
 def test_programs_and_graphs_are_told_too_what_a_changed_recipe_changes(here: "Room", say: "Say") -> None:
     here.write("good.yaml", GOOD)
     first = json.loads(say("plan", "good.yaml", "--json").out)

@@ -149,6 +149,8 @@ def test_a_root_that_may_only_be_read_is_shown(mixed: "Room", humble: tuple[str,
         ),
         pytest.param(["status", "demo.yaml"], "demo.yaml is no experiments folder\n  why: it is a file", id="a file"),
         pytest.param(["status", "--var", "other"], "keeps its runtime state in", id="another var than its own"),
+        pytest.param(["status", "--follow", "--var", "other"], "keeps its runtime state in", id="followed, the same"),
+        pytest.param(["status", "--follow", "--where", "colour == 1"], "colour", id="followed, a choice of nothing"),
     ],
 )
 def test_a_root_that_cannot_be_read_says_why(here: "Room", say: "Say", words: list[str], what: str) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +72,7 @@ def test_a_running_job_says_how_far_it_is_and_where_its_log_is(training: "Room",
     assert told["verbs"] == ["hold", "release", "save", "cancel", "restart", "succeed", "fail"]
     assert "  progress: 7/40 loss 3.500\n" in shown
     assert f"  attempt 1; 0 of 1 count; log: {told['log']}\n" in shown
+    assert shown.endswith(f"  type: tail -F {told['log']}\n")
 
 
 def test_a_checkpoint_that_the_tracker_does_not_name_yet_is_told(
@@ -92,9 +94,10 @@ def test_a_job_that_is_over_says_how_it_ended_and_what_moves_it(here: "Room", sa
 
     assert bad.startswith("demo/bad is failed: exit code 3\n  attempt 1; 1 of 1 count; log: ")
     assert "ended: running -> failed ending=crashed reason=exit code 3 code=3" in bad
-    assert "  no watcher runs: nothing moves until one does (autoexp watch ROOT)\n" in bad
+    assert f"  no watcher runs: nothing moves until one does (autoexp watch {here.root})\n" in bad
     assert "  what would move it: retry gives it a fresh attempt budget, once the cause is mended\n" in bad
-    assert bad.endswith(f"  type: autoexp mark {here.job_dir('bad')} restart|retry|succeed\n")
+    assert f"  it may be told to restart, retry, succeed: autoexp mark {here.job_dir('bad')} VERB\n" in bad
+    assert bad.endswith(f"  type: autoexp mark {here.job_dir('bad')} retry\n")
     assert "    never job_succeeded: bad is failed\n" in after
 
 
@@ -148,3 +151,32 @@ def test_asking_changes_nothing(here: "Room", say: "Say") -> None:
     assert say("why", "demo/cooldown").out == say("why", "demo/cooldown").out
 
     assert {path: path.lstat().st_mtime_ns for path in here.home.rglob("*")} == before
+
+
+@pytest.mark.parametrize("named", ["experiments/demo/jobs/bad", "demo/bad"])
+def test_a_job_whose_directory_is_gone_is_told_from_the_journal(
+    here: "Room", say: "Say", settle: Settle, named: str
+) -> None:
+    here.plan("bad: {command: 'exit 3'}\n")
+    settle()
+    shutil.rmtree(here.job_dir("bad"))
+
+    said = say("why", named)
+    told = json.loads(say("why", "demo/bad", "--json").out)
+
+    assert (said.status, told["gone"], told["state"]) == (0, True, "failed")
+    assert said.out.startswith("demo/bad is failed: exit code 3\n")
+    assert "ended: running -> failed ending=crashed" in said.out
+    assert said.out.endswith(
+        f"  its directory is gone: {here.job_dir('bad')}\n  type: autoexp events {here.root} --job demo/bad\n"
+    )
+    assert "running -> failed" in say("events", here.root, "--job", "demo/bad").out
+
+
+def test_a_job_that_never_was_is_refused_by_its_path_too(here: "Room", say: "Say") -> None:
+    here.plan("one: {command: 'true'}\n")
+
+    said = say("why", here.job_dir("two"))
+
+    assert said.status == 1
+    assert "names no job" in said.err

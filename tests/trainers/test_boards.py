@@ -56,7 +56,7 @@ def test_a_recipe_may_have_it_online(wandb: list[Any], monkeypatch: pytest.Monke
 
 def test_what_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(AutoexpError, match="pip install wandb, or leave --wandb-project out"):
+    with pytest.raises(AutoexpError, match=r"pip install 'autoexp\[wandb\]', or leave --wandb-project out"):
         boards.open_all(args(wandb_project="ladder"))
 
 

@@ -114,7 +114,7 @@ class Builder:
             output=self._output(),
             prepare=tuple(self._prepare()),
             gate=self._gate(resources),
-            env={name: self._word((*self.stage.path, "env", name), raw) for name, raw in self._given("env")},
+            env=dict(self._exported()),
             resources=resources,
             retry=retry,
             no_progress_s=self._policy("stall", policies.read_stall),
@@ -242,6 +242,13 @@ class Builder:
         value = self._evaluate(path, raw)
         with self.blame.at(path, self.scope):
             return word(value)
+
+    def _exported(self) -> Iterator[tuple[str, str]]:
+        for name, raw in self._given("env"):
+            path = (*self.stage.path, "env", name)
+            if (value := self._evaluate(path, raw)) is not None:
+                with self.blame.at(path, self.scope):
+                    yield name, word(value)
 
     def _given(self, key: str) -> Iterator[tuple[str, Any]]:
         yield from (self.stage.raw.get(key) or {}).items()

@@ -208,6 +208,12 @@ def test_hooks_prepare_a_submission_with_their_values(build: Build) -> None:
     )
 
 
+def test_a_variable_that_is_null_is_not_exported(build: Build) -> None:
+    job = build("params: {some: null}\nenv: {A: null, B: '${some}', C: 'x'}\ncommand: 'true'")
+
+    assert job.env == {"C": "x"}
+
+
 def test_the_environment_is_text(build: Build) -> None:
     job = build("command: [train]\nenv: {NAME: 'a ${lr}', N: 3, FLAG: true}")
 

@@ -19,10 +19,11 @@ _SHORT = {
     "e": "error", "c": "cpus-per-task", "n": "ntasks", "G": "gpus", "C": "constraint", "w": "nodelist",
     "a": "array", "D": "chdir",
 }  # fmt: skip
-_OURS = ("job-name", "output", "error", "open-mode", "chdir", "export", "array")
+_OURS = ("job-name", "output", "error", "open-mode", "chdir", "export", "array", "signal")
 LOST = {
     "array": "one job is submitted for each point: make what it counts an axis",
     "chdir": "the script begins in the experiment's folder: let it begin with cd",
+    "signal": "jobs are signalled ahead of their time limit anyway, by SIGTERM and save_grace before it",
     "export": "a script sees what env: and the machine file give it, and nothing else of the shell that submits",
 }
 """Of these, what changes the program's work, and what becomes of it."""

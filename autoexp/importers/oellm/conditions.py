@@ -59,9 +59,15 @@ class Conditions:
         if name == "Not":
             inner = self.all(raw.get("condition"))
             return {"not": inner} if inner else {}
-        parts = [made for each in _listed(raw.get("conditions")) if (made := self.one(each))]
-        is_any = name == "Or" or raw.get("mode") == "any"
+        listed, is_any = _listed(raw.get("conditions")), name == "Or" or raw.get("mode") == "any"
+        if is_any and any(_always_holds(each) for each in listed):
+            return {}
+        parts = [made for each in listed if (made := self.one(each))]
         return {"any" if is_any else "all": parts} if parts else {}
+
+
+def _always_holds(raw: Mapping[str, Any]) -> bool:
+    return str(raw.get("class_name", "")).removesuffix("Condition") == "AlwaysTrue"
 
 
 def _is_nested(value: Any) -> bool:

@@ -33,10 +33,22 @@ SWITCHED_OFF = {
 }  # fmt: skip
 """What Megatron-LM takes for granted, and the flags that say otherwise."""
 ENVIRONMENTS = ("slurm.env.", "container.env.", "backend.env.")
+"""The last one's counts: a backend's is given to the program itself."""
 SET = ("MASTER_ADDR", "MASTER_PORT", "NUM_NODES", "NUM_GPUS", "CUDA_VISIBLE_DEVICES")
 """Variables that autoexp or Slurm sets."""
 RESOURCES = ("nodes", "gpus_per_node", "partition", "account", "qos")
-NO_OPTIONS = ("output", "error", "job_name", "array", "gres", "ntasks", "ntasks_per_node", "cpus_per_task", "time")
+NO_OPTIONS = (
+    "signal",
+    "output",
+    "error",
+    "job_name",
+    "array",
+    "gres",
+    "ntasks",
+    "ntasks_per_node",
+    "cpus_per_task",
+    "time",
+)
 BRIDGE = {"checkpoint": "megatron_path", "output": "hf_path", "arch": "derive_hf_arch", "tokenizer": "tokenizer"}
 """Of Megatron-Bridge's conversion, what ours is told, by its own flags."""
 BACKENDS = {"MegatronBackend": "megatron", "TitanBackend": "torchtitan"}
@@ -143,6 +155,11 @@ def resources(config: Config) -> dict[str, Any]:
     if NODES in str(config.raw(said.get("exclude", ""))):
         del said["exclude"]
         config.tell("slurm.sbatch.exclude", "nodes are left out by the remedy exclude_node, and by the machine's file")
+    if "signal" in said:
+        config.tell(
+            "slurm.sbatch.signal",
+            "jobs are signalled ahead of their time limit anyway, by SIGTERM and save_grace before it",
+        )
     rest = {name for name in said if name not in (*RESOURCES, *NO_OPTIONS) and config.raw(said[name]) is not None}
     if rest:
         found["options"] = {name.replace("_", "-"): config.value(said[name]) for name in sorted(rest)}
@@ -153,10 +170,11 @@ def environment(config: Config) -> dict[str, Any]:
     """Write what jobs export; what the job's own shell was to compute is told, and left out."""
     found: dict[str, Any] = {}
     computed, relative = [], []
-    for path, raw in config.flat.items():
-        start = next((each for each in ENVIRONMENTS if path.startswith(each)), None)
-        name = path.removeprefix(start or path)
-        if not VARIABLE.fullmatch(name) or raw in (None, "") or name in SET or name.startswith("SLURM_"):
+    given = dict.fromkeys((*config.flat, *sorted(config.swept)))
+    for start, path in ((start, path) for start in ENVIRONMENTS for path in given if path.startswith(start)):
+        name, raw = path.removeprefix(start), config.raw(path)
+        is_set = path in config.swept or raw not in (None, "")
+        if not VARIABLE.fullmatch(name) or not is_set or name in SET or name.startswith("SLURM_"):
             continue
         if isinstance(raw, str) and _SHELL.search(raw.replace("\\", "")):
             computed += [name] if name not in computed else []

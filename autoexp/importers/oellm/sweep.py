@@ -7,6 +7,7 @@ tree with the branches of all others cut off; what is left without a choice is n
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 from autoexp.importers.notes import Notes
@@ -18,6 +19,9 @@ OF_GROUPS = re.compile(
     r"backend\.(class_name|command|env\..*)|slurm\.(sbatch|env)\..*|container\.(image|sif|runtime|bind|env\..*)|job\..*"
 )
 """What a stage takes of another choice of a whole group; launchers and the like are autoexp's own."""
+KEYS = (*LEVEL_KEYS, *OTHER_KEYS)
+ALIKE = 0.75
+"""How much of a key must be another one's to be a mistake for it."""
 SCALARS = (str, int, float, bool, type(None))
 
 Choose = Callable[[str, str], Mapping[str, Any]]
@@ -145,6 +149,7 @@ class Reader:
         if not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
             here, why = (*path, "list_composition"), "it lists the names whose values are put into one list"
             raise self.notes.error(here, f"{listed!r:.80} are no names", why=why, fix="write a list of names")
+        self._check_keys(level, path)
         for key in LISTS:
             for number, each in enumerate(level.get(key) or ()):
                 here = (*path, key, number)
@@ -153,6 +158,15 @@ class Reader:
                     raise self.notes.error(here, f"{each!r} is no level", why=why, fix="write NAME: VALUE")
                 if key != "grids" and (key == "groups" or is_level(each)):
                     self._check(each, here)
+
+    def _check_keys(self, level: Mapping[str, Any], path: KeyPath) -> None:
+        """Refuse a key that is nearly one of a level's: it would be taken for a name."""
+        for key in level.keys() - set(KEYS):
+            if "." not in key and (meant := get_close_matches(key, KEYS, 1, ALIKE)):
+                fix = f"write {meant[0]}:, or give the value its full path"
+                raise self.notes.error(
+                    (*path, key), f"{key} is no part of a sweep", why="it is no path either", fix=fix
+                )
 
     def _children(self, raw: Mapping[str, Any], key: str) -> Iterator[Node]:
         for each in raw.get(key) or ():

@@ -277,11 +277,13 @@ def test_a_value_that_the_shell_was_to_read_is_told(imported: Import) -> None:
 
 
 def test_what_sbatch_was_told_and_no_recipe_says_is_told(imported: Import) -> None:
-    head = "#SBATCH --array=0-3\n#SBATCH --chdir=/data\n#SBATCH -D /data\n#SBATCH --export=ALL,X=1\n"
+    head = "#SBATCH --array=0-3\n#SBATCH --chdir=/data\n#SBATCH -D /data\n"
+    head += "#SBATCH --export=ALL,X=1\n#SBATCH --signal=B:USR1@120\n"
 
     told = imported(SIGNS, train__sbatch=f"{head}echo {{lr}}\n").told
 
     assert "--array=0-3 is left out" in told
     assert "--chdir=/data is left out" in told
+    assert "--signal=B:USR1@120 is left out" in told
     assert "--export=ALL,X=1 is left out" in told
     assert "--export" not in imported(SIGNS, train__sbatch="#SBATCH --export=NONE\necho {lr}\n").told

@@ -99,6 +99,14 @@ def test_several_conditions_must_all_hold() -> None:
     assert conditions([]).all([one, {"class_name": "AlwaysTrue"}, one]) == {"all": [{"file_exists": {"path": "x"}}] * 2}
 
 
+def test_one_of_several_that_always_holds_is_enough() -> None:
+    either = [{"class_name": "FileExists", "path": "x"}, {"class_name": "AlwaysTrueCondition"}]
+
+    assert conditions([]).one({"class_name": "OrCondition", "conditions": either}) == {}
+    assert conditions([]).one({"class_name": "Composite", "mode": "any", "conditions": either}) == {}
+    assert conditions([]).one({"class_name": "And", "conditions": either}) == {"all": [{"file_exists": {"path": "x"}}]}
+
+
 @pytest.mark.parametrize(
     "raw",
     [

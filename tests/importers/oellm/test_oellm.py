@@ -443,6 +443,41 @@ def test_a_relative_name_in_a_variable_begins_where_it_stands(imported: Import) 
     assert imported(text, dialect="oellm").plan.jobs[0].env["WORLD"] == "8"
 
 
+def test_a_variable_of_the_backend_counts_before_slurm_s_and_one_that_only_the_sweep_sets_is_exported(
+    imported: Import,
+) -> None:
+    text = """\
+backend: {env: {GDR: "0", A: b}}
+slurm: {env: {GDR: "2", S: "1"}}
+sweep: {params: {backend.env.GDR: ["1", "0"], slurm.env.ONLY: [x, y]}}
+"""
+    jobs = imported(text, dialect="oellm").plan.jobs
+
+    assert [(job.env["GDR"], job.env["ONLY"]) for job in jobs] == [("1", "x"), ("1", "y"), ("0", "x"), ("0", "y")]
+    assert {(job.env["A"], job.env["S"]) for job in jobs} == {("b", "1")}
+
+
+def test_a_variable_that_only_some_entries_set_is_exported_by_those(imported: Import) -> None:
+    text = "sweep: {type: list, configs: [{aux.tag: a}, {aux.tag: b, backend.env.ONLY: x}]}\n"
+
+    assert [job.env.get("ONLY") for job in imported(text, dialect="oellm").plan.jobs] == [None, "x"]
+
+
+def test_a_signal_ahead_of_the_time_limit_is_autoexp_s_own_and_told(imported: Import) -> None:
+    made = imported("slurm: {sbatch: {signal: TERM@240, exclusive: yes}}\n", dialect="oellm")
+
+    assert made.stages["train"]["resources"] == {"options": {"exclusive": True}}
+    assert "ahead of their time limit" in made.told
+
+
+@pytest.mark.parametrize("key", ["fliter", "confgs", "param"])
+def test_a_key_that_is_nearly_one_of_a_sweep_s_is_refused(imported: Import, key: str) -> None:
+    text = f"sweep:\n  params: {{backend.megatron.lr: [1, 2]}}\n  {key}: true\n"
+
+    with pytest.raises(RecipeError, match=rf":3: sweep\.{key}: {key} is no part of a sweep"):
+        imported(text, dialect="oellm")
+
+
 TITAN = """\
 aux:
   tokens: 64000

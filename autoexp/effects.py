@@ -170,11 +170,18 @@ def record_start(job: Job, event: Any) -> Iterator[Effect]:
 def queue_ahead(job: Job, _: Event) -> Iterator[Effect]:
     """Queue the next attempt behind this one, where the recipe wants that."""
     policy = job.spec.retry
-    goes_on = all(_planned(policy, ending).remedy in TRY_AGAIN for ending in CUT_SHORT)  # run.sh knows of no other
+    goes_on = all(_begins_behind(job, ending) for ending in CUT_SHORT)  # run.sh knows no other answer
     may_follow = goes_on and job.spent + 1 < policy.max_attempts  # should this one save nothing
     if policy.queue_ahead and not job.retired and may_follow and job.pending is None:
         yield {"ahead": job.attempt + 1}
         yield QueueAhead(job=job.id, attempt=job.attempt)
+
+
+def _begins_behind(job: Job, ending: EndingClass) -> bool:
+    """Say whether the recipe wants an attempt like the present one after such an ending."""
+    said = _planned(job.spec.retry, ending)
+    may = said.attempts is None or job.failures.get(ending, 0) < said.attempts
+    return said.remedy in TRY_AGAIN and not said.reduce and may
 
 
 def drop_ahead(job: Job, _: Event) -> Iterator[Effect]:

@@ -43,12 +43,13 @@ if [[ -n $${AUTOEXP_AFTER:-} ]]; then  # queued behind another attempt: not if t
   state=$$(scontrol --oneliner show job "$${id:-0}" 2>/dev/null); state=$${state##*JobState=}
   [[ -n $$state ]] || state=$$(sacct -XDnPo State -j "$${id:-0}" 2>/dev/null | tail -n 1)  # the controller soon forgets
   state=$${state%% *}
+  cut='^(TIMEOUT|DEADLINE|PREEMPTED|NODE_FAIL|BOOT_FAIL)$$'
   for _ in {1..60}; do  # what it wrote at its end may not be seen here yet
-    [[ ! -e $$before/exit.json && $$state =~ ^(CANCELLED|COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]] || break; sleep 1
+    [[ ! -e $$before/exit.json && ! $$state =~ $$cut ]] || break; sleep 1
   done
   if [[ -e $$before/exit.json ]]; then
     [[ $$(< "$$before/exit.json") =~ '"asked":"'(USR2|TERM)'"' ]] || exit 0
-    [[ -n $$state && $$state != CANCELLED || $${BASH_REMATCH[1]} == USR2 ]] || exit 0  # in doubt it is submitted anew
+    [[ $${BASH_REMATCH[1]} == USR2 || $$state =~ $$cut ]] || exit 0  # in doubt it is submitted anew
   elif [[ $$state =~ ^(CANCELLED|COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]]; then
     exit 0
   fi

@@ -18,7 +18,7 @@ Rule 5: clients take their time, and nobody waits for them: what comes of one is
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -175,7 +175,7 @@ class Scheduled:
         del self._sending[token]
         self.pace.hurry()
         attempt, outcome = sending.attempt, sending.coming.result()
-        attempt.doubted = isinstance(outcome, SubmitLost)
+        attempt.doubted = isinstance(outcome, SubmitLost) and attempt.left_at is None
         if isinstance(outcome, SubmitRefused):
             if sending.again and not attempt.denied:
                 attempt.denied = attempt.doubted = True
@@ -186,6 +186,7 @@ class Scheduled:
             self._attempts.pop(token, None)
         if isinstance(outcome, SubmitLost):
             attempt.doubt = outcome.reason
+            attempt.left_at = attempt.left_at and at  # from now on the scheduler has its time to take it
         elif isinstance(outcome, Submitted) and outcome.scheduler_id:
             attempt.first = attempt.first or Entry(id=outcome.scheduler_id, live=True, submitted_at=at)
             if attempt.left_at or attempt.kill_at:  # it was taken back meanwhile, or is over already
@@ -271,7 +272,9 @@ class Scheduled:
     def said(self, order: Order) -> Said | None:
         """Say how an attempt stands, or ended, by the scheduler's last answer."""
         attempt = self._attempts.get(order.token)
-        return Said() if attempt is None or attempt.answer is None else attempt.answer.said
+        if attempt is None:
+            return Said()
+        return replace(attempt.answer.said if attempt.answer else Said(), at=attempt.heard_at)
 
     def unseen(self, order: Order) -> str | None:  # noqa: ARG002 - as every executor's
         """Say nothing: the scheduler knows."""
@@ -370,25 +373,30 @@ class Scheduled:
         self._silent_since = None
         self.pace.keep_up_with(self.scheduler.remembers_s)
         self.throttle.heard(self.scheduler.load())
+        self._hear_what_was_awaited(asking.at)
         for token, said in found.items():
             if (attempt := self._attempts.get(token)) is None:
                 continue
             before = (attempt.alive, attempt.answer and attempt.answer.said)
             attempt.take(said, asking.at)
-            answered = attempt.awaited and attempt.answer is not None and attempt.answer.said.at is not None
-            attempt.awaited = attempt.awaited and not answered
-            if answered or attempt.doubted or before != (attempt.alive, attempt.answer and attempt.answer.said):
+            if attempt.doubted or before != (attempt.alive, attempt.answer and attempt.answer.said):
                 self._news[token] = None
             self._end_what_is_due(attempt, now, attempt.answer.live_ids if attempt.answer else [])
         tense = any(attempt.is_tense for attempt in self._attempts.values())
         (self.pace.hurry if tense else self.pace.relax)()
+
+    def _hear_what_was_awaited(self, at: float) -> None:
+        for token, attempt in self._attempts.items():
+            attempt.heard_at = at
+            if attempt.awaited:  # whoever needs to know more asks again
+                attempt.awaited, self._news[token] = False, None
 
     def _end_what_is_due(self, attempt: Attempt, now: float, ids: Sequence[str]) -> None:
         """End those of an attempt's jobs that are over or asked to end, or lost the claim."""
         token = attempt.order.token
         if attempt.left_at is not None:
             self._end(token, attempt.left_behind(ids, now))
-            if not ids and attempt.is_gone(self.scheduler.message_timeout_s):
+            if not ids and token not in self._sending and attempt.is_gone(self.scheduler.message_timeout_s):
                 self._attempts.pop(token, None)
         elif attempt.kill_at is None:
             self._end(token, [name for name in ids if attempt.claimed() not in (None, name)])

@@ -93,6 +93,8 @@ class Attempt:
     """Why it is not submitted yet, as far as that was told."""
     left_at: float | None = None
     """When it was over; what the scheduler still has of it is ended."""
+    heard_at: float | None = None
+    """When the scheduler last answered, be it without a word of this one: then it does not keep it from running."""
     awaited: bool = False
     """Somebody needs to know how it stands."""
     past: frozenset[str] = frozenset()
@@ -214,7 +216,7 @@ class Attempt:
         before = None if self.answer is None else self.answer.over_since
         over_since = (now if before is None else before) if live is False else None
         last = max(count, key=lambda entry: (entry.live, entry.submitted_at), default=None)
-        word = Said() if last is None else replace(last.said, waits=last.said.waits and had_begun, at=now)
+        word = Said() if last is None else replace(last.said, waits=last.said.waits and had_begun)
         self.answer = Answer(now, entries, live, over_since, word)
 
 

@@ -297,19 +297,28 @@ def test_an_attempt_queued_behind_another_runs_only_where_that_was_cut_short(
     if before is not None:
         (folder / "attempts" / "001" / "exit.json").write_text(json.dumps(before, separators=(",", ":")))
 
-    code, *_ = run(folder, token="t", attempt=2, AUTOEXP_AFTER="1")
+    code, *_ = run(folder, token="t", attempt=2, AUTOEXP_AFTER="1", PATH=clients(tmp_path, sleep="true"))
 
     assert code == 0
     assert (folder / "ran").exists() is runs
     assert (folder / "attempts" / "002" / "run.t").exists() is runs
 
 
+def clients(tmp_path: Path, **scripts: str) -> str:
+    """Put programs before others, for a PATH."""
+    folder = tmp_path / "clients"
+    folder.mkdir()
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+        (folder / name).chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
 @pytest.mark.parametrize(
     ("state", "asked", "runs"),
     [
-        ("", None, True),
-        ("", "USR2", True),
-        ("", "TERM", False),
+        ("RUNNING", "TERM", False),
+        ("FAILED", "TERM", False),
         ("TIMEOUT", None, True),
         ("NODE_FAIL", None, True),
         ("PREEMPTED", "TERM", True),
@@ -321,8 +330,9 @@ def test_an_attempt_queued_behind_another_runs_only_where_that_was_cut_short(
         ("FAILED", None, False),
     ],
 )
+@pytest.mark.parametrize("who", ["it knows", "it forgot"])
 def test_an_attempt_queued_behind_one_that_left_no_word_asks_slurm_how_it_ended(
-    tmp_path: Path, state: str, asked: str | None, *, runs: bool
+    tmp_path: Path, state: str, asked: str | None, who: str, *, runs: bool
 ) -> None:
     folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran")), attempt=2)
     before = folder / "attempts" / "001"
@@ -331,18 +341,28 @@ def test_an_attempt_queued_behind_one_that_left_no_word_asks_slurm_how_it_ended(
     (before / "run.sh").write_text("#!/usr/bin/env bash\n")
     if asked:
         (before / "exit.json").write_text(json.dumps({"code": 143, "asked": asked}, separators=(",", ":")))
-    clients = tmp_path / "clients"
-    clients.mkdir()
-    scontrol = '[[ "$*" == "--oneliner show job 77" ]] && echo "JobId=77 JobName=x JobState=%s Reason=None"'
-    for name, script in (("scontrol", scontrol % state), ("sleep", "true")):
-        (clients / name).write_text(f"#!/bin/bash\n{script}\n")
-        (clients / name).chmod(0o755)
+    scontrol = '[[ "$*" == "--oneliner show job 77" ]] && echo "JobId=77 JobName=x JobState=%s Reason=None"' % state
+    scontrol, sacct = {"it knows": (scontrol, "false"), "it forgot": ("false", f"echo {state} by 1000")}[who]
+    path = clients(tmp_path, scontrol=scontrol, sacct=sacct, sleep="true")
 
-    code, *_ = run(
-        folder, token="one-lr0.5.2.k3y", attempt=2, AUTOEXP_AFTER="1", PATH=f"{clients}:{os.environ['PATH']}"
-    )
+    code, *_ = run(folder, token="one-lr0.5.2.k3y", attempt=2, AUTOEXP_AFTER="1", PATH=path)
 
     assert code == 0
+    assert (folder / "ran").exists() is runs
+
+
+@pytest.mark.parametrize(("asked", "runs"), [("TERM", False), ("USR2", True), ("", False)])
+def test_an_attempt_queued_behind_another_waits_for_its_last_word_where_slurm_has_none(
+    tmp_path: Path, asked: str, *, runs: bool
+) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran")), attempt=2)
+    said = folder / "attempts" / "001" / "exit.json"
+    said.parent.mkdir(exist_ok=True)
+    text = json.dumps({"code": 143, "asked": asked}, separators=(",", ":"))
+    path = clients(tmp_path, scontrol="false", sacct="false", sleep=f"echo '{text}' > {said}")
+
+    run(folder, token="one-lr0.5.2.k3y", attempt=2, AUTOEXP_AFTER="1", PATH=path)
+
     assert (folder / "ran").exists() is runs
 
 

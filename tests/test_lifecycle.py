@@ -713,10 +713,13 @@ def test_nothing_queues_behind_the_last_attempt_that_is_allowed(spent: int, *, q
 
 
 def test_nothing_queues_behind_one_that_is_not_to_go_on_when_it_is_cut_short() -> None:
-    held = {EndingClass.TIME_LIMIT: Answer(remedy=Remedy.HOLD)}
-    policy = replace(CHAINED.retry, when=held)
-
-    assert step(job(Q, replace(CHAINED, retry=policy)), STARTED).actions == ()
+    for answer in (
+        Answer(remedy=Remedy.HOLD),
+        Answer(remedy=Remedy.RETRY, reduce={"batch": 0.5}),
+        Answer(remedy=Remedy.RETRY, attempts=0),
+    ):
+        policy = replace(CHAINED.retry, when={EndingClass.TIME_LIMIT: answer})
+        assert step(job(Q, replace(CHAINED, retry=policy)), STARTED).actions == ()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from autoexp import clock
-from autoexp.clients import Call
+from autoexp.clients import Call, at_once
 from autoexp.events import Event, SubmitDeferred, SubmitLost, SubmitRefused, Submitted
 from autoexp.orders import WITHDRAWN, Order
 from autoexp.pace import LONGEST_S, LONGEST_SILENT_S, SHORTEST_S
@@ -555,6 +555,52 @@ def test_whoever_needs_a_word_is_told_to_look_when_it_comes_and_may_ask_again(be
     said = bench.scheduled.said(bench.order)
     assert said is not None
     assert said.at == bench.now
+
+
+def test_an_answer_without_a_word_of_it_is_an_answer_too(bench: Bench) -> None:
+    """Otherwise nothing would ever be said of a job that the accounting lost, and `once` would wait for it."""
+    queued(bench).claim("7")
+    bench.tend()
+    bench.told.knows = {}
+    bench.scheduled.await_word(bench.order)
+    assert bench.scheduled.settling()
+
+    assert TOKEN in bench.tend(LONGEST_S)
+    assert not bench.scheduled.settling()
+    said = bench.scheduled.said(bench.order)
+    assert said is not None
+    assert said.at == bench.now
+
+
+def test_what_is_over_by_the_last_answer_is_not_ended_once_more(bench: Bench) -> None:
+    queued(bench).claim("7")
+    bench.say(("7", False))
+    bench.tend()
+    bench.tend()
+
+    bench.scheduled.forget(bench.order)
+
+    assert bench.told.ended == []
+
+
+def test_what_was_taken_back_in_doubt_has_its_time_from_the_end_of_its_client_on(bench: Bench) -> None:
+    bench.told.replies = [LOST]
+    answer: Future[Any] = Future()
+    bench.scheduled.call = lambda _: answer
+    bench.submit()
+    bench.scheduled.withdraw(bench.order)
+    bench.scheduled.forget(bench.order)
+    bench.scheduled.call = at_once
+    bench.say()
+    bench.hear(bench.told.message_timeout_s + 1)
+    answer.set_result(LOST)
+    bench.hear(1.0)
+    bench.hear(30.0)
+
+    bench.say(("7", True))
+    bench.hear(bench.told.message_timeout_s)
+
+    assert (TOKEN, ("7",), False) in bench.told.ended
 
 
 def test_what_said_nothing_of_its_end_is_ended_at_once_when_it_is_over_for_us(bench: Bench) -> None:

@@ -341,8 +341,8 @@ def test_an_attempt_queued_behind_one_that_left_no_word_asks_slurm_how_it_ended(
     (before / "run.sh").write_text("#!/usr/bin/env bash\n")
     if asked:
         (before / "exit.json").write_text(json.dumps({"code": 143, "asked": asked}, separators=(",", ":")))
-    scontrol = '[[ "$*" == "--oneliner show job 77" ]] && echo "JobId=77 JobName=x JobState=%s Reason=None"' % state
-    scontrol, sacct = {"it knows": (scontrol, "false"), "it forgot": ("false", f"echo {state} by 1000")}[who]
+    told = f'[[ "$*" == "--oneliner show job 77" ]] && echo "JobId=77 JobName=x JobState={state} Reason=None"'
+    scontrol, sacct = {"it knows": (told, "false"), "it forgot": ("false", f"echo {state} by 1000")}[who]
     path = clients(tmp_path, scontrol=scontrol, sacct=sacct, sleep="true")
 
     code, *_ = run(folder, token="one-lr0.5.2.k3y", attempt=2, AUTOEXP_AFTER="1", PATH=path)

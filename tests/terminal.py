@@ -1,5 +1,6 @@
 """A terminal for tests, kept by a real tmux of its own: programs run in it, and what it shows can be read."""
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -19,15 +20,16 @@ class Terminal:
     def __post_init__(self) -> None:
         self.socket = self.folder / "tmux"
 
-    def tmux(self, *words: str) -> str:
+    def tmux(self, *words: str, environment: Mapping[str, str] | None = None) -> str:
         command = ("tmux", "-S", str(self.socket), "-f", "/dev/null", *words)
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        variables = {**os.environ, **(environment or {})}
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=variables).stdout
 
     def start(self, environment: Mapping[str, str], columns: int = 80, lines: int = 24) -> None:
         """Begin with a shell's prompt, where a program is started by typing it."""
         size = ("-x", str(columns), "-y", str(lines))
         given = [part for name, value in environment.items() for part in ("-e", f"{name}={value}")]
-        self.tmux("new-session", "-d", *size, *given, "bash", "--norc")
+        self.tmux("new-session", "-d", *size, *given, "bash", "--norc", environment=environment)  # PATH is its client's
 
     def type(self, *keys: str) -> None:
         self.tmux("send-keys", *keys)

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import select
 import signal
 import struct
 import termios
@@ -13,13 +14,14 @@ import pytest
 
 from autoexp.screen import Screen
 
+QUIET_S = 0.3
+
 
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int]]:
     """A terminal of 40 x 10: our end, and the program's."""
     ours, theirs = pty.openpty()
     resize(theirs, 10, 40)
-    os.set_blocking(ours, False)
     yield ours, theirs
     os.close(ours)
     os.close(theirs)
@@ -31,13 +33,13 @@ def resize(terminal: int, lines: int, columns: int) -> None:
 
 @pytest.fixture
 def written(terminal: tuple[int, int]) -> Callable[[], str]:
-    """What was written since."""
+    """What was written since; a terminal hands it on a moment later."""
 
     def read() -> str:
-        try:
-            return os.read(terminal[0], 65536).decode().replace("\r\n", "\n")
-        except BlockingIOError:
-            return ""
+        found = b""
+        while select.select([terminal[0]], [], [], QUIET_S)[0]:
+            found += os.read(terminal[0], 65536)
+        return found.decode().replace("\r\n", "\n")
 
     return read
 

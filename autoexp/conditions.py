@@ -305,8 +305,11 @@ def _read_named(name: str, value: object) -> Condition:
 def _check_values(name: str, params: Mapping[str, JSON]) -> None:
     for key, value in params.items():
         if key in COUNTS and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            said = "it counts from 1"
-            raise ConditionError(f"{name}: {value!r} is no {COUNTS[key]}", said, f"give {key} a whole number")
+            said, fix = "it counts from 1", f"give {key} a whole number"
+            if key == "iteration" and value == 0 and not isinstance(value, bool):
+                said = "nothing is saved before the first save"
+                fix = "save more often or train longer, so that it is none that was rounded to 0"
+            raise ConditionError(f"{name}: {value!r} is no {COUNTS[key]}", said, fix)
         if key == "state" and value not in set(State):
             fix = f"use one of {', '.join(State)}"
             raise ConditionError(f"{name}: {value!r} is no state", "no job is ever in it", fix)

@@ -532,3 +532,10 @@ def test_an_iteration_that_was_rounded_to_zero_is_refused_with_what_to_do() -> N
         read_condition({"checkpoint_reached": {"stage": "a", "iteration": 0}})
 
     assert told.value.fix == "save more often or train longer, so that it is none that was rounded to 0"
+
+
+def test_the_name_of_a_condition_that_is_nearly_one_is_told() -> None:
+    with pytest.raises(ConditionError) as told:
+        read_condition({"job_suceeded": {"stage": "a"}})
+
+    assert told.value.fix == "did you mean job_succeeded?"

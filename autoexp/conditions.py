@@ -284,7 +284,7 @@ def read_condition(raw: object) -> Condition:
 def _read_named(name: str, value: object) -> Condition:
     kind = CONDITIONS.get(name)
     if kind is None:
-        raise ConditionError(f"unknown condition {name!r}", "nobody answers it", _known())
+        raise ConditionError(f"unknown condition {name!r}", "nobody answers it", _meant(name))
     if kind.parts:
         listed = value if isinstance(value, list | tuple) else [value]
         if not listed or (name == "not" and len(listed) > 1):
@@ -305,8 +305,11 @@ def _read_named(name: str, value: object) -> Condition:
 def _check_values(name: str, params: Mapping[str, JSON]) -> None:
     for key, value in params.items():
         if key in COUNTS and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            said = "it counts from 1"
-            raise ConditionError(f"{name}: {value!r} is no {COUNTS[key]}", said, f"give {key} a whole number")
+            said, fix = "it counts from 1", f"give {key} a whole number"
+            if key == "iteration" and value == 0 and not isinstance(value, bool):
+                said = "nothing is saved before the first save"
+                fix = "save more often or train longer, so that it is none that was rounded to 0"
+            raise ConditionError(f"{name}: {value!r} is no {COUNTS[key]}", said, fix)
         if key == "state" and value not in set(State):
             fix = f"use one of {', '.join(State)}"
             raise ConditionError(f"{name}: {value!r} is no state", "no job is ever in it", fix)
@@ -352,6 +355,13 @@ def _is_readable(read: Callable[[Any], object], value: object) -> bool:
     except (ValueError, TypeError, re.error):
         return False
     return True
+
+
+def _meant(name: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only mistakes need it
+
+    near = get_close_matches(name, CONDITIONS, 1)
+    return f"did you mean {near[0]}?" if near else _known()
 
 
 def _known() -> str:
@@ -419,7 +429,10 @@ def _reached(name: str, wanted: int, facts: Facts) -> Verdict:
         return Verdict(holds=False, reason=reason, dead=True)
     training = facts.progress.get(name)
     at = f", and trains at iteration {training}" if training else ""
-    reason = f"waits for iteration {wanted} of {name}, whose newest checkpoint is at iteration {job.iteration}{at}"
+    newest = (
+        f"whose newest checkpoint is at iteration {job.iteration}" if job.iteration else "which has no checkpoint yet"
+    )
+    reason = f"waits for iteration {wanted} of {name}, {newest}{at}"
     return Verdict(holds=False, reason=reason)
 
 

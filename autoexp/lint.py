@@ -1,5 +1,6 @@
 """What a plan would come to regret: slips that nothing refuses, and that planning can see. Pure."""
 
+import math
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from autoexp.axes import Axis, axes_of
 from autoexp.backends.megatron import USUAL_PROGRAM
 from autoexp.branching import number, plain
 from autoexp.budget import in_words
+from autoexp.conditions import jobs_of
 from autoexp.costs import cost_of
 from autoexp.flags.megatron import FLAGS, VERSIONS
 from autoexp.model import JSON, Condition, JobSpec
@@ -437,11 +439,22 @@ def _branch(job: JobSpec, iteration: int, parent: JobSpec | None) -> Iterator[Fi
         what = f"it branches off at iteration {iteration}, where nothing is saved (save-interval {every:g})"
         fix = "branch at a multiple, or save there: save-extra-steps: auto, where the program knows it"
         yield Finding("branch-not-saved", what, fix, path, job.id)
+    if parent is not None and (begins := _begins(job.start, parent.id)) < iteration:
+        what = f"it may begin at iteration {begins} of {parent.id}, and branches off at {iteration}"
+        yield Finding("branch-too-early", what, "let start wait for that iteration", path, job.id)
     for what, fix in branching.troubles(job.args, iteration, before):
         yield Finding("cooldown-flags", what, fix, ("stages", job.stage, "args"), job.id)
     if option := branching.deletes(before, iteration):
         what = f"its branch point {iteration} would be deleted by {option} of {parent.id if parent else ''}"
         yield Finding("branch-deleted", what, "keep it, or write keep: link in prepare", path, job.id)
+
+
+def _begins(start: Condition, parent: str) -> float:
+    """Say from which iteration of another job on a condition may hold; without end if it says nothing plain of it."""
+    named = [part for part in (start.parts if start.name == "all" else (start,)) if parent in jobs_of(part)]
+    if not named or any(part.name != "checkpoint_reached" for part in named):
+        return math.inf
+    return max(number(part.params["iteration"]) or 0 for part in named)
 
 
 def _is_saved(iteration: int, args: Mapping[str, Any]) -> bool:

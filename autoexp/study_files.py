@@ -7,7 +7,7 @@ import re
 import secrets
 import shlex
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import starmap
@@ -33,7 +33,7 @@ class Difference:
     retired: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
-    """Jobs that the recipe changed, and that stay as they were because they have run."""
+    """Jobs whose work the recipe changed, and that stay as they were because they have run."""
     recipe: bool = False
     """The recipe or the machine is another one: what appears from now on follows it."""
 
@@ -54,13 +54,13 @@ def compare(old: Study | None, new: Study) -> Difference:
     """Say what a new plan changes of an old one; what appears for a job is no part of the job."""
     planned = {job.id for job in old.plan.jobs} if old else set()
     before, after = _by_id(_known(old)), _by_id(new.plan.jobs)
-    differing = {name for name in before.keys() & after.keys() if _differ(before[name], after[name])}
+    differing = _differing(before, after)
     kept = {name for name in differing if _has_run(new.dir, name)}
     return Difference(
         added=tuple(name for name in after if name not in planned),
         retired=tuple(name for name in before if name in planned and name not in after),
         changed=tuple(sorted((differing & planned) - kept)),
-        kept=tuple(sorted(kept)),
+        kept=tuple(sorted(name for name in kept if _differ(_work(before[name]), _work(after[name])))),
         recipe=old is not None and any(starmap(_differ, zip(_rest(old), _rest(new), strict=True))),
     )
 
@@ -68,6 +68,15 @@ def compare(old: Study | None, new: Study) -> Difference:
 def _differ(one: object, other: object) -> bool:
     """Compare as plan.json has them: what it cannot tell apart, such as a list and a tuple, is no change."""
     return one != other and json.dumps(encode(one)) != json.dumps(encode(other))
+
+
+def _differing(before: Mapping[str, JobSpec], after: Mapping[str, JobSpec]) -> set[str]:
+    return {name for name in before.keys() & after.keys() if _differ(before[name], after[name])}
+
+
+def _work(job: JobSpec) -> JobSpec:
+    """Leave out the names that a job only knows; what it reads of them stands in the rest."""
+    return replace(job, params={}, point={})
 
 
 def _known(old: Study | None) -> tuple[JobSpec, ...]:
@@ -88,7 +97,8 @@ def write(study: Study, recipe_text: str, old: Study | None) -> Difference:
     if old is not None and not difference:
         return difference
     before = _by_id(_known(old))
-    jobs = tuple(before[job.id] if job.id in difference.kept else job for job in study.plan.jobs)
+    stay = {name for name in _differing(before, _by_id(study.plan.jobs)) if _has_run(study.dir, name)}
+    jobs = tuple(before[job.id] if job.id in stay else job for job in study.plan.jobs)
     planned = {job.id for job in jobs}
     written = replace(
         study,

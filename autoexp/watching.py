@@ -1,13 +1,16 @@
 """Putting an engine together over a root: lease, journal, studies, observer. Everything is given back by `close`."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 from autoexp import clock, studies, study_files
 from autoexp import lease as leases
 from autoexp.asking import Asker
+from autoexp.conditions import changes_by_itself, jobs_of, open_ones
 from autoexp.engine import Engine, Listener
 from autoexp.errors import AlreadyWatched, AutoexpError
 from autoexp.executor import Executors
@@ -15,9 +18,10 @@ from autoexp.files import make_folders
 from autoexp.journal import Journal, cut_torn_tails, open_journal
 from autoexp.machine import Machine
 from autoexp.mailroom import Mailroom
+from autoexp.model import OVER, Job, State
 from autoexp.progress import Progress
 from autoexp.recall import SNAPSHOT, Recalled, recall, undisturbed
-from autoexp.registry import Registry
+from autoexp.registry import Ledger, Registry
 from autoexp.upkeep import Upkeep
 from autoexp.watch import Observer
 from autoexp.watch import observer as make_observer
@@ -132,9 +136,42 @@ def _machine_of(registry: Registry) -> Machine:
     return machines[0] if machines else Machine(name="local")
 
 
-def until_done(study: str | None = None) -> Callable[[Engine], bool]:
-    """Stop when every job, of one study or of all, is over or held."""
-    return lambda engine: not engine.unfinished(study)
+def until_done(study: str | None = None, tell: Callable[[str], None] = lambda _: None) -> Callable[[Engine], bool]:
+    """Stop when every job, of one study or of all, is over or held; tell once when all the rest waits for held ones."""
+    told = False
+
+    def done(engine: Engine) -> bool:
+        nonlocal told
+        if not told and (words := _only_held(engine, study)):
+            told = True
+            tell(words)
+        return not engine.unfinished(study)
+
+    return done
+
+
+def _only_held(engine: Engine, study: str | None) -> str:
+    """Say that nothing moves until a person releases what is held; empty while something else may."""
+    held, waiting = [], []
+    for name, ledger in engine.registry.ledgers.items():
+        if study in (None, name):
+            left = [job for job in ledger.jobs.values() if job.state not in OVER]
+            held += [f"{name}/{job.id}" for job in left if job.state is State.HELD]
+            waiting += [(job, ledger) for job in left if job.state is not State.HELD]
+    if not held or not waiting or engine.settling() or any(job.state is not State.WAITING for job, _ in waiting):
+        return ""
+    if not all(starmap(_waits_for_others, waiting)):
+        return ""
+    what = f"only a person can move it: {len(held)} held, {len(waiting)} wait for it"
+    return f"{what}: autoexp mark {shlex.quote(held[0])} release --root {shlex.quote(str(engine.registry.root))}"
+
+
+def _waits_for_others(job: Job, ledger: Ledger) -> bool:
+    """Say whether nothing but other jobs can let a waiting one begin, and some of those are not over."""
+    if job.pending is not None or any(changes_by_itself(condition) for _, condition in open_ones(job)):
+        return False
+    others = (ledger.jobs.get(name) for name in jobs_of(job.spec.start))
+    return any(other is None or other.state not in OVER for other in others)
 
 
 def once(engine: Engine) -> bool:

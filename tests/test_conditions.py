@@ -482,7 +482,7 @@ def test_a_condition_is_read_from_the_recipe(raw: object, condition: Condition) 
         pytest.param({"job_succeeded": "a"}, "it lacks 'stage'", id="no parameters"),
         pytest.param({"file_exists": {"path": "a", "min": 2}}, "it has no min", id="a parameter too many"),
         pytest.param({"job_state": {"stage": "a", "state": "done"}}, "'done' is no state", id="unknown state"),
-        pytest.param({"checkpoint_reached": {"stage": "a", "iteration": 0}}, "0 is no iteration", id="iteration 0"),
+        pytest.param({"checkpoint_reached": {"stage": "a", "iteration": -1}}, "-1 is no iteration", id="iteration -1"),
         pytest.param(
             {"checkpoint_reached": {"stage": "a", "iteration": 2.5}}, "2.5 is no iteration", id="iteration 2.5"
         ),
@@ -525,3 +525,17 @@ def test_a_wait_rings_when_it_is_over() -> None:
     condition = read_condition({"any": [{"elapsed": {"for": "1m"}}, {"not": {"elapsed": {"for": "2m"}}}]})
 
     assert list(rings(condition, job)) == [160.0, 220.0]
+
+
+def test_an_iteration_that_was_rounded_to_zero_is_refused_with_what_to_do() -> None:
+    with pytest.raises(ConditionError) as told:
+        read_condition({"checkpoint_reached": {"stage": "a", "iteration": 0}})
+
+    assert told.value.fix == "save more often or train longer, so that it is none that was rounded to 0"
+
+
+def test_the_name_of_a_condition_that_is_nearly_one_is_told() -> None:
+    with pytest.raises(ConditionError) as told:
+        read_condition({"job_suceeded": {"stage": "a"}})
+
+    assert told.value.fix == "did you mean job_succeeded?"

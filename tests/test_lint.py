@@ -206,6 +206,16 @@ def test_cooldowns_are_to_branch_where_something_is_saved_and_after_the_beginnin
     assert codes(warned(WSD % (", save-extra-steps: [150]", "150, 300", ""))) == {}
 
 
+def test_a_cooldown_that_may_begin_before_its_branch_point_is_there_is_told(warned: Warned) -> None:
+    start = "  start: {checkpoint_reached: {stage: pretrain, iteration: %s}}\n"
+    stages = WSD % ("", "300", "")
+
+    assert codes(warned(stages + start % 200)) == {"branch-too-early": ["cooldown-branch300"]}
+    assert codes(warned(stages + start % 300)) == {}
+    both = "{checkpoint_reached: {stage: pretrain, iteration: 200}}, {job_succeeded: {stage: pretrain}}"
+    assert codes(warned(f"{stages}  start: {{all: [{both}]}}\n")) == {}
+
+
 def test_a_branch_point_that_the_pretraining_would_delete_is_told(warned: Warned) -> None:
     assert codes(warned(WSD % (", save-retain-interval: 500", "500, 600", ""))) == {
         "branch-deleted": ["cooldown-branch600"]

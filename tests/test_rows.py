@@ -52,7 +52,7 @@ def test_a_waiting_job_says_what_it_waits_for_and_how_far_that_is(
     seen, ledger = look(parent, waiting, progress={"demo/one": {"iteration": 7}})
 
     assert rows.reason(seen, ledger, waiting) == (
-        "waits for iteration 20 of one, whose newest checkpoint is at iteration 0, and trains at iteration 7"
+        "waits for iteration 20 of one, which has no checkpoint yet, and trains at iteration 7"
     )
 
 

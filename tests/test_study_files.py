@@ -166,6 +166,21 @@ def test_a_recipe_that_changes_only_what_is_yet_to_appear_is_taken(tmp_path: Pat
     assert studies.load(made.dir).recipe_sha256 == "second"
 
 
+def test_a_name_that_a_job_only_knows_is_no_change_of_its_work_once_it_has_run(
+    tmp_path: Path, make_spec: Specs
+) -> None:
+    made = study(tmp_path, make_spec("ran", params={"unread": 1}), make_spec("waits", params={"unread": 1}))
+    write(made)
+    run_once(made, "ran")
+
+    difference = write(
+        study(tmp_path, make_spec("ran", params={"unread": 2}), make_spec("waits", params={"unread": 2}))
+    )
+
+    assert difference == Difference(changed=("waits",))  # its job.yaml has all names
+    assert studies.load(made.dir).plan.jobs[0].params == {"unread": 1}
+
+
 def test_a_retired_job_is_remembered_because_the_journal_speaks_of_it(tmp_path: Path, make_spec: Specs) -> None:
     write(study(tmp_path, make_spec("one"), make_spec("two")))
 

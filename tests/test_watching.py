@@ -17,6 +17,7 @@ from autoexp.model import Job
 from autoexp.recall import SNAPSHOT
 from autoexp.registry import Key, Ledger, Registry
 from autoexp.view import view
+from autoexp.watch import EVERYTHING
 from autoexp.watching import _recall as recall_and_mend
 from autoexp.watching import never, once, prepare_var, until_done, watching
 
@@ -36,6 +37,36 @@ def opened(room: "Room", observer: str | None = None, log: Any = None) -> Iterat
 
 def is_held(room: "Room") -> bool:
     return bool(json.loads((room.root / ".autoexp" / "lease.json").read_bytes())["held"])
+
+
+# Until it is done
+
+
+def test_it_is_told_once_that_the_rest_waits_for_what_a_person_holds(room: "Room") -> None:
+    room.plan("one: {command: 'true'}\ntwo: {needs: one, command: 'true'}\nthree: {needs: two, command: 'true'}\n")
+    (room.root / "demo" / "jobs" / "one" / "markers" / "hold").touch()
+    told: list[str] = []
+    done = until_done(tell=told.append)
+
+    with opened(room) as engine:
+        for _ in range(2):
+            engine.wake({EVERYTHING})
+            assert not done(engine)
+
+    said = f"only a person can move it: 1 held, 2 wait for it: autoexp mark demo/one release --root {room.root}"
+    assert told == [said]
+
+
+def test_nothing_is_told_while_something_else_may_move(room: "Room") -> None:
+    room.plan(f"held: {{command: 'true'}}\n{WAITING}two: {{needs: held, command: 'true'}}\n")
+    (room.root / "demo" / "jobs" / "held" / "markers" / "hold").touch()
+    told: list[str] = []
+
+    with opened(room) as engine:
+        engine.wake({EVERYTHING})
+        assert not until_done(tell=told.append)(engine)
+
+    assert (told, room.states()["held"]) == ([], "held")
 
 
 # The runtime folder

@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         _write(arguments.out, text)
     if arguments.json:
         print(json.dumps({**planned, "warnings": [*made.warnings, *planned["warnings"]]}))
-    print(f"{len(planned['jobs'])} jobs, counting one for each of an each stage's parents", file=sys.stderr)
+    count = len(planned["jobs"])
+    print(f"{count} job{'' if count == 1 else 's'}, counting one for each of an each stage's parents", file=sys.stderr)
     if arguments.out:
         print(f"next: autoexp plan {shlex.quote(os.fspath(arguments.out))} --dry-run", file=sys.stderr)
     return 0

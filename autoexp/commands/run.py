@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def carry(study: Study, arguments: argparse.Namespace) -> int:
     """Watch a study until it is done, where people can see it; then show its report."""
-    done = until_done(study.name)
+    done = until_done(study.name, tell)
     if sys.stdout.isatty():
         from autoexp.display import Display  # noqa: PLC0415 - rich is slow to load
 

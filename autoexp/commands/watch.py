@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Watch; print every move when someone looks on."""
     root = targets.existing_root(targets.default_root(arguments.root))
-    done = until_done() if arguments.until_done else once if arguments.once else never
+    done = until_done(tell=tell) if arguments.until_done else once if arguments.once else never
     looked_at = sys.stdout.isatty() and not arguments.daemon
     listener = print_moves if looked_at or arguments.debug else ignore
     if arguments.ensure:

@@ -1,5 +1,6 @@
 """OELLM autoexp's experiments: the README's sweeps, and HEAD's trees of configurations."""
 
+import json
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -40,6 +41,10 @@ _HOLES = re.compile(r"\\*\$\{.*\}")
 _CALC = "${calc:'"
 _PLAIN = re.compile(r"\$\{[\w.]+\}|\d+|\$\{calc:'[^']*'\}")
 """A name, a number, or a formula: what a formula may be made of."""
+_CONVERTED = re.compile(r"\$\{sibling\.\w+\.dir\}/hf\b[^\"]*")
+"""Where the step that converts left its result, in the training's own folder."""
+_PARTS = ("job", "slurm", "backend", "container", "postprocess")
+"""Parts that say what runs, or how; a sweep may stand for all of them."""
 _OF_SIBLING = re.compile(r"\$\{sibling\.(\w+)\.params\.(\w+)\}")
 
 
@@ -70,6 +75,9 @@ class Writer:
         raw = tree.config.get("sweep")
         raw = {} if raw is None else raw
         self._root = Reader(notes, tree.choose, tree.is_group).node(raw, ("sweep",))
+        if not any(tree.config.get(part) for part in _PARTS) and not self._root.paths() and not tree.choices:
+            why, fix = f"none of {', '.join(_PARTS)} is in it, and no sweep gives a value", "see docs/import.md"
+            raise notes.error((), "this is no experiment of OELLM's", why=why, fix=fix)
         self._current = str(tree.config.get("stage") or "")
         self._made = self._split()
         self._values.look = lambda path: _at({**tree.config, "sweep": raw}, path)
@@ -99,6 +107,7 @@ class Writer:
         sweep, params, bodies = self._pass(common, own)
         self._tell_of_differences()
         self._tell_of_the_machine()
+        self._tell_of_converted(bodies)
         return {
             "study": self._study(),
             **({"params": params} if params else {}),
@@ -149,6 +158,14 @@ class Writer:
         if self._tree.choices or "slurm" in self._tree.config:
             said = "what waits, or ends otherwise than it should, is looked at whenever it changes, not once a minute"
             self._notes.tell("mended", (), said)
+
+    def _tell_of_converted(self, bodies: Mapping[str, Any]) -> None:
+        """Say which stages ask for a converted model where nobody writes one here."""
+        for stage, body in bodies.items() if postprocess.CONVERT in bodies else ():
+            if found := _CONVERTED.search(json.dumps([body.get(key) for key in ("start", "command", "with")])):
+                said = f"{stage}: nobody writes {found[0]}: convert has a job and a folder for each checkpoint"
+                how = "write `each: {job: convert}` without start, and ${sibling.convert.output}"
+                self._notes.tell("unsure", ("sweep",), f"{said}; {how}")
 
     def _stage(self, node: Node, common: Node) -> dict[str, Any]:
         """Write one stage: its own sweep and values, its program, and when it starts and ends."""

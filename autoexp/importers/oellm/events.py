@@ -64,6 +64,8 @@ class Monitoring:
     is_chain: bool = False
     restarting: dict[str, KeyPath] = field(default_factory=dict)
     """Events that begin again what has ended, each with where it stands."""
+    threshold_s: int = 0
+    """The silence that stalls a job whatever its events say; 0 is none."""
 
     def read(self, job: Mapping[str, Any]) -> None:
         """Read what a configuration's `job` says."""
@@ -71,6 +73,11 @@ class Monitoring:
         if isinstance(repeats, int) and repeats > 1:
             self.is_chain = True
             self.retry = {"max_attempts": max(repeats, TRIES), "queue_ahead": True}
+        self.threshold_s = self.seconds(
+            job.get("inactivity_threshold_seconds"), ("job", "inactivity_threshold_seconds")
+        )
+        if silence_s := self.threshold_s:
+            self.stall = {"no_progress": f"{silence_s}s" if silence_s % 60 else f"{silence_s // 60}m"}
         for key in ("log_events", "state_events"):
             listed = job.get(key)
             for number, raw in enumerate(listed if isinstance(listed, list) else ()):
@@ -78,8 +85,6 @@ class Monitoring:
                     _Event(self, raw, ("job", key, number), _given(job.get("metadata"))).read()
         for rule in self.events.values():
             rule["do"] = rule["do"][0] if len(rule["do"]) == 1 else rule["do"]
-        if silence_s := self.seconds(job.get("inactivity_threshold_seconds"), ("job", "inactivity_threshold_seconds")):
-            self.stall = {"no_progress": f"{silence_s}s" if silence_s % 60 else f"{silence_s // 60}m"}
         if when := {ending: remedy for ending, remedy in self._answers.items() if not _is_usual(ending, remedy)}:
             self.retry["when"] = when
         if self.restarting:
@@ -164,10 +169,15 @@ class _Event:
         polled_s = polls * POLL_S if isinstance(polls, int) else 0
         silent_s = max(self.into.seconds(self.raw.get("inactivity_timeout_s"), self.path), polled_s)
         least_s = max(silent_s, LONGEST_SILENCE_S)
-        self.into.stall = {"no_progress": f"{least_s // 60}m"}
-        if 0 < silent_s < least_s:
-            said = f"a save or an evaluation may be silent for {silent_s} s: a job is stalled after {least_s // 60}m"
-            self.tell("mended", said + " without another iteration")
+        if threshold_s := self.into.threshold_s:
+            if threshold_s != silent_s:
+                said = f"a job is stalled after {self.into.stall['no_progress']}, its inactivity_threshold_seconds"
+                self.tell("mended", said)
+        else:
+            self.into.stall = {"no_progress": f"{least_s // 60}m"}
+            if 0 < silent_s < least_s:
+                said = f"a save or an evaluation may be silent for {silent_s} s: a job is stalled after"
+                self.tell("mended", f"{said} {least_s // 60}m without another iteration")
         self._answered(("hung",), bound)
         self._write({"state": "stalled"}, bound)
 

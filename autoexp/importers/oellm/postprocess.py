@@ -62,3 +62,4 @@ def evaluation(step: Mapping[str, Any], values: Values, models: Sequence[str] = 
         said = values.value(step.get(name))
         if said not in (None, "", []):
             yield from (f"--{name}", ",".join(map(str, said)) if isinstance(said, list) else str(said))
+    yield from (word for name in ("skip_checks", "verbose") if step.get(name) is True for word in (f"--{name}", "true"))

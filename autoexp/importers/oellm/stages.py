@@ -207,7 +207,11 @@ def program(config: Config) -> dict[str, Any]:
     if "backend.command" in config.varied or script:
         config.values.read.add("backend.command")
         return {"command": ["bash", "-c", f"${{{config.names.of('backend.command')}}}"]}
-    known = str(config.raw("backend.class_name") or "MegatronBackend")
+    chosen = config.raw("backend.class_name")
+    known = str(chosen or "MegatronBackend")
+    if not chosen and any(path.startswith("backend.titan.") for path in (*config.flat, *config.varied)):
+        why = "titan is left out: no class_name says which backend, and without one it is Megatron-LM"
+        config.tell("backend.titan", f"{why}; write class_name: TitanBackend")
     if known == "OELLMEvalBackend":
         said = {path.removeprefix("backend."): raw for path, raw in config.flat.items() if path.startswith("backend.")}
         models = config.values.value(said.get("models") or [])

@@ -140,8 +140,11 @@ def test_a_silence_is_a_stall(event: dict[str, Any], stall: str, when: dict[str,
 
 def test_a_silence_may_only_be_noted() -> None:
     still = {"name": "still", "inactivity_timeout_s": 3600, "action": {"class_name": "LogAction", "message": "{line}!"}}
-    found = monitoring([], log_events=[still], inactivity_threshold_seconds=90)
+    told: list[str] = []
+    found = monitoring(told, log_events=[still], inactivity_threshold_seconds=90)
 
+    assert "still: a job is stalled after 90s, its inactivity_threshold_seconds" in told[0]
+    assert len(told) == 1
     assert found.events == {"still": {"state": "stalled", "limit": 100, "do": {"log": "{line}!"}}}
     assert found.stall == {"no_progress": "90s"}
 

@@ -298,6 +298,32 @@ def test_an_import_converts_and_evaluates_each_checkpoint(imported: Import) -> N
     assert "OtherStep is left out" in made.told
 
 
+def test_a_stage_that_waits_for_a_converted_model_where_nobody_writes_it_is_told(imported: Import) -> None:
+    model = "\\\\${sibling.train.job.base_output_dir}/hf/\\\\${oc.pad_iter:10}"
+    text = f"""\
+postprocess: {{hf: {{class_name: MegatronToHFStep}}}}
+sweep:
+  type: list
+  configs:
+    - {{stage: train, backend.megatron.train_iters: 10}}
+    - stage: eval
+      backend.class_name: OELLMEvalBackend
+      backend.models: ["{model}"]
+      job.start_condition: {{class_name: FileExistsCondition, path: "{model}/model.safetensors"}}
+"""
+    told = imported(text, dialect="oellm").told
+
+    assert "eval: nobody writes ${sibling.train.dir}/hf/" in told
+    assert "`each: {job: convert}`" in told
+    assert "nobody writes" not in imported(text.replace("/hf/", "/x/"), dialect="oellm").told
+
+
+@pytest.mark.parametrize("text", ["apiVersion: v1\nkind: Pod\nspec: {a: [b]}\n", "sweep: {groups: []}\n"])
+def test_a_file_that_runs_nothing_is_no_experiment(imported: Import, text: str) -> None:
+    with pytest.raises(RecipeError, match="this is no experiment of OELLM's"):
+        imported(text, dialect="oellm")
+
+
 CHAIN = """\
 # @package _global_
 defaults: [{/backend: megatron}, {/container: site}, _self_]

@@ -32,6 +32,10 @@ def test_what_no_training_is_there_for_is_told() -> None:
 
 
 def test_an_evaluation_says_its_options() -> None:
-    words = evaluation({"tasks": "arc", "n_shot": [0, 5], "limit": None}, Values(Names(), pytest.fail), ["m"])
+    words = evaluation(
+        {"tasks": "arc", "n_shot": [0, 5], "limit": None, "skip_checks": True, "verbose": False},
+        Values(Names(), pytest.fail),
+        ["m"],
+    )
 
-    assert [*words][4:] == ["--models", "m", "--tasks", "arc", "--n_shot", "0,5"]
+    assert [*words][4:] == ["--models", "m", "--tasks", "arc", "--n_shot", "0,5", "--skip_checks", "true"]

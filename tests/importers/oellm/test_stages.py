@@ -110,3 +110,12 @@ def test_an_evaluation_and_a_conversion_are_programs_too() -> None:
         "hook": "megatron_to_hf",
         "with": {"checkpoint": "/m", "output": "/h", "arch": "qwen3"},
     }
+
+
+def test_options_of_titan_without_its_name_are_told() -> None:
+    told: list[str] = []
+
+    assert stages.program(config({"backend": {"titan": {"training": {"steps": 1}}}}, told=told)) == {
+        "backend": "megatron"
+    }
+    assert "write class_name: TitanBackend" in told[0]

@@ -1,5 +1,6 @@
 """Putting an engine together over a root: lease, journal, studies, observer. Everything is given back by `close`."""
 
+import math
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,9 @@ from autoexp.registry import Ledger, Registry
 from autoexp.upkeep import Upkeep
 from autoexp.watch import Observer
 from autoexp.watch import observer as make_observer
+
+HELD_EVERY_S = 1.0
+"""How often is looked whether only a person can go on."""
 
 
 @contextmanager
@@ -138,13 +142,15 @@ def _machine_of(registry: Registry) -> Machine:
 
 def until_done(study: str | None = None, tell: Callable[[str], None] = lambda _: None) -> Callable[[Engine], bool]:
     """Stop when every job, of one study or of all, is over or held; tell once when all the rest waits for held ones."""
-    told = False
+    look_at = 0.0
 
     def done(engine: Engine) -> bool:
-        nonlocal told
-        if not told and (words := _only_held(engine, study)):
-            told = True
-            tell(words)
+        nonlocal look_at
+        if clock.now() >= look_at:  # there may be many jobs, and many moves a second
+            words = _only_held(engine, study)
+            look_at = math.inf if words else clock.now() + HELD_EVERY_S
+            if words:
+                tell(words)
         return not engine.unfinished(study)
 
     return done

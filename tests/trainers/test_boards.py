@@ -8,6 +8,7 @@ import pytest
 
 from autoexp.errors import AutoexpError
 from autoexp.trainers import boards
+from tests.conftest import wait_until
 
 if TYPE_CHECKING:
     from tests.trainers.conftest import Train
@@ -64,4 +65,4 @@ def test_the_real_wandb_writes_a_run_that_can_be_synchronized_later(train: "Trai
     train(f"--train-iters 2 --wandb-project ladder --wandb-save-dir {tmp_path}")
 
     (written,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    assert b"train/loss" in written.read_bytes()
+    wait_until(lambda: b"train/loss" in written.read_bytes(), "what its own process writes")

@@ -253,9 +253,12 @@ def pend(_: Job, event: Requested) -> Iterator[Effect]:
 
 
 def back_off(job: Job, event: Ended) -> Iterator[Effect]:
-    """Wait twice as long after each attempt that counts; one that was queued ahead goes on at once if it still fits."""
+    """Wait twice as long after each attempt that counts; one that was queued ahead goes on at once if it still fits.
+
+    It has begun already, as a rule: not even a node to be avoided is worth ending it, for Slurm avoids what is down.
+    """
     said = answer(job, event)
-    if job.ahead and event.ending in CUT_SHORT and said.remedy in (Remedy.RESUME, Remedy.RETRY) and not said.reduce:
+    if job.ahead and event.ending in CUT_SHORT and said.remedy in TRY_AGAIN and not said.reduce:
         yield {"wake_at": event.at}
         return
     yield from drop_ahead(job, event)

@@ -40,18 +40,20 @@ me=$${SLURM_JOB_ID:-$$$$}
 if [[ -n $${AUTOEXP_AFTER:-} ]]; then  # queued behind another attempt: not if that ended by itself, or by a person
   printf -v before 'attempts/%03d' "$$AUTOEXP_AFTER"
   id=$$(cat "$$before/run.$${AUTOEXP_TOKEN%.*.*}.$$AUTOEXP_AFTER.$${AUTOEXP_TOKEN##*.}" 2>/dev/null)
-  state=$$(scontrol --oneliner show job "$${id:-0}" 2>/dev/null); state=$${state##*JobState=}
-  [[ -n $$state ]] || state=$$(sacct -XDnPo State -j "$${id:-0}" 2>/dev/null | tail -n 1)  # the controller soon forgets
-  state=$${state%% *}
   cut='^(TIMEOUT|DEADLINE|PREEMPTED|NODE_FAIL|BOOT_FAIL)$$'
-  for _ in {1..60}; do  # what it wrote at its end may not be seen here yet
+  for second in {0..59}; do  # what it wrote at its end may not be seen here yet, and Slurm may be busy
+    if (( second % 10 == 0 )); then
+      state=$$(scontrol --oneliner show job "$${id:-0}" 2>/dev/null); state=$${state##*JobState=}
+      [[ -n $$state ]] || state=$$(sacct -XDnPo State -j "$${id:-0}" 2>/dev/null | tail -n 1)  # forgotten soon
+      state=$${state%% *}
+    fi
     [[ ! -e $$before/exit.json && ! $$state =~ $$cut ]] || break; sleep 1
   done
   if [[ -e $$before/exit.json ]]; then
     [[ $$(< "$$before/exit.json") =~ '"asked":"'(USR2|TERM)'"' ]] || exit 0
     [[ $${BASH_REMATCH[1]} == USR2 || $$state =~ $$cut ]] || exit 0  # in doubt it is submitted anew
-  elif [[ $$state =~ ^(CANCELLED|COMPLETED|FAILED|OUT_OF_MEMORY)$$ ]]; then
-    exit 0
+  elif [[ ! $$state =~ $$cut ]]; then
+    exit 0  # it may still live, or ended by itself
   fi
 fi
 claim=$$attempt/run.$$AUTOEXP_TOKEN

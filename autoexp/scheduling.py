@@ -80,6 +80,7 @@ class Asking:
     """A client that asks about everything."""
 
     at: float
+    names: frozenset[str]
     coming: "Future[Any]"
 
 
@@ -274,7 +275,7 @@ class Scheduled:
         attempt = self._attempts.get(order.token)
         if attempt is None:
             return Said()
-        return replace(attempt.answer.said if attempt.answer else Said(), at=attempt.heard_at)
+        return replace(attempt.answer.said if attempt.answer else Said(), at=attempt.word_at)
 
     def unseen(self, order: Order) -> str | None:  # noqa: ARG002 - as every executor's
         """Say nothing: the scheduler knows."""
@@ -357,7 +358,8 @@ class Scheduled:
             self.throttle.asking(self._places(sending.attempt.order) for sending in self._sending.values())
             coming = self._backlog.keys() | self._sending.keys()
             questions = [attempt.question() for token, attempt in self._attempts.items() if token not in coming]
-            self._asking = Asking(now, self._call(partial(self.scheduler.find, questions)))
+            names = frozenset(question.name for question in questions)
+            self._asking = Asking(now, names, self._call(partial(self.scheduler.find, questions)))
         self._hear_answer(now)
 
     def _hear_answer(self, now: float) -> None:
@@ -373,7 +375,7 @@ class Scheduled:
         self._silent_since = None
         self.pace.keep_up_with(self.scheduler.remembers_s)
         self.throttle.heard(self.scheduler.load())
-        self._hear_what_was_awaited(asking.at)
+        self._hear_what_was_awaited(asking)
         for token, said in found.items():
             if (attempt := self._attempts.get(token)) is None:
                 continue
@@ -385,9 +387,10 @@ class Scheduled:
         tense = any(attempt.is_tense for attempt in self._attempts.values())
         (self.pace.hurry if tense else self.pace.relax)()
 
-    def _hear_what_was_awaited(self, at: float) -> None:
-        for token, attempt in self._attempts.items():
-            attempt.heard_at = at
+    def _hear_what_was_awaited(self, asking: Asking) -> None:
+        for token in asking.names & self._attempts.keys():
+            attempt = self._attempts[token]
+            attempt.heard_at = asking.at
             if attempt.awaited:  # whoever needs to know more asks again
                 attempt.awaited, self._news[token] = False, None
 

@@ -176,7 +176,7 @@ def _suspects(new: Snapshot, ending: EndingClass, spec: JobSpec) -> tuple[str, .
 
 def _can_progress(new: Snapshot, spec: JobSpec) -> bool:
     at_the_gate = bool(spec.gate) and new.gate is None
-    return new.exit is None and not at_the_gate
+    return new.exit is None and new.alive is not False and not at_the_gate
 
 
 def is_in_doubt(new: Snapshot, spec: JobSpec) -> bool:

@@ -110,6 +110,13 @@ class Attempt:
         return self.answer.live
 
     @property
+    def word_at(self) -> float | None:
+        """Say when the scheduler last answered; None while it said only once that this is over."""
+        said = self.answer
+        is_once = said is not None and said.live is False and said.at == said.over_since == self.heard_at
+        return None if is_once else self.heard_at
+
+    @property
     def left_without_a_word(self) -> bool:
         """Say whether it is over by the scheduler's word, without having begun and for no reason that this tells."""
         return self.alive is False and self._is_over_for_no_reason()

@@ -275,14 +275,14 @@ def test_a_requeue_of_an_attempt_that_said_how_it_ended_runs_nothing(tmp_path: P
 @pytest.mark.parametrize(
     ("before", "runs"),
     [
-        (None, True),
+        (None, False),
         ({"code": 143, "signal": 15, "asked": "USR2"}, True),
         ({"code": 143, "signal": 15, "asked": "TERM"}, False),
         ({"code": 0, "signal": 0, "asked": ""}, False),
         ({"code": 1, "signal": 0, "asked": ""}, False),
     ],
     ids=[
-        "it vanished",
+        "it vanished, and nobody knows how",
         "ahead of its time limit",
         "it was asked to end, and nobody knows by whom",
         "it did its work",
@@ -328,6 +328,8 @@ def clients(tmp_path: Path, **scripts: str) -> str:
         ("CANCELLED", None, False),
         ("OUT_OF_MEMORY", None, False),
         ("FAILED", None, False),
+        *((alive, None, False) for alive in ("RUNNING", "PENDING", "SUSPENDED", "REQUEUED", "COMPLETING")),
+        ("LAUNCH_FAILED", None, False),
     ],
 )
 @pytest.mark.parametrize("who", ["it knows", "it forgot"])
@@ -364,6 +366,17 @@ def test_an_attempt_queued_behind_another_waits_for_its_last_word_where_slurm_ha
     run(folder, token="one-lr0.5.2.k3y", attempt=2, AUTOEXP_AFTER="1", PATH=path)
 
     assert (folder / "ran").exists() is runs
+
+
+def test_an_attempt_queued_behind_another_asks_again_where_slurm_is_busy(tmp_path: Path) -> None:
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran")), attempt=2)
+    busy = f'[[ $(wc -l < {tmp_path}/asked) -gt 2 ]] && echo "JobId=77 JobState=NODE_FAIL Reason=None"'
+    path = clients(tmp_path, scontrol=f"echo >> {tmp_path}/asked; {busy}", sacct="false", sleep="true")
+
+    run(folder, token="one-lr0.5.2.k3y", attempt=2, AUTOEXP_AFTER="1", PATH=path)
+
+    assert (folder / "ran").exists()
+    assert (tmp_path / "asked").read_text().count("\n") == 3
 
 
 def test_each_attempt_has_its_own_files(tmp_path: Path) -> None:

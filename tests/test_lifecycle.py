@@ -707,6 +707,17 @@ def test_the_next_attempt_queues_behind_one_that_has_begun_and_goes_on_at_once()
     assert (on.job.attempt, on.job.ahead, on.actions) == (2, 0, (SubmitJob(job="train", attempt=2),))
 
 
+def test_what_queues_behind_an_attempt_whose_node_failed_goes_on_although_that_node_is_to_be_avoided() -> None:
+    policy = replace(CHAINED.retry, when={EndingClass.NODE_FAIL: Answer(remedy=Remedy.EXCLUDE_NODE)})
+    begun = after(job(Q, replace(CHAINED, retry=policy)), STARTED)
+
+    cut = step(begun, replace(ended(EndingClass.NODE_FAIL), suspects=("n1",)))
+
+    assert not [action for action in cut.actions if isinstance(action, DropAhead)]
+    assert (cut.job.wake_at, list(cut.job.avoided)) == (NOW, ["n1"])
+    assert after(cut.job, BackoffElapsed(at=NOW)).attempt == 2
+
+
 @pytest.mark.parametrize(("spent", "queued"), [(1, True), (2, False)])
 def test_nothing_queues_behind_the_last_attempt_that_is_allowed(spent: int, *, queued: bool) -> None:
     assert bool(step(job(Q, CHAINED, spent=spent), STARTED).actions) is queued

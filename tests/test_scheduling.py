@@ -572,6 +572,45 @@ def test_an_answer_without_a_word_of_it_is_an_answer_too(bench: Bench) -> None:
     assert said.at == bench.now
 
 
+@pytest.mark.parametrize("again", [[Entry(id="7", live=False, submitted_at=NOW)], []], ids=["over", "unknown"])
+def test_that_it_is_over_answers_nobody_before_a_second_answer(bench: Bench, again: list[Entry]) -> None:
+    """Else a job that died in silence would be stopped as a stalled one meanwhile, and its own end never told."""
+    queued(bench).claim("7")
+    bench.tend()
+    bench.say(("7", False))
+    bench.scheduled.await_word(bench.order)
+
+    bench.tend(LONGEST_S)
+    once = bench.scheduled.said(bench.order)
+    bench.told.knows = {TOKEN: again}
+    bench.tend()
+    twice = bench.scheduled.said(bench.order)
+
+    assert once is not None
+    assert twice is not None
+    assert (once.at, twice.at) == (None, bench.now)
+
+
+def test_an_answer_says_nothing_of_what_was_not_asked_about(bench: Bench) -> None:
+    answer: Future[Any] = Future()
+    bench.scheduled.adopt(replace(bench.order, token="other.1.k3y"), began=True)
+    bench.scheduled.call = lambda _: answer
+    bench.scheduled.tend()
+    bench.claim("7")
+    bench.scheduled.adopt(bench.order, began=True)
+    bench.scheduled.await_word(bench.order)
+
+    answer.set_result({})
+    bench.now += 1
+    bench.scheduled.call = at_once
+    bench.scheduled.tend()
+
+    said = bench.scheduled.said(bench.order)
+    assert said is not None
+    assert said.at is None
+    assert bench.scheduled.settling(), "it is still to be asked"
+
+
 def test_what_is_over_by_the_last_answer_is_not_ended_once_more(bench: Bench) -> None:
     queued(bench).claim("7")
     bench.say(("7", False))

@@ -129,6 +129,13 @@ def test_an_attempt_at_its_gate_does_not_stall() -> None:
     assert between(replace(RUNS, gate={"code": 0}), later(replace(RUNS, gate={"code": 0}), 61), gated) != []
 
 
+def test_an_attempt_that_its_executor_calls_over_does_not_stall_while_its_exit_file_is_awaited() -> None:
+    gone = later(RUNS, 61, alive=False, gone_since=RUNS.at + 60)
+
+    assert between(RUNS, gone, STALLS) == []
+    assert not is_in_doubt(replace(gone, heard_at=None), STALLS)
+
+
 def test_an_attempt_that_has_ended_does_not_stall() -> None:
     over = later(RUNS, 600, exit=Exit(code=1))
 

@@ -16,8 +16,9 @@ from autoexp.stages import VARIABLE
 Tell = Callable[[str, str], None]
 """Tells of what is odd about a path."""
 MEGATRON, AUX, SBATCH = "backend.megatron.", "backend.megatron.aux.", "slurm.sbatch."
-OURS = ("save", "load", "ckpt_step", "wandb_exp_name", "wandb_save_dir", "tensorboard_dir", "config_logger_dir")
+OURS = ("save", "load", "ckpt_step", "wandb_exp_name", "wandb_save_dir", "config_logger_dir")
 """Flags that autoexp gives itself, or that name the job's own folder."""
+TENSORBOARD = "tensorboard_dir"
 SPELLED = {
     "override_opt_param_scheduler": "override-opt_param-scheduler",
     "use_checkpoint_opt_param_scheduler": "use-checkpoint-opt_param-scheduler",
@@ -126,6 +127,8 @@ def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
         elif name == EXTRA and is_calculated(config, str(raw)):
             made[name.replace("_", "-")] = AUTO
             config.tell(path, "its list is left out: auto, for it follows from the stages that branch off")
+        elif name == TENSORBOARD:
+            made["tensorboard-dir"] = "${dir}/tensorboard"  # each job has its own
         elif name not in SWITCHED_OFF:
             made[SPELLED.get(name, name.replace("_", "-"))] = config.value(path)
     return made

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autoexp.importers.notes import SIGNALLED
 from autoexp.importers.oellm.names import Names
 from autoexp.importers.oellm.postprocess import evaluation
 from autoexp.importers.oellm.sweep import flat
@@ -159,10 +160,7 @@ def resources(config: Config) -> dict[str, Any]:
         del said["exclude"]
         config.tell("slurm.sbatch.exclude", "nodes are left out by the remedy exclude_node, and by the machine's file")
     if "signal" in said:
-        config.tell(
-            "slurm.sbatch.signal",
-            "jobs are signalled ahead of their time limit anyway, by SIGTERM and save_grace before it",
-        )
+        config.tell("slurm.sbatch.signal", SIGNALLED)
     rest = {name for name in said if name not in (*RESOURCES, *NO_OPTIONS) and config.raw(said[name]) is not None}
     if rest:
         found["options"] = {name.replace("_", "-"): config.value(said[name]) for name in sorted(rest)}

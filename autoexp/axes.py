@@ -76,6 +76,7 @@ class Axis:
             self.level["configs"] = [entries[number] for number in kept]
             return [(self.path[:-2], kept)]
         if self.within == "params":
+            self._check_number(value)
             self.level["params"][self.name] = [value]
             return [(self.path, [])]
         entries = [(number, entry) for number, each in enumerate(self.values) for entry in _entries([each])]
@@ -107,6 +108,13 @@ class Axis:
 
     def _is_in(self, entry: Any) -> bool:
         return isinstance(entry, Mapping) and not is_level(entry) and self.name in entry
+
+    def _check_number(self, value: Any) -> None:
+        """Refuse text, such as `1,2`, where all its values are numbers; what is to be evaluated may be one."""
+        is_text = isinstance(value, str) and "${" not in value
+        if is_text and all(isinstance(each, int | float) for each in self.values):
+            several = f"several: '{'.'.join(map(str, self.path))}=[{', '.join(map(str, self.values))}]'"
+            raise Unpinned(f"its values are numbers, and {value!r} is none", f"give it one number; {several}")
 
     def _check_any(self, known: list[Any], found: list[Any]) -> None:
         if not found:

@@ -14,22 +14,19 @@ from autoexp.budget import gpus_of
 from autoexp.calculation import ExpressionError
 from autoexp.conditions import read_condition
 from autoexp.containers import Container
-from autoexp.expressions import UndefinedName, compile_value, is_constant
+from autoexp.evaluation import Evaluation
+from autoexp.expressions import UndefinedName, is_constant
 from autoexp.model import JSON, Condition, HookCall, JobSpec, Resources, RetryPolicy, Rule
 from autoexp.naming import LONGEST_ID, job_id
 from autoexp.places import KeyPath
 from autoexp.scope import OF_A_CHECKPOINT, JobScope
-from autoexp.shell import quoted_pieces, word
+from autoexp.shell import word
 from autoexp.stages import Recipe, Stage
 from autoexp.sweep import Point
 from autoexp.world import HookInfo, World, checkpoint_name, home_of, job_dir, result_of
 
 STRICT_BASH = ("bash", "-eo", "pipefail", "-c")
 """How a command written as a script runs: the first command that fails ends it."""
-
-
-COMPOSED = ("all", "any", "not")
-"""Conditions that are made of others."""
 OF_A_HOOK = ("checkpoint", "output")
 """What a hook that is run as a job is told by itself."""
 
@@ -73,6 +70,7 @@ class Builder:
     values: dict[str, JSON] = field(init=False)
     scope: JobScope = field(init=False)
     blame: Blame = field(init=False)
+    evaluation: Evaluation = field(init=False)
 
     def __post_init__(self) -> None:
         own = job_id(self.stage.name, self.point.axes, self.parent.id if self.parent else None)
@@ -87,6 +85,7 @@ class Builder:
             read=self.read,
             sibling=self._sibling,
         )
+        self.evaluation = Evaluation(self.scope, self.blame)
 
     def build(self) -> JobSpec:
         """Evaluate the stage for this job.
@@ -232,21 +231,10 @@ class Builder:
             self.edges.setdefault(job.id, job.stage)
         return result_of(job, self.world.root)
 
-    def _evaluate(self, path: KeyPath, raw: Any) -> Any:
-        if is_constant(raw):
-            return raw
-        with self.blame.at(path, self.scope, raw):
-            return compile_value(raw)(self.scope)
-
-    def _word(self, path: KeyPath, raw: Any) -> str:
-        value = self._evaluate(path, raw)
-        with self.blame.at(path, self.scope):
-            return word(value)
-
     def _exported(self) -> Iterator[tuple[str, str]]:
         for name, raw in self._given("env"):
             path = (*self.stage.path, "env", name)
-            if (value := self._evaluate(path, raw)) is not None:
+            if (value := self.evaluation.value(path, raw)) is not None:
                 with self.blame.at(path, self.scope):
                     yield name, word(value)
 
@@ -255,7 +243,10 @@ class Builder:
 
     def _mapping(self, key: str) -> dict[str, Any]:
         path = (*self.stage.path, key)
-        return {name: raw if is_constant(raw) else self._evaluate((*path, name), raw) for name, raw in self._given(key)}
+        return {
+            name: raw if is_constant(raw) else self.evaluation.value((*path, name), raw)
+            for name, raw in self._given(key)
+        }
 
     def _policy(self, key: str, read: Callable[[Mapping[str, Any]], Any]) -> Any:
         if key in self.stage.settled:
@@ -289,12 +280,11 @@ class Builder:
 
     def _requires(self) -> Iterator[str]:
         raw = self.stage.raw.get("requires") or ()
-        for number, path in enumerate([raw] if isinstance(raw, str) else raw):
-            yield self._word((*self.stage.path, "requires", number), path)
+        yield from self.evaluation.words((*self.stage.path, "requires"), [raw] if isinstance(raw, str) else raw)
 
     def _priority(self) -> int:
         path = (*self.stage.path, "priority")
-        value = self._evaluate(path, self.stage.raw.get("priority", 0))
+        value = self.evaluation.value(path, self.stage.raw.get("priority", 0))
         if isinstance(value, int) and not isinstance(value, bool):
             return value
         fix = "write a whole number; the highest is submitted first"
@@ -309,13 +299,12 @@ class Builder:
         inside = container.words(resources, self.world.root) if container else ()
         command, path = self.stage.raw["command"], (*self.stage.path, "command")
         if isinstance(command, list | tuple):
-            return (*inside, *(self._word((*path, number), raw) for number, raw in enumerate(command)))
-        with self.blame.at(path, self.scope):
-            return (*inside, *STRICT_BASH, str(compile_value(str(command), quoted_pieces)(self.scope)))
+            return (*inside, *self.evaluation.words(path, command))
+        return (*inside, *STRICT_BASH, self.evaluation.script(path, str(command)))
 
     def _container(self) -> Container | None:
         path = (*self.stage.path, "container")
-        raw = self._evaluate(path, self.stage.raw.get("container"))
+        raw = self.evaluation.value(path, self.stage.raw.get("container"))
         with self.blame.at(path, self.scope):
             return None if raw is None else containers.read(raw, self.world.machine.container)
 
@@ -352,7 +341,7 @@ class Builder:
         path = (*self.stage.path, "gate", name)
         hook = self._hook("gate", name)
         self._check_taken(hook, path, values or ())
-        told = self._told_of_gate(hook.planned, resources) | self._evaluate(path, values or {})
+        told = self._told_of_gate(hook.planned, resources) | self.evaluation.value(path, values or {})
         if "threshold" in told and told["threshold"] is None:
             raise self.recipe.places.error(
                 path,
@@ -388,7 +377,7 @@ class Builder:
 
     def _written(self) -> Iterator[tuple[KeyPath, Condition]]:
         path = (*self.stage.path, "start")
-        if raw := self._asked(path, self.stage.raw.get("start") or {}):
+        if raw := self.evaluation.conditions(path, self.stage.raw.get("start") or {}):
             with self.blame.at(path, self.scope):
                 yield path, read_condition(raw)
         events = {stage.name: stage.raw.get("events") or {} for stage in self.recipe.stages.values()}
@@ -402,35 +391,13 @@ class Builder:
         for stage in [needs] if isinstance(needs, str) else needs:
             yield (*self.stage.path, "needs"), Condition(name="job_succeeded", params={"stage": stage})
 
-    def _asked(self, path: KeyPath, raw: Any) -> Any:
-        """Evaluate conditions; in the line of a command each value is one quoted word, as in a stage's own."""
-        if isinstance(raw, list | tuple):
-            return [self._asked((*path, number), each) for number, each in enumerate(raw)]
-        if not isinstance(raw, Mapping):
-            return self._evaluate(path, raw)
-        return {name: self._of_condition((*path, name), name, each) for name, each in raw.items()}
-
-    def _of_condition(self, path: KeyPath, name: str, raw: Any) -> Any:
-        if name in COMPOSED:
-            return self._asked(path, raw)
-        if name != "command_succeeds" or not isinstance(raw, Mapping) or raw.get("command") is None:
-            return self._evaluate(path, raw)
-        others = {key: value for key, value in raw.items() if key != "command"}
-        return {**self._evaluate(path, others), "command": self._program_of((*path, "command"), raw["command"])}
-
-    def _program_of(self, path: KeyPath, command: Any) -> Any:
-        if isinstance(command, list | tuple):
-            return [self._word((*path, number), each) for number, each in enumerate(command)]
-        with self.blame.at(path, self.scope):
-            return compile_value(command, quoted_pieces if isinstance(command, str) else None)(self.scope)
-
     def _end(self, key: str) -> Condition | None:
         """Read when a job is to end, whatever its program does; that is no reason to wait for whoever it names."""
         if not self.stage.raw.get(key):
             return None
         path = (*self.stage.path, key)
         edges = dict(self.edges)
-        raw = self._asked(path, self.stage.raw[key])
+        raw = self.evaluation.conditions(path, self.stage.raw[key])
         with self.blame.at(path, self.scope):
             found = self._resolved(path, read_condition(raw))
         self.edges = edges

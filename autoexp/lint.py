@@ -304,15 +304,21 @@ def _shared_by_checkpoints(jobs: Iterable[JobSpec], root: str) -> Iterator[Findi
 
 
 def _barren(plan: Plan) -> Iterator[Finding]:
-    """Find jobs that are to appear for the checkpoints of a job that saves none."""
+    """Find jobs that are to appear for the checkpoints of a job that saves none, or none so late."""
     by_id = {job.id: job for job in (*plan.jobs, *plan.previews)}
     for template in plan.templates:
         parent = by_id.get(template.parent)
-        if template.kind == "checkpoint" and parent is not None and parent.output != CHECKPOINTS:
+        if template.kind != "checkpoint" or parent is None:
+            continue
+        path = ("stages", template.stage, "each")
+        last = number(plain(parent.args).get("train_iters"))
+        first = -(-template.first // template.every) * template.every
+        if parent.output != CHECKPOINTS:
             what = f"it appears for checkpoints of {parent.stage}, whose jobs are no trainings, and save none"
-            yield Finding(
-                "never-starts", what, "name a stage with a backend", ("stages", template.stage, "each"), template.id
-            )
+            yield Finding("never-starts", what, "name a stage with a backend", path, template.id)
+        elif last is not None and first > last > 0:
+            what = f"it appears for checkpoints from iteration {first} on, and {parent.id} ends at {last:g}"
+            yield Finding("never-starts", what, "correct from or every", path, template.id)
 
 
 def _outputs(job: JobSpec) -> Iterator[str]:

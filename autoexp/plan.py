@@ -5,10 +5,8 @@ comes to need itself that way is an error.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from itertools import product
 from typing import Any
 
 from autoexp import lint, saves
@@ -17,16 +15,15 @@ from autoexp.batches import for_iteration, joined, unlike
 from autoexp.blame import Blame
 from autoexp.build import Builder, NoSibling
 from autoexp.calculation import ExpressionError
-from autoexp.expressions import compile_value
 from autoexp.model import JobSpec, Template
 from autoexp.naming import job_id
 from autoexp.outline import Plan, attach
-from autoexp.places import KeyPath
-from autoexp.scope import OF_A_CHECKPOINT, JobScope
+from autoexp.points import Points
+from autoexp.scope import OF_A_CHECKPOINT
 from autoexp.selection import Selection
 from autoexp.siblings import Siblings
 from autoexp.stages import Each, Recipe, Stage
-from autoexp.sweep import Point, SweepError, expand, merge, project
+from autoexp.sweep import Point
 from autoexp.world import World
 
 
@@ -46,12 +43,13 @@ class Planner:
     _trials: dict[str, JobSpec] = field(default_factory=dict)
     """What each template's first job would be."""
     _ids: dict[str, JobSpec] = field(default_factory=dict)
-    _points: dict[KeyPath, list[Point]] = field(default_factory=dict)
+    _points: Points = field(init=False)
     _axes: dict[str, frozenset[str]] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
     _elsewhere: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._points = Points(self.recipe, self.world, self.read)
         self._elsewhere = names_of(self.recipe)
 
     def plan(self, where: Selection | None = None) -> Plan:
@@ -137,7 +135,7 @@ class Planner:
         found = [job.id for job in self._agreeing(stage, asker)]
         if not found:
             said = f"no job of stage {stage} agrees with it on all shared axes"
-            raise NoSibling(said, "sweep over the same values in both stages")
+            raise NoSibling(said, "sweep over the same values in both stages, by the same filter")
         return tuple(j for j in found if j not in self._previews), tuple(j for j in found if j in self._previews)
 
     def _agreeing(self, stage: str, asker: Builder) -> list[JobSpec]:
@@ -179,22 +177,22 @@ class Planner:
         jobs: list[JobSpec] = []
         templates: list[Template] = []
         if stage.each is None:
-            jobs = [self._builder(stage, point).build() for point in self._stage_points(stage)]
+            jobs = [self._builder(stage, point).build() for point in self._points.of(stage)]
         else:
-            templates = [self._foresee(stage, stage.each, *occasion) for occasion in self._occasions(stage, stage.each)]
+            occasions = self._points.occasions(stage, self._parents(stage, stage.each))
+            templates = [self._foresee(stage, stage.each, *occasion) for occasion in occasions]
         made = [*jobs, *(self._previews[template.id] for template in templates)]
         self._check_unique(stage, made)
         self._siblings.add(name, made)
         self._jobs[name], self._templates[name] = jobs, templates
         self._open.pop()
 
-    def _occasions(self, stage: Stage, each: Each) -> Iterator[tuple[JobSpec, Point]]:
-        """List what an each stage stands for: every job, or preview, of its parents, at each of its own points."""
+    def _parents(self, stage: Stage, each: Each) -> Iterator[JobSpec]:
+        """List what an each stage stands for: every job, or preview, of the stages that it names."""
         for name in each.stages:
             with Blame(self.recipe.places, stage.path, f"the stage {stage.name}").at((*stage.path, "each")):
                 self._need(name)
-            previews = (self._previews[template.id] for template in self._templates[name])
-            yield from product((*self._jobs[name], *previews), self._own_points(stage))
+            yield from (*self._jobs[name], *(self._previews[template.id] for template in self._templates[name]))
 
     def _foresee(self, stage: Stage, each: Each, parent: JobSpec, point: Point) -> Template:
         """Make a template, and try it out on the first checkpoint it wants, so that mistakes are found now."""
@@ -258,39 +256,6 @@ class Planner:
             elsewhere=self._elsewhere,
             read=self.read,
         )
-
-    def _stage_points(self, stage: Stage) -> Iterator[Point]:
-        points = self._expand(self.recipe.sweep, ("sweep",))
-        if stage.axes is not None:
-            with self._sweep_errors((*stage.path, "axes")):
-                points = list(project(points, stage.axes))
-        for study_point, own in product(points, self._own_points(stage)):
-            with self._sweep_errors((*stage.path, "sweep")):
-                yield merge(study_point, own)
-
-    def _own_points(self, stage: Stage) -> list[Point]:
-        return self._expand(stage.raw.get("sweep") or {}, (*stage.path, "sweep"))
-
-    def _expand(self, sweep: Mapping[str, Any], path: KeyPath) -> list[Point]:
-        if path not in self._points:
-
-            def evaluate(raw: Any, names: Mapping[str, Any], key: KeyPath) -> Any:
-                scope = JobScope(levels=(names, self.recipe.params), variables=self.world.variables, read=self.read)
-                with Blame(self.recipe.places, path, "the sweep").at((*path, *key), scope, raw):
-                    return compile_value(raw)(scope)
-
-            with self._sweep_errors(path):
-                self._points[path] = expand(sweep, evaluate)
-        return self._points[path]
-
-    @contextmanager
-    def _sweep_errors(self, path: KeyPath) -> Iterator[None]:
-        try:
-            yield
-        except SweepError as error:
-            where = (*path, *error.path)
-            problem = self.recipe.places.error(where, str(error), why="the sweep cannot be expanded", fix=error.fix)
-            raise problem from error
 
     def _check_unique(self, stage: Stage, made: Iterable[JobSpec]) -> None:
         for job in made:

@@ -4,6 +4,7 @@ What a recipe extends lies under it, a variant and then overrides over it.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -157,7 +158,9 @@ def _parse(text: str, file: str, *, has_lines: bool = True) -> tuple[dict[str, A
                 raise RecipeError(f"{file} holds more than {limit} values", why=why, fix=fix)
         raw = OmegaConf.to_container(OmegaConf.create(text, max_yaml_expanded_nodes=None)) if node is not None else {}
     except yaml.YAMLError as error:
-        raise _syntax_error(error, place(getattr(error, "problem_mark", None))) from error
+        mark = getattr(error, "problem_mark", None)
+        line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
+        raise _syntax_error(error, place(mark), line) from error
     except OmegaConfBaseException as error:
         where = Places(file, written).spell(tuple((error.full_key or "").split(".")))
         why = str(error).split("\n", maxsplit=1)[0]
@@ -217,12 +220,19 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _syntax_error(error: yaml.YAMLError, where: str) -> RecipeError:
+_UNQUOTED = re.compile(r"[\[{].*[:,\[]\s*\$\{")
+"""A value within a flow collection that begins with an interpolation, which YAML takes for another mapping."""
+
+
+def _syntax_error(error: yaml.YAMLError, where: str, line: str) -> RecipeError:
     problem = getattr(error, "problem", None) or str(error)
     if problem.startswith("found duplicate key"):
         name = problem.removeprefix("found duplicate key").strip()
         return RecipeError(f"{where}: {name} is defined twice", why="one of the two would be lost", fix="remove one")
-    return RecipeError(f"{where}: this is no YAML", why=problem, fix="correct the line, or the one before it")
+    fix = "correct the line, or the one before it"
+    if _UNQUOTED.search(line):
+        fix = "quote what holds ${...} between { } or [ ]: {x: \"${calc:'1 + 2'}\"}"
+    return RecipeError(f"{where}: this is no YAML", why=problem, fix=fix)
 
 
 def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -> None:

@@ -13,6 +13,8 @@ from autoexp.places import KeyPath, Places
 RECIPE_KEYS = ("study", "machine", "params", "sweep", "budget", "stages")
 OF_OTHERS = ("extends", "variants")
 """Keys of the file that are gone once what they name is merged."""
+IMPORT = "autoexp import autoexperiment|oellm|modalities FILE"
+"""For whoever plans a file of another tool."""
 STAGE_KEYS = (
     *("backend", "args", "hook", "with", "command", "container"),
     *("sweep", "axes", "params", "each", "needs", "start", "cancel", "finish", "prepare", "gate"),
@@ -133,6 +135,9 @@ def read_recipe(raw: Mapping[str, Any], places: Places, text: str) -> Recipe:
     """
     for key in raw:
         if key not in RECIPE_KEYS:
+            if raw.keys().isdisjoint(("study", "stages")) and not get_close_matches(key, RECIPE_KEYS, n=1):
+                what, why = f"{key!r} is no key of a recipe", "that names its study, and has stages"
+                raise places.error((key,), what, why=why, fix=f"bring another tool's file over: {IMPORT}")
             raise places.unknown((key,), (*RECIPE_KEYS, *OF_OTHERS))
     study = raw.get("study")
     if not isinstance(study, str) or not is_name(study):

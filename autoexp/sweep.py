@@ -39,6 +39,10 @@ class SweepError(Exception):
         self.fix = fix
 
 
+class NoPoints(SweepError):
+    """A filter leaves nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One combination: its axes with the values that name it, and every name it defines."""
@@ -60,8 +64,9 @@ def expand(sweep: Any, evaluate: Evaluate, path: Path = ()) -> list[Point]:
     """List the points of a sweep, the first axis slowest; no axes make one point without any.
 
     Raises:
+        NoPoints: a filter drops everything.
         SweepError: a level has an unknown key or type, an axis without values, a name twice, axes of unequal
-            length to zip, a filter that drops everything, or a point that it requires not to have.
+            length to zip, or a point that it requires not to have.
     """
     _check(sweep, path)
     kind = sweep.get("type", "product")
@@ -72,7 +77,7 @@ def expand(sweep: Any, evaluate: Evaluate, path: Path = ()) -> list[Point]:
     every = [Point(p.axes, p.names, {**defaults, **p.defaults}) for p in every]
     points = [point for point in every if _holds("filter", point, sweep, evaluate, path)]
     if not points:
-        raise SweepError(f"the filter drops all {len(every)} points", (*path, "filter"), "loosen it")
+        raise NoPoints(f"the filter drops all {len(every)} points", (*path, "filter"), "loosen it")
     for point in points:
         if not _holds("require", point, sweep, evaluate, path):
             said = f"the point {dict(point.axes)} is not what the sweep requires"

@@ -182,6 +182,17 @@ def test_a_part_of_a_sweep_that_has_no_point_is_taken_away_with_what_it_multipli
     assert sweep == left
 
 
+def test_an_axis_of_numbers_is_not_pinned_to_text_and_it_is_told_how_it_gets_several() -> None:
+    with pytest.raises(Unpinned, match="its values are numbers") as refused:
+        pinned(SWEEP, "lr", "1,2")
+
+    assert refused.value.fix == "give it one number; several: 'sweep.params.lr=[1, 2]'"
+
+
+def test_an_axis_of_numbers_may_be_pinned_to_what_is_calculated() -> None:
+    assert pinned(SWEEP, "lr", "${calc:'1 / 3'}")["params"]["lr"] == ["${calc:'1 / 3'}"]
+
+
 @pytest.mark.parametrize(
     ("sweep", "why"),
     [

@@ -475,7 +475,7 @@ ERRORS = {
         """,
         "stages.report.needs: no job of stage train agrees with it on all shared axes",
         "for the job report-lr3",
-        "sweep over the same values in both stages",
+        "sweep over the same values in both stages, by the same filter",
     ),
     # Siblings
     "a sibling that is several": (

@@ -37,24 +37,6 @@ def test_a_list_is_an_argv_and_each_value_is_replaced_inside_its_element_as_text
     assert (job.backend, job.output) == ("command", "")
 
 
-def test_in_the_line_of_a_condition_each_value_is_one_quoted_word(build: Build) -> None:
-    line, words = 'test -d ${v} -a "$HOME"', '[test, -d, "${v}/x", "${lr}"]'
-    job = build(
-        'params: {v: "a b; touch pwned"}\n'
-        f"start: {{command_succeeds: {{command: '{line}', timeout: '${{calc:'' \"5s\" ''}}'}}}}\n"
-        f"cancel: {{any: [file_exists: {{path: x}}, not: {{command_succeeds: {{command: {words}}}}}]}}\n"
-        f"finish: {{not: {{command_succeeds: {{command: '{line}'}}}}}}\n"
-        "command: 'true'"
-    )
-
-    assert job.cancel is not None
-    assert job.finish is not None
-    quoted = "test -d 'a b; touch pwned' -a \"$HOME\""
-    assert job.start.params == {"command": quoted, "timeout": "5s"}
-    assert job.finish.parts[0].params["command"] == quoted
-    assert job.cancel.parts[1].parts[0].params["command"] == ["test", "-d", "a b; touch pwned/x", "0.5"]
-
-
 def test_a_string_is_a_script_that_ends_with_its_first_error(build: Build) -> None:
     job = build('params: {what: "it\'s"}\ncommand: |\n  echo ${what} $HOME\n  exit 3')
 

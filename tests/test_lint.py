@@ -437,6 +437,19 @@ def test_jobs_for_the_checkpoints_of_what_saves_none_never_appear(warned: Warned
     assert (found["code"], found["where"].partition(": ")[2]) == ("never-starts", "stages.b.each")
 
 
+@pytest.mark.parametrize(
+    ("each", "codes"), [("from: 20", ["never-starts"]), ("every: 11", ["never-starts"]), ("from: 9", [])]
+)
+def test_jobs_for_checkpoints_after_the_end_of_a_training_never_appear(
+    warned: Warned, each: str, codes: list[str]
+) -> None:
+    train = "train: {backend: megatron, params: {program: x.py}, args: {train-iters: 10}}"
+
+    found = warned(f"{train}\nb: {{each: {{checkpoint: train, {each}}}, command: [run, '${{iteration}}']}}")
+
+    assert [one["code"] for one in found] == codes
+
+
 # Stages that never start
 
 

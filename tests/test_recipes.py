@@ -49,6 +49,17 @@ def test_a_recipe_lies_over_those_it_extends_the_last_over_the_first(tmp_path: P
     assert load(tmp_path, found.text).stages == found.stages
 
 
+@pytest.mark.parametrize("line", ["a: {x: ${calc:'1 + 2'}}", "a: [1, ${x}]", "a: [{b: ${x}, c: 2}]"])
+def test_an_interpolation_that_is_not_quoted_between_braces_is_told(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(f"study: s\n{line}\n", encoding="utf-8")
+
+    with pytest.raises(RecipeError, match=r"r\.yaml:2: this is no YAML") as caught:
+        recipes.load(file)
+
+    assert "quote what holds ${...}" in str(caught.value)
+
+
 def test_null_takes_away_what_the_other_recipe_says(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(BASE)
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from autoexp.errors import RecipeError
 from autoexp.places import KeyPath, Places
 
+SIGNALLED = "jobs are signalled ahead of their time limit anyway, by SIGTERM and save_grace before it"
+"""Why an option that asks for it is left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Notes:

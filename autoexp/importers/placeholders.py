@@ -22,6 +22,7 @@ _ZEROS = re.compile(r":0(\d+)d")
 _SPEC = re.compile(r"(?:[^{}'\"$\\]?[<>=^])?[-+ ]?#?0?\d{0,3}[,_]?(?:\.\d{1,2})?[bcdeEfFgGosxX%]?")
 _EXPRESSION = re.compile(r"expr\((.*)\)\s*", re.DOTALL)
 _QUOTED_HOLE = re.compile(r"(?P<quote>[\"'])(\{[A-Za-z_]\w*(?::[^{}'\"]*)?\})(?P=quote)")
+_NAMED = re.compile(r"(?<!\\)\$\{(\w+)\}")
 _BARE = re.compile(r"\$\{calc:'([^']*)'\}")
 _SINGLE = re.compile(r"'([^'\"]*)'")
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*)(\.\d*)?([eE][+-]?\d+)?")
@@ -48,6 +49,11 @@ def pasting(line: str) -> str | list[str]:
     return ["bash", "-c", line] if "${" in line else line
 
 
+def in_python(text: str, names: Collection[str]) -> str:
+    """Let the values of these names be spelled inside a text as Python does: True, False and None."""
+    return _NAMED.sub(lambda found: f"${{calc:'{_formatted(found[1], '')}'}}" if found[1] in names else found[0], text)
+
+
 def _filled(hole: re.Match[str], known: Collection[str], tell: Tell) -> str:
     if interpolation := hole["interpolation"]:
         inner = interpolation[2:-1]
@@ -66,14 +72,14 @@ def _filled(hole: re.Match[str], known: Collection[str], tell: Tell) -> str:
     if not is_spec:
         tell(f"{hole[0]} has no words in a recipe, and stays as it is written: ${{calc:'...'}} may say it")
         return hole[0]
-    return f"${{calc:'{formatted}'}}" if (formatted := _formatted(name, rest)) else f"${{{name}}}"
+    return f"${{calc:'{_formatted(name, rest)}'}}" if rest[1:] else f"${{{name}}}"
 
 
 def _formatted(name: str, rest: str) -> str:
-    """Write how a value is to be spelled, as an expression; empty where it is as it is."""
+    """Write how a value is to be spelled, as an expression."""
     if zeros := _ZEROS.fullmatch(rest):
         return f"pad(${{{name}}}, {zeros[1]})"
-    return f'format(${{{name}}}, "{rest[1:]}")' if rest[1:] else ""
+    return f'format(${{{name}}}, "{rest[1:]}")'
 
 
 def _calculation(inside: str, known: Collection[str], tell: Tell) -> str:

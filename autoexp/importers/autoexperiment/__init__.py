@@ -21,7 +21,7 @@ from autoexp.importers.autoexperiment.tree import (
     variants,
 )
 from autoexp.importers.notes import Notes
-from autoexp.importers.placeholders import calculated, holes, native, number
+from autoexp.importers.placeholders import HOLE, calculated, holes, in_python, native, number
 from autoexp.lint import names_read
 from autoexp.naming import safe
 
@@ -109,6 +109,7 @@ class Writer:
         self._file, self._common, self._called = file, common, called
         self._kinds, self._numbers, self._notes = kinds_, numbers, notes
         self._known = set().union(*(kind.known for kind in kinds_))
+        self._switches = set().union(*(stages.switches(kind) for kind in kinds_))
 
     def recipe(self) -> dict[str, Any]:
         """Write all of it; params that nothing reads are left out."""
@@ -194,7 +195,9 @@ class Writer:
         plain = number(raw) if definition.name in self._numbers else raw
         if not isinstance(plain, str):
             return plain
-        return native(raw, self._known, lambda said: self._notes.tell("unsure", definition.path, said))
+        written = native(raw, self._known, lambda said: self._notes.tell("unsure", definition.path, said))
+        is_text = HOLE.fullmatch(raw) is None and "${calc:" not in written
+        return in_python(written, self._switches) if is_text else written
 
 
 def _read(value: Any) -> set[str]:

@@ -14,7 +14,7 @@ from autoexp.importers.autoexperiment import template as templates
 from autoexp.importers.autoexperiment import training
 from autoexp.importers.autoexperiment.tree import Definition
 from autoexp.importers.notes import Notes
-from autoexp.importers.placeholders import HOLE, number, pasted, pasting
+from autoexp.importers.placeholders import HOLE, in_python, number, pasted, pasting
 from autoexp.naming import safe
 from autoexp.places import KeyPath
 
@@ -296,13 +296,28 @@ def _script(kind: Kind) -> dict[str, Any]:
     for name in sorted(templates.names(kind.text) - set(kind.known)):
         kind.tell("unsure", "template", f"its template refers to {{{name}}}, which nobody defines")
     script = templates.script(template, kind.known)
-    env = {variable: f"${{{name}}}" for variable, name in script.variables.items()}
+    spelled = switches(kind)
+    env = {variable: in_python(f"${{{name}}}", spelled) for variable, name in script.variables.items()}
     for name, signs in script.signs.items():
         _tell_of_signs(kind, name, signs)
     done = _ending(kind, env)
     asked = templates.resources(template.options, kind.known, kind.unsure("template"))
     env[HOME] = f"${{{HOME}}}"
     return {**start, "env": env, "command": _wrapped(script.text, done), "resources": asked}
+
+
+def switches(kind: Kind) -> set[str]:
+    """Name what may be true, false or null: in a script each is spelled as Python does."""
+    return {name for name in kind.known if _is_switch(kind, name)}
+
+
+def _is_switch(kind: Kind, name: str, above: tuple[str, ...] = ()) -> bool:
+    values = kind.values(name)
+    named = [hole["name"] for value in values if isinstance(value, str) and (hole := HOLE.fullmatch(value))]
+    inner = [each for each in named if each and each not in (name, *above)]
+    return any(isinstance(value, bool | None) for value in values) or any(
+        _is_switch(kind, each, (*above, name)) for each in inner
+    )
 
 
 def _tell_of_signs(kind: Kind, name: str, signs: str) -> None:

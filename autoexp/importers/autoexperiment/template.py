@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from autoexp.expressions import literal
+from autoexp.importers.notes import SIGNALLED
 from autoexp.importers.placeholders import Tell, pasted
 from autoexp.importers.times import walltime
 from autoexp.policies import REQUEUES
@@ -23,7 +24,7 @@ _OURS = ("job-name", "output", "error", "open-mode", "chdir", "export", "array",
 LOST = {
     "array": "one job is submitted for each point: make what it counts an axis",
     "chdir": "the script begins in the experiment's folder: let it begin with cd",
-    "signal": "jobs are signalled ahead of their time limit anyway, by SIGTERM and save_grace before it",
+    "signal": SIGNALLED,
     "export": "a script sees what env: and the machine file give it, and nothing else of the shell that submits",
 }
 """Of these, what changes the program's work, and what becomes of it."""

@@ -43,12 +43,14 @@ singularity exec --nv {SHARED_CONTAINERS}/{IMAGE_NAME} python pretrain_gpt.py \
  --overlap-grad-reduce --tensor-model-parallel-size {TP} --pipeline-model-parallel-size {PP} --sequence-parallel \
  --data-path {DATA_PATH} --tokenizer-model {TOKENIZER_MODEL} --tokenizer-type {TOKENIZER_TYPE} --split 989,10,1 \
  --num-workers {DATA_NUM_WORKERS} --ckpt-format torch --use-checkpoint-args --override-opt_param-scheduler \
- --log-interval {LOG_INTERVAL} --log-throughput --save-interval {SAVE_INTERVAL} --eval-interval {TRAIN_ITERS} \
- --eval-iters {EVAL_ITERS}
+ --log-interval {LOG_INTERVAL} --log-throughput --tensorboard-dir tensorboard --save-interval {SAVE_INTERVAL} \
+ --eval-interval {TRAIN_ITERS} --eval-iters {EVAL_ITERS}
 """
 """What megatron-autoexp's own training template comes to, for whoever imports without it."""
 
-OURS = ("save", "load", "tensorboard-dir", "distributed-backend")
+OURS = ("save", "load", "distributed-backend")
+OF_A_JOB = {"tensorboard-dir": "${dir}/tensorboard"}
+"""What each job has for itself: there it lay beside the checkpoints."""
 _MEETING = ("MASTER_ADDR", "MASTER_PORT", "MASTER_IP", "PROJECT_DIR", "PYTHONPATH")
 _PROGRAM = re.compile(r"[^\s\"']*pretrain_\w+\.py")
 _CHOICE = re.compile(
@@ -213,7 +215,7 @@ def flags(words: Sequence[str], flag_of: FlagOf) -> dict[str, Any]:
             before = args[name]
             more = _value(word)
             args[name] = more if before is True else [*(before if isinstance(before, list) else [before]), more]
-    return {name: value for name, value in args.items() if name not in OURS}
+    return {name: OF_A_JOB.get(name, value) for name, value in args.items() if name not in OURS}
 
 
 def _value(word: str) -> Any:

@@ -250,7 +250,7 @@ class Writer:
     @staticmethod
     def _is_ours(path: str) -> bool:
         """Say whether a path is the job's own affair, or a condition that has been written already."""
-        ours = path.startswith(MEGATRON) and path.removeprefix(MEGATRON) in stages.OURS
+        ours = path.startswith(MEGATRON) and path.removeprefix(MEGATRON) in (*stages.OURS, stages.TENSORBOARD)
         return ours or path in BUILT_IN or path.startswith("job.") or path == "index"
 
     def _config(self, own: Mapping[str, Any], given: Collection[str]) -> Config:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autoexp.importers.notes import SIGNALLED
 from autoexp.importers.oellm.names import Names
 from autoexp.importers.oellm.postprocess import evaluation
 from autoexp.importers.oellm.sweep import flat
@@ -16,8 +17,9 @@ from autoexp.stages import VARIABLE
 Tell = Callable[[str, str], None]
 """Tells of what is odd about a path."""
 MEGATRON, AUX, SBATCH = "backend.megatron.", "backend.megatron.aux.", "slurm.sbatch."
-OURS = ("save", "load", "ckpt_step", "wandb_exp_name", "wandb_save_dir", "tensorboard_dir", "config_logger_dir")
+OURS = ("save", "load", "ckpt_step", "wandb_exp_name", "wandb_save_dir", "config_logger_dir")
 """Flags that autoexp gives itself, or that name the job's own folder."""
+TENSORBOARD = "tensorboard_dir"
 SPELLED = {
     "override_opt_param_scheduler": "override-opt_param-scheduler",
     "use_checkpoint_opt_param_scheduler": "use-checkpoint-opt_param-scheduler",
@@ -126,6 +128,8 @@ def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
         elif name == EXTRA and is_calculated(config, str(raw)):
             made[name.replace("_", "-")] = AUTO
             config.tell(path, "its list is left out: auto, for it follows from the stages that branch off")
+        elif name == TENSORBOARD:
+            made["tensorboard-dir"] = "${dir}/tensorboard"  # each job has its own
         elif name not in SWITCHED_OFF:
             made[SPELLED.get(name, name.replace("_", "-"))] = config.value(path)
     return made
@@ -156,10 +160,7 @@ def resources(config: Config) -> dict[str, Any]:
         del said["exclude"]
         config.tell("slurm.sbatch.exclude", "nodes are left out by the remedy exclude_node, and by the machine's file")
     if "signal" in said:
-        config.tell(
-            "slurm.sbatch.signal",
-            "jobs are signalled ahead of their time limit anyway, by SIGTERM and save_grace before it",
-        )
+        config.tell("slurm.sbatch.signal", SIGNALLED)
     rest = {name for name in said if name not in (*RESOURCES, *NO_OPTIONS) and config.raw(said[name]) is not None}
     if rest:
         found["options"] = {name.replace("_", "-"): config.value(said[name]) for name in sorted(rest)}

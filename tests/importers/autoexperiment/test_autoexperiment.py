@@ -37,6 +37,17 @@ def test_values_are_what_autoexperiment_makes_of_them(imported: Import) -> None:
     assert made.params("wd", "half", "id") == [(0.01, 50, "0.01-50"), (0.1, 50, "0.001-50")]
 
 
+def test_in_a_script_and_inside_texts_true_false_and_null_are_spelled_as_python_does(imported: Import) -> None:
+    text = "bias: true\nalso: '{bias}'\nnone: null\nuse: [true, false, 2]\nline: '--b={bias} --n={none}'\n"
+    calculated = "twice: expr(2 if {bias} else 1)\n"
+    made = imported(HEAD + text + calculated, t__sbatch="echo {bias} {also} {none} {use} {line} {twice}\n")
+
+    said = [job.env for job in made.plan.jobs]
+    assert [each["use"] for each in said] == ["True", "False", "2"]
+    assert {(each["bias"], each["also"], each["none"]) for each in said} == {("True", "True", "None")}
+    assert (said[0]["line"], said[0]["twice"]) == ("--b=True --n=None", "2")
+
+
 def test_the_later_definition_counts_across_stages(imported: Import) -> None:
     text = (
         "size: [{small: {nodes: 1, gpus: 2}}, {large: {nodes: 4, gpus: 4}}]\nextra: 1\n"

@@ -55,6 +55,7 @@ def test_a_script_is_read_as_flags(phase: str, warmup: object, tensor: int, kept
             "data-path": ["a", "b"],
             "lr": 0.001,
             "data-cache-path": "${ROOT}/cache/${oc.env:USER,unknown}",
+            "tensorboard-dir": "${dir}/tensorboard",
         },
         "container": {"image": "${IMAGE}", "runtime": "singularity", "options": ["--cleanenv"]},
         "env": {"NCCL_IB_TIMEOUT": "150"},

@@ -17,7 +17,8 @@ def config(raw: dict[str, Any], *varied: str, told: list[str] | None = None) -> 
 def test_flags_are_megatrons() -> None:
     raw = {
         "lr": 0.1, "bf16": True, "untie": False, "add_bias_linear": False, "masked_softmax_fusion": True, "x": None,
-        "save": "s", "aux": {"t": 1}, "override_opt_param_scheduler": True, "data_path": ["a", "b"],
+        "save": "s", "aux": {"t": 1}, "tensorboard_dir": "/shared/tb",
+        "override_opt_param_scheduler": True, "data_path": ["a", "b"],
     }  # fmt: skip
     made = config({"backend": {"megatron": raw}}, "backend.megatron.lr", "backend.megatron.add_qkv_bias")
 
@@ -27,6 +28,7 @@ def test_flags_are_megatrons() -> None:
         "disable-bias-linear": True,
         "override-opt_param-scheduler": True,
         "data-path": ["a", "b"],
+        "tensorboard-dir": "${dir}/tensorboard",
         "add-qkv-bias": "${add_qkv_bias}",
     }
 

@@ -1,27 +1,35 @@
 """What the plots of scaling show, as numbers: ladders as lines, and each run's memory and step times. Pure."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import quantiles
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean, quantiles
 
+from autoexp import scaling
 from autoexp.model import JSON
 from autoexp.report import curves, ladders, spelling
 from autoexp.report.ladders import GIB
 from autoexp.report.results import Results, Run
+from autoexp.report.work import repeat
+
+Points = tuple[tuple[int, float], ...]
+"""Numbers of devices, each with a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One ladder: the fastest run of each number of devices."""
+    """One ladder: the fastest run of each number of devices, or the mean of those that repeat each other."""
 
     label: str
     family: int
     """Whose colour it has, counted from 0."""
-    rates: tuple[tuple[int, float], ...]
+    rates: Points
     """Devices, and what they do in a second."""
-    efficiencies: tuple[tuple[int, float], ...]
-    others: tuple[tuple[int, float], ...] = ()
+    efficiencies: Points
+    others: Points = ()
     """The rates of slower runs."""
+    rate_halves: Mapping[int, float] = field(default_factory=dict)
+    """By devices, half of the interval that holds the true mean of repeated runs in 95 of 100 cases."""
+    efficiency_halves: Mapping[int, float] = field(default_factory=dict)
 
     def ideal(self, devices: int) -> float:
         """Say what so many devices would do if each did what those of the base do."""
@@ -56,24 +64,58 @@ def unit(results: Results) -> str:
 
 
 def lines(results: Results) -> list[Line]:
-    """List the ladders with more than one number of devices measured."""
-    return list(_lines(results, unit(results)))
-
-
-def _lines(results: Results, what: str) -> Iterator[Line]:
-    families = results.families()
+    """List the ladders with more than one number of devices measured; those that repeat each other are one."""
     found = [ladder for ladder in ladders.of(results.runs) if len({run.devices for run in ladder}) > 1]
+    groups: dict[object, list[Line]] = {}
+    for key, line in _lines(results, found, unit(results)):
+        groups.setdefault(key, []).append(line)
+    return [_mean(group) for group in groups.values()]
+
+
+def _mean(group: Sequence[Line]) -> Line:
+    """Make one line of ladders that repeat each other."""
+    first, *more = group
+    if not more:
+        return first
+    rates, rate_halves = _means([line.rates for line in group])
+    efficiencies, efficiency_halves = _means([line.efficiencies for line in group])
+    return replace(
+        first,
+        rates=rates,
+        efficiencies=efficiencies,
+        others=(),
+        rate_halves=rate_halves,
+        efficiency_halves=efficiency_halves,
+    )
+
+
+def _means(several: Iterable[Points]) -> tuple[Points, Mapping[int, float]]:
+    values: dict[int, list[float]] = {}
+    for points in several:
+        for devices, value in points:
+            values.setdefault(devices, []).append(value)
+    halves = {devices: scaling.interval(each)[1] for devices, each in values.items() if len(each) > 1}
+    return tuple((devices, fmean(each)) for devices, each in sorted(values.items())), halves
+
+
+def _lines(results: Results, found: Sequence[Sequence[Run]], what: str) -> Iterator[tuple[object, Line]]:
+    """Yield the line of each ladder, and what ladders have in common that repeat each other."""
+    families = results.families()
     for ladder in found:
         rows = [row for row in ladders.rows(ladder) if _rate(row, what)]
         rates, others = _best((_devices(row), _rate(row, what)) for row in rows)
         if len(rates) > 1:
-            yield Line(
+            own = _own(ladder)
+            alone = None if repeat(own[0].values) else own[0].job
+            key = own[0].stage, ladders.work_of(own[0]), repr(_shared(own)), alone
+            line = Line(
                 label=_label(ladder, found),
                 family=families.index(ladder[-1].family),
                 rates=rates,
                 efficiencies=_best((_devices(row), _number(row["efficiency"])) for row in rows)[0],
                 others=others,
             )
+            yield key, line
 
 
 def _devices(row: Mapping[str, JSON]) -> int:
@@ -93,20 +135,30 @@ def _rate(row: Mapping[str, JSON], what: str) -> float:
     return _number(row["tokens_per_s" if what.startswith("tokens") else "samples_per_s"])
 
 
-def _best(pairs: Iterator[tuple[int, float]]) -> tuple[tuple[tuple[int, float], ...], tuple[tuple[int, float], ...]]:
+def _best(pairs: Iterator[tuple[int, float]]) -> tuple[Points, Points]:
     """Tell the highest value of each number of devices from the others."""
     listed = sorted(pairs)
     best = dict(listed)  # of several values the last, which is the highest
     return tuple(best.items()), tuple(pair for pair in listed if pair not in best.items())
 
 
+def _own(ladder: Sequence[Run]) -> list[Run]:
+    """List a ladder's runs but for a base of another stage."""
+    return [run for run in ladder if run.stage == ladder[-1].stage]
+
+
+def _shared(own: Sequence[Run]) -> dict[str, JSON]:
+    """Return the axes on which the runs of a ladder agree, but for those that repeat it."""
+    values = {name: value for name, value in own[0].values.items() if name not in repeat(own[0].values)}
+    return {name: value for name, value in values.items() if all(run.values.get(name) == value for run in own)}
+
+
 def _label(ladder: Sequence[Run], all_of_them: Sequence[Sequence[Run]]) -> str:
     """Name a ladder by its stage, where there are several, and by what tells it from the stage's other ladders."""
-    own = [run for run in ladder if run.stage == ladder[-1].stage]
-    shared = {name: value for name, value in own[0].values.items() if all(run.values.get(name) == value for run in own)}
+    own = _own(ladder)
     words = [
         f"{name} {spelling.axis(value)}" if not isinstance(value, str) else value
-        for name, value in shared.items()
+        for name, value in _shared(own).items()
         if any(run.values.get(name) != value for other in all_of_them for run in other if run.stage == own[0].stage)
     ]
     several = len({found[-1].stage for found in all_of_them}) > 1

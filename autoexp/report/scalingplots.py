@@ -7,12 +7,15 @@ from typing import Any
 from autoexp.report import canvas, colors, lines
 from autoexp.report.canvas import Drawing
 from autoexp.report.colors import LIGHT
-from autoexp.report.lines import Line, Spread
+from autoexp.report.lines import Line, Points, Spread
 from autoexp.report.results import Results
 from autoexp.report.spelling import count, tick
 
 MOST_LINES = 16
 """Ladders in one plot."""
+LOWEST = 16
+"""A whisker ends at this part of its value."""
+WHISKERS = "Points are means of repeats; whiskers hold the true mean in 95 of 100 cases."
 IDEAL: Mapping[str, Any] = {"linewidth": 1.0, "linestyle": (0, (1.5, 1.5))}
 
 
@@ -46,7 +49,7 @@ class Throughput:
         figure, (plain, doubled) = canvas.paper((4.4, 3.6) if narrow else (9.0, 3.9), columns=2)
         for axes in (plain, doubled):
             for line in self.lines:
-                _draw_line(axes, line, line.rates)
+                _draw_line(axes, line, line.rates, line.rate_halves)
                 axes.plot(
                     *zip(*line.others, strict=True), ".", color=_shade(line), markersize=4
                 ) if line.others else None
@@ -74,7 +77,7 @@ class Throughput:
         )
         return (
             "The same on linear axes and on axes of doublings; dotted is what each device would have to go on doing as "
-            f"the fewest do.{others}{self.left}"
+            f"the fewest do.{others}{_said_of_repeats(self.lines)}{self.left}"
         )
 
 
@@ -89,7 +92,7 @@ class Efficiency:
         """Draw it."""
         figure, axes = canvas.paper((4.0, 3.6) if narrow else (9.0, 3.4))
         for line in self.lines:
-            _draw_line(axes, line, line.efficiencies)
+            _draw_line(axes, line, line.efficiencies, line.efficiency_halves)
         axes.axhline(1.0, color=LIGHT["muted"], **IDEAL)
         axes.set(xlabel="devices", ylabel="efficiency")
         axes.set_xscale("log", base=2)
@@ -101,15 +104,28 @@ class Efficiency:
 
     def caption(self) -> str:
         """Say what there is to see."""
-        return f"Operations a second that each device does, over what the fewest devices do.{self.left}"
+        said = "Operations a second that each device does, over what the fewest devices do."
+        return f"{said}{_said_of_repeats(self.lines)}{self.left}"
 
 
 def _shade(drawn: Line | Spread) -> str:
     return LIGHT[colors.family(drawn.family)]
 
 
-def _draw_line(axes: Any, line: Line, points: tuple[tuple[int, float], ...]) -> None:
+def _draw_line(axes: Any, line: Line, points: Points, halves: Mapping[int, float]) -> None:
+    """Draw a line, with whiskers where runs were repeated; none goes below nothing, which doublings cannot show."""
     axes.plot(*zip(*points, strict=True), "o-", color=_shade(line), linewidth=1.5, markersize=4.5)
+    for devices, value in points:
+        half = halves.get(devices, 0.0)
+        low, high = max(value - half, value / LOWEST), value + half
+        axes.plot(
+            (devices, devices), (low, high), "_-", color=_shade(line), linewidth=1.0, markersize=6
+        ) if half else None
+
+
+def _said_of_repeats(drawn: list[Line]) -> str:
+    repeated = any(line.rate_halves for line in drawn)
+    return f" {WHISKERS}" if repeated else ""
 
 
 def _tick_devices(axes: Any, drawn: list[Line], apart: float = 0.0) -> None:

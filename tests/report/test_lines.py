@@ -1,4 +1,5 @@
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from autoexp.report import lines
 from autoexp.report.lines import Spread
 from autoexp.report.results import Results, Run
+from autoexp.scaling import interval
 from tests.report.test_ladders import run
 
 
@@ -39,6 +41,30 @@ def test_of_several_on_as_many_devices_the_line_has_the_fastest() -> None:
     assert [devices for devices, _ in line.rates] == [1, 4]
     assert line.rates[1] == (4, 64 * 128 / 2)
     assert line.others == ((4, 64 * 128 / 4),)
+
+
+def test_ladders_that_differ_in_a_seed_are_one_line_of_means_with_their_intervals() -> None:
+    runs = [run(f"{n}-{seed}", n, 8.0 / n + late, seed=seed) for seed, late in ((1, 0.0), (2, 1.0)) for n in (1, 2)]
+
+    (line,) = lines.lines(results(*runs))
+
+    ones, twos = [64 * 128 / 8, 64 * 128 / 9], [64 * 128 / 4, 64 * 128 / 5]
+    assert line.label == "train"
+    assert line.rates == ((1, fmean(ones)), (2, fmean(twos)))
+    assert line.others == ()
+    assert line.rate_halves == {1: interval(ones)[1], 2: interval(twos)[1]}
+    assert set(line.efficiency_halves) == {1, 2}
+
+
+def test_a_number_of_devices_that_one_repeat_alone_has_has_no_interval() -> None:
+    runs = [
+        run(f"{n}-{seed}", n, 8.0 / n, seed=seed) for seed, most in ((1, 4), (2, 2)) for n in (1, 2, 4) if n <= most
+    ]
+
+    (line,) = lines.lines(results(*runs))
+
+    assert [devices for devices, _ in line.rates] == [1, 2, 4]
+    assert set(line.rate_halves) == {1, 2}
 
 
 def test_the_unit_is_one_that_all_runs_have() -> None:

@@ -78,3 +78,16 @@ def test_many_ranks_are_bars_without_gaps() -> None:
 
     assert len(axes.patches) == 64
     assert abs(axes.patches[1].get_y() - axes.patches[0].get_y() - axes.patches[0].get_height()) < 1e-9
+
+
+def test_repeats_are_means_with_whiskers_that_stay_above_nothing_and_the_caption_says_so() -> None:
+    runs = [run(f"{n}-{seed}", n, 8.0 / n + late, seed=seed) for seed, late in ((1, 0.0), (2, 9.0)) for n in (1, 2)]
+    found = scalingplots.drawings(results(*runs))
+
+    with canvas.settings():
+        plain = found["scaling"].figure(narrow=False).axes[0]
+    whiskers = [line.get_ydata() for line in plain.lines if line.get_marker() == "_"]
+    assert len(whiskers) == 2
+    assert min(low for low, _ in whiskers) > 0
+    assert scalingplots.WHISKERS in found["scaling"].caption()
+    assert scalingplots.WHISKERS in found["efficiency"].caption()

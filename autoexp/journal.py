@@ -91,8 +91,8 @@ def to_record(transition: Transition, seq: int, epoch: int) -> dict[str, Any]:
 
 
 def naming(study: str, job: str) -> bytes:
-    """Return the bytes that every line of a job has; none for any job's."""
-    if not study:
+    """Return the bytes that every line of a job has; none if no job is named."""
+    if not job:
         return b""
     fields = json.dumps({"study": study, "job": job}, separators=(",", ":"), ensure_ascii=False)
     return fields[1:-1].encode(errors="surrogatepass")

@@ -38,7 +38,7 @@ def picture(
         *_limited([f"problem: {name}: {what}" for name, what in head["problems"].items()], "problems"),
     ]
     room = max(size.lines - len(top), 0)
-    middle = _studies(head["studies"], jobs, room // 2)
+    middle = _studies(head["studies"], jobs, room // 2, now if head["watcher"] else None)
     bottom = _jobs(jobs, now, Size(size.columns, room - len(middle)), colors=colors, several=len(head["studies"]) > 1)
     plain = [cut(text, size.columns) for text in (*top, *middle)]
     return [*plain, *bottom][: size.lines]
@@ -60,8 +60,10 @@ def _limited(lines: list[str], what: str, most: int = MOST_PROBLEMS) -> list[str
     return [*lines[: most - 1], f"and {len(lines) - most + 1} more {what}"] if most > 0 else []
 
 
-def _studies(heads: Sequence[Mapping[str, Any]], jobs: Iterable[Mapping[str, Any]], room: int) -> list[str]:
-    """Sum each study up: in a line, and where there is room for it with one more for its budget and each stage."""
+def _studies(
+    heads: Sequence[Mapping[str, Any]], jobs: Iterable[Mapping[str, Any]], room: int, now: float | None
+) -> list[str]:
+    """Sum each study up: in a line, and where there is room for it with more for its budget, its end and each stage."""
     states: dict[str, Counter[str]] = {head["study"]: Counter() for head in heads}
     stages: dict[tuple[str, str], Counter[str]] = {}
     for job in jobs:
@@ -72,14 +74,18 @@ def _studies(heads: Sequence[Mapping[str, Any]], jobs: Iterable[Mapping[str, Any
     names = sorted(states, key=lambda name: (sum(states[name][state] for state in OVER) == states[name].total(), name))
     short = [f"{name}: {in_words(states[name])}" for name in names]
     width = max((len(stage) for _, stage in stages), default=0)
-    drawn = {head["study"]: _drawn(head, stages, width) for head in heads}
+    drawn = {head["study"]: _drawn(head, stages, width, now) for head in heads}
     whole = [line for text, name in zip(short, names, strict=True) for line in (text, *drawn[name])]
     return whole if len(whole) <= room else _limited(short, "studies", room)
 
 
-def _drawn(head: Mapping[str, Any], stages: Mapping[tuple[str, str], Counter[str]], width: int) -> Iterable[str]:
+def _drawn(
+    head: Mapping[str, Any], stages: Mapping[tuple[str, str], Counter[str]], width: int, now: float | None
+) -> Iterable[str]:
     if head["budget"]:
         yield f"  GPU hours: {head['budget']}"
+    if now is not None and head["done_at"] is not None:
+        yield f"  done in about {_span(head['done_at'] - now)} at this pace"
     for stage in head["stages"]:
         if counts := stages.get((head["study"], stage)):
             over, running = (sum(counts[state] for state in group) for group in (OVER, BEGUN))
@@ -124,10 +130,15 @@ def _widths(names: Sequence[str], jobs: Sequence[Mapping[str, Any]], columns: in
 
 def _age(job: Mapping[str, Any], now: float) -> str:
     """Say how long a job has been in its state, roughly: what changes by itself is written again and again."""
-    seconds = 0 if job["at"] is None else int(max(now - job["at"], 0))
+    return "" if job["at"] is None else _span(now - job["at"])
+
+
+def _span(length_s: float) -> str:
+    """Spell a duration in its largest unit."""
+    seconds = int(max(length_s, 0))
     seconds = seconds if seconds >= 60 else seconds // 10 * 10  # noqa: PLR2004 - of a minute, tens of seconds
     unit, size = next(((unit, size) for unit, size in UNITS if seconds >= size), UNITS[-1])
-    return "" if job["at"] is None else f"{seconds // size}{unit}"
+    return f"{seconds // size}{unit}"
 
 
 def width_of(text: str) -> int:

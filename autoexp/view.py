@@ -40,9 +40,9 @@ class View:
         return {**self.progress.get("problems", {}), **self.unreadable}
 
     def records(self, study: str = "", job: str = "") -> Iterator[dict[str, Any]]:
-        """Read the journal's records, or one job's."""
+        """Read the journal's records, or a study's, or one job's."""
         for record in _records(self.var, self.until, naming(study, job)):
-            if not study or (record["study"], record["job"]) == (study, job):
+            if not study or (record["study"] == study and (not job or record["job"] == job)):
                 yield record
 
     def ledgers(self) -> list[Ledger]:

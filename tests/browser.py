@@ -24,6 +24,7 @@ FLAGS = (
 )
 WIDE, TALL, PHONE = (1280, 800), (1280, 2200), (390, 844)
 PATIENCE_S = 30.0
+KEYS = {"Tab": 9, "Enter": 13}
 
 
 @dataclass
@@ -74,6 +75,12 @@ class Browser:
 
     def click(self, selector: str) -> None:
         self.run("document.querySelector(arguments[0]).click()", selector)
+
+    def press(self, key: str) -> None:
+        """Press a key, as a hand does: Tab, Enter."""
+        said = {"key": key, "code": key, "windowsVirtualKeyCode": KEYS[key]}
+        self._order("Input.dispatchKeyEvent", {"type": "keyDown", "text": "\r" if key == "Enter" else "", **said})
+        self._order("Input.dispatchKeyEvent", {"type": "keyUp", **said})
 
     def wait_for(self, selector: str, *texts: str, within_s: float = PATIENCE_S) -> str:
         """Wait until what this selects says all of these."""

@@ -9,7 +9,7 @@ HEAD: dict[str, Any] = {
     "watcher": {"pid": 7, "host": "login1", "since": ""},
     "problems": {},
     "error": "",
-    "studies": [{"study": "demo", "stages": ["train", "score"], "budget": ""}],
+    "studies": [{"study": "demo", "stages": ["train", "score"], "budget": "", "done_at": None}],
 }
 NOW = 1_000_000.0
 ROOM = Size(79, 23)
@@ -53,7 +53,9 @@ def test_what_does_not_fit_is_counted_by_state() -> None:
 @pytest.mark.parametrize("lines", range(1, 30))
 @pytest.mark.parametrize("columns", [1, 10, 40, 79, 200])
 def test_a_picture_is_never_larger_than_the_screen(columns: int, lines: int) -> None:
-    studies = [{"study": f"study{n}", "stages": ["train"], "budget": "of 500 are used 7"} for n in range(9)]
+    studies = [
+        {"study": f"study{n}", "stages": ["train"], "budget": "of 500 are used 7", "done_at": NOW + 9} for n in range(9)
+    ]
     jobs = [job(f"a-long-name-{n}", "running", study=f"study{n % 9}", reason="日本語 " * 9) for n in range(60)]
     problems = {f"study{n}": "cannot be read" for n in range(5)}
 
@@ -64,7 +66,7 @@ def test_a_picture_is_never_larger_than_the_screen(columns: int, lines: int) -> 
 
 
 def test_many_studies_get_a_line_each_those_that_are_done_last_and_the_rest_are_counted() -> None:
-    studies = [{"study": f"s{n:02}", "stages": ["train"], "budget": ""} for n in range(30)]
+    studies = [{"study": f"s{n:02}", "stages": ["train"], "budget": "", "done_at": None} for n in range(30)]
     jobs = [job("train", "succeeded" if n < 20 else "running", study=f"s{n:02}") for n in range(30)]
 
     lines = drawn(*jobs, studies=studies)
@@ -86,6 +88,13 @@ def test_a_budget_and_problems_are_told_and_many_problems_counted() -> None:
         "and 3 more problems",
     ]
     assert "  GPU hours: of 500 GPU hours 7 are used" in lines
+
+
+def test_when_a_study_will_be_done_is_told_while_somebody_watches() -> None:
+    studies = [{**HEAD["studies"][0], "done_at": NOW + 2 * 3600 + 1700}]
+
+    assert "  done in about 2h at this pace" in drawn(job("train-1"), studies=studies)
+    assert not [line for line in drawn(job("train-1"), studies=studies, watcher=None) if "about" in line]
 
 
 def test_without_a_watcher_or_a_study_it_says_what_to_type() -> None:

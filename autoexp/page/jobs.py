@@ -49,15 +49,21 @@ def attempts(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """List the attempts that the journal tells of, each with its times and its ending."""
     found: dict[int, dict[str, Any]] = {}
     for record in records:
-        number, trigger, evidence = record["attempt"], record["trigger"], record["evidence"]
-        if not number:
-            continue
-        run = found.setdefault(number, {"attempt": number, "submitted": record["at"]})
-        if trigger == "started":
-            run |= {"began": record["at"], "host": evidence.get("host"), "id": evidence.get("scheduler_id")}
-        if trigger == "ended":
-            run |= {"ended": record["at"], "ending": evidence.get("ending"), "reason": evidence.get("reason")}
+        note(found, record)
     return list(found.values())
+
+
+def note(found: dict[int, dict[str, Any]], record: Mapping[str, Any]) -> None:
+    """Take over what a record says of an attempt of its job; `found` has them by number."""
+    number, trigger, evidence = record["attempt"], record["trigger"], record["evidence"]
+    if not number:
+        return
+    run = found.setdefault(number, {"attempt": number, "submitted": record["at"]})
+    run["last"] = record["at"]
+    if trigger == "started":
+        run |= {"began": record["at"], "host": evidence.get("host"), "id": evidence.get("scheduler_id")}
+    if trigger == "ended":
+        run |= {"ended": record["at"], "ending": evidence.get("ending"), "reason": evidence.get("reason")}
 
 
 def saved(ledger: Ledger, job: Job, iteration: int) -> dict[str, Any]:

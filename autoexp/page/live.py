@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
 
-from autoexp import conditions, selection, status
+from autoexp import clock, conditions, outlook, selection, status
 from autoexp.errors import AutoexpError
 from autoexp.following import Following
 from autoexp.model import Job, State
@@ -22,6 +22,8 @@ AGAIN_S = 2.0
 """How long a root that cannot be read is left alone."""
 SHARE = 50
 """Asking them takes at most one part in so many of our time."""
+RECKONED_S = 5.0
+"""How often it is reckoned when studies will be done, at most."""
 
 
 @dataclass(slots=True)
@@ -39,8 +41,13 @@ class Live:
     """Every job's line with the version it came with; None once it is gone."""
     _restless: set[Key] = field(default_factory=set)
     """Jobs whose reason changes though nothing happens to them."""
+    _done_at: dict[str, float | None] = field(default_factory=dict)
+    """When each study will be done, by its pace."""
+    _is_new: bool = True
+    """Nothing of the root was taken over yet."""
     _ask_at: float = 0.0
     _again_at: float = 0.0
+    _reckon_at: float = 0.0
 
     def look(self) -> int:
         """Take over what has changed, and return the version there is now; if nothing can be read, say why."""
@@ -89,21 +96,25 @@ class Live:
 
     def _followed(self) -> Following:
         if self._following is None:
-            self._following = Following(self.root, self.var)
+            self._following, self._is_new = Following(self.root, self.var), True
         return self._following
 
     def _look(self) -> None:
-        is_new = self._following is None
         following = self._followed()
-        changed = None if is_new else following.look()
+        changed = None if self._is_new else following.look()
         keys = {key for key, _ in following.view.registry.all_jobs()} if changed is None else changed
         now = time.monotonic()
         if is_due := now >= self._ask_at:
             keys |= self._restless
+        known = self.version
         self._take(following.view, keys, is_whole=changed is None)
+        self._is_new = False
         if is_due:
             self._ask_at = time.monotonic() + max(ASKED_S, SHARE * (time.monotonic() - now))
-        self._tell(head(following.view, may_mark=self.may_mark))
+        if self.version > known and now >= self._reckon_at:
+            self._reckon_at = now + RECKONED_S
+            self._reckon()
+        self._tell(head(following.view, may_mark=self.may_mark, done_at=self._done_at))
 
     def _take(self, seen: View, keys: Iterable[Key], *, is_whole: bool) -> None:
         """Compare the lines of jobs with what they were."""
@@ -118,6 +129,14 @@ class Live:
                 self._restless.add(key)
             else:
                 self._restless.discard(key)
+
+    def _reckon(self) -> None:
+        """Say anew when each study will be done."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for key, (_, row) in self._rows.items():
+            if row is not None:
+                rows.setdefault(key.study, []).append(row)
+        self._done_at = {study: outlook.done_at(each, clock.now()) for study, each in rows.items()}
 
     def _tell(self, told: dict[str, Any]) -> None:
         if told != self._head:
@@ -150,8 +169,8 @@ def course(training: Mapping[str, Any]) -> dict[str, Any]:
     return {"share": round(min(done / total, 1.0), 3), **left}
 
 
-def head(seen: View, *, may_mark: bool) -> dict[str, Any]:
-    """Say what is not of one job: who watches, what cannot be done, the studies and their budgets."""
+def head(seen: View, *, may_mark: bool, done_at: Mapping[str, float | None] | None = None) -> dict[str, Any]:
+    """Say what is not of one job: who watches, what cannot be done, the studies, what they cost, when they are done."""
     watcher = {key: seen.watcher[key] for key in ("pid", "host", "since")} if seen.watcher else None
     return {
         "root": str(seen.root),
@@ -161,7 +180,7 @@ def head(seen: View, *, may_mark: bool) -> dict[str, Any]:
         "may_mark": may_mark,
         "error": "",
         "order": [str(state) for state in status.ORDER],
-        "studies": [study_head(ledger) for ledger in seen.ledgers()],
+        "studies": [study_head(ledger, (done_at or {}).get(ledger.study.name)) for ledger in seen.ledgers()],
     }
 
 
@@ -170,9 +189,16 @@ def head_without(root: Path) -> dict[str, Any]:
     return head(View(root, root, Registry(root), None, {}), may_mark=False)
 
 
-def study_head(ledger: Ledger) -> dict[str, Any]:
-    """Say what is of a whole study."""
+def study_head(ledger: Ledger, done_at: float | None) -> dict[str, Any]:
+    """Say what is of a whole study; `done_at` is when it will be done, in seconds since the epoch."""
     stages = dict.fromkeys(job.stage for job in (*ledger.study.plan.jobs, *ledger.study.plan.previews))
     budget = ledger.budget
     told = budget.told() if budget.limit is not None else ""
-    return {"study": ledger.study.name, "stages": list(stages), "gpu_hours": budget.as_json(), "budget": told}
+    reckoned = None if done_at is None else round(done_at)
+    return {
+        "study": ledger.study.name,
+        "stages": list(stages),
+        "gpu_hours": budget.as_json(),
+        "budget": told,
+        "done_at": reckoned,
+    }

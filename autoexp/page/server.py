@@ -24,6 +24,7 @@ from autoexp.model import Job, State, Verb
 from autoexp.page import jobs, logs
 from autoexp.page.guard import Guard
 from autoexp.page.live import Live
+from autoexp.page.timeline import timeline
 from autoexp.probe import attempt_dir
 from autoexp.registry import Ledger
 from autoexp.view import View
@@ -143,6 +144,14 @@ def _job(live: Live, request: Request) -> dict[str, Any]:
     return live.undisturbed(lambda: jobs.job_page(*found(live, request.query_params), records))
 
 
+def _timeline(live: Live, request: Request) -> dict[str, Any]:
+    seen, study = live.view(), request.query_params.get("study", "")
+    if study not in seen.registry.ledgers:
+        raise AutoexpError(f"there is no study {study}", why="no plan has it", fix="go back to the overview")
+    records = list(seen.records(study))
+    return live.undisturbed(lambda: {"rows": timeline(live.view().registry.ledgers[study], records)})
+
+
 def _answers(live: Live, request: Request) -> list[dict[str, Any]]:
     _, ledger, job = found(live, request.query_params)
     return jobs.answers(ledger.dir_of(job.id))
@@ -170,6 +179,7 @@ READERS: dict[str, Callable[[Live, Request], Any]] = {
     "log": _log,
     "curves": _curves,
     "answers": _answers,
+    "timeline": _timeline,
 }
 
 

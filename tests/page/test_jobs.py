@@ -42,10 +42,11 @@ def test_attempts_are_told_with_their_times_and_endings() -> None:
             "host": "n1",
             "id": "7",
             "ended": "2026-11-20T21:40:03.000000Z",
+            "last": "2026-11-20T21:40:03.000000Z",
             "ending": "gpu_oom",
             "reason": "out of memory",
         },
-        {"attempt": 2, "submitted": "2026-11-20T21:40:04.000000Z"},
+        {"attempt": 2, "submitted": "2026-11-20T21:40:04.000000Z", "last": "2026-11-20T21:40:04.000000Z"},
     ]
 
 

@@ -1,8 +1,10 @@
 import json
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 
+from autoexp import outlook
 from autoexp.errors import AutoexpError
 from autoexp.page import live
 from autoexp.page.live import Live, course
@@ -39,6 +41,27 @@ def test_at_first_everything_is_new_and_says_what_status_says(planned: "Room") -
     rows = {row["job"]: row for row in told["rows"]}
     for job in status["studies"][0]["jobs"]:
         assert job.items() <= rows[job["job"]].items()
+
+
+def test_whoever_asks_for_a_job_first_has_all_lines_later(planned: "Room") -> None:
+    shown = Live(planned.root)
+
+    assert shown.chosen("stage == 'bad'") == [["demo", "bad"]]
+    shown.look()
+
+    assert names(shown.since(0)) == {"one-n1", "one-n2", "bad"}
+
+
+def test_when_a_study_will_be_done_is_reckoned_from_its_pace(planned: "Room") -> None:
+    shown = Live(planned.root)
+    shown.look()
+    assert shown.since(0)["studies"][0]["done_at"] is None
+
+    with patch.object(outlook, "done_at", lambda rows, _: 1000.4 + len(rows)):
+        shown = Live(planned.root)
+        shown.look()
+
+    assert shown.since(0)["studies"][0]["done_at"] == 1003
 
 
 def test_only_what_has_changed_is_new(planned: "Room") -> None:

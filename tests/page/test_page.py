@@ -5,6 +5,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -157,6 +158,27 @@ def test_a_job_named_like_a_program_is_shown_as_text(address: str, browser: "Bro
     assert browser.run("return window.hacked ?? null") is None
 
 
+def test_the_timeline_has_a_row_a_job_with_what_each_attempt_came_to(
+    address: str, browser: "Browser", tmp_path: Path
+) -> None:
+    browser.open(at(address, "timeline"))
+
+    browser.wait_for("#told", "4 of 4 jobs")
+    assert browser.text(".timeline .job").split("\n") == ["train-lr0.1", "train-lr0.2", "bad", "done"]
+    said = "return [...document.querySelectorAll('.timeline .track[role=img]')].map((e) => e.ariaLabel)"
+    first, _, bad, done = browser.run(said)
+    assert "under way" in first
+    assert ("gpu oom" in bad, "success" in done) == (True, True)
+    assert browser.run("return document.querySelectorAll('.timeline .run[data-ending=success]').length") == 1
+    for size, scheme in ((WIDE, "light"), (PHONE, "dark")):
+        browser.look_like(size, scheme)
+        browser.wait_until_it_fits(size[0])
+        browser.picture(tmp_path / f"timeline-{size[0]}-{scheme}.png")
+    browser.look_like(WIDE, "light")
+    browser.run("const s = document.querySelector('#span'); s.value = '3600'; s.dispatchEvent(new Event('change'))")
+    browser.wait_for("#told", "4 of 4 jobs")
+
+
 def test_failures_stand_by_their_class_with_the_evidence(address: str, browser: "Browser", tmp_path: Path) -> None:
     browser.open(at(address, "failures"))
 
@@ -181,6 +203,81 @@ def test_a_button_holds_a_job_and_the_page_shows_it_within_a_second(
     assert shown.states()["idle"] == "held"
     browser.click('[data-verb="cancel"]')
     browser.wait_for(".headline", "cancelled")
+
+
+AXE = Path(str(find_spec("axe_playwright_python").origin)).with_name("axe.min.js")  # type: ignore[union-attr]
+SERIOUS = """
+const found = await axe.run(document, {resultTypes: ["violations"]});
+return found.violations.filter((each) => ["serious", "critical"].includes(each.impact))
+  .map((each) => `${each.id}: ${each.nodes.map((node) => node.html).slice(0, 3).join(" ")}`);
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["", "jobs", "timeline", "failures", "job/demo/train-lr0.1", "job/demo/bad"])
+def test_nothing_serious_keeps_anybody_from_using_it(address: str, browser: "Browser", view: str, scheme: str) -> None:
+    """As axe judges: names and roles for screen readers, contrast, order, labels."""
+    browser.look_like(WIDE, scheme)
+    browser.open(at(address, view))
+    browser.wait_for(
+        "main", "train-lr0.1" if view in ("jobs", "timeline") else "bad" if "train" not in view else "iteration"
+    )
+
+    browser.run(AXE.read_text(encoding="utf-8"))
+    faults = browser.run(f"return (async () => {{{SERIOUS}}})()")
+
+    browser.look_like(WIDE, "light")
+    assert faults == []
+
+
+FOCUSED = """
+const e = document.activeElement;
+const shown = ["", "::after"].some((part) => getComputedStyle(e, part).outlineStyle !== "none");
+return [(e.id || e.innerText || e.className).trim(), shown];
+"""
+
+
+def tabbed(browser: "Browser", until: str, most: int = 60) -> list[str]:
+    """Press Tab until what has the focus says this; return all that had it, each of which must show that it has."""
+    seen = []
+    for _ in range(most):
+        browser.press("Tab")
+        name, shown = browser.run(FOCUSED)
+        assert shown, f"{name} does not show that it has the focus"
+        seen.append(name)
+        if name == until:
+            return seen
+    raise AssertionError(f"{until} is not reached: {seen}")
+
+
+def test_keys_alone_reach_and_work_everything(address: str, browser: "Browser", shown: "Room") -> None:
+    browser.open(at(address, "jobs"))
+    browser.wait_for(".row", "after")
+
+    passed = tabbed(browser, "done")
+    views, heads = (
+        ["autoexp", "Overview", "Jobs", "Timeline", "Failures"],
+        ["State", "Job", "Progress", "Attempt", "For"],
+    )
+    assert [*views, "where", *heads, "Reason"] == passed[: len(views) + len(heads) + 2]
+    assert {"bad", "after", "train-lr0.1"} <= set(passed)
+    browser.press("Enter")
+    browser.wait_for("h1", "done")
+
+    browser.wait_for(".verbs", "restart")
+    passed = tabbed(browser, "restart")
+    assert "reason" in passed
+    browser.press("Enter")
+    browser.wait_for(".verbs", "really restart?")
+    browser.press("Enter")
+    browser.wait_for(".answer", "restart was taken")
+    shown.wait_for({"done": "succeeded"})
+
+    browser.open(at(address, "timeline"))
+    browser.wait_for("#told", "jobs; times")
+    assert {"study", "span", "bad"} <= set(tabbed(browser, "done"))
+    browser.press("Enter")
+    browser.wait_for("h1", "done")
 
 
 def test_nothing_left_this_computer_and_nothing_was_complained_of(address: str, browser: "Browser") -> None:

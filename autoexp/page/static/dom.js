@@ -17,6 +17,9 @@ function fill(element, properties, children) {
 export const h = (tag, properties, ...children) => fill(document.createElement(tag), properties, children);
 export const svg = (tag, properties, ...children) => fill(document.createElementNS(SVG, tag), properties, children);
 
+/** A text as it is written; it may scroll, so that keys must reach it. */
+export const pre = (properties, ...children) => h("pre", { tabindex: 0, ...properties }, ...children);
+
 export const jobAddress = (row) => `#/job/${encodeURIComponent(row.study)}/${encodeURIComponent(row.job)}`;
 export const jobLink = (row, text = row.job) => h("a", { href: jobAddress(row), class: "job" }, text);
 export const stateMark = (state) => h("span", { class: "state", "data-state": state }, state);

@@ -1,6 +1,6 @@
 // What went wrong, by class, with the evidence; what failed and is tried again stands there too.
 
-import { h, jobLink, stateMark } from "./dom.js";
+import { h, jobLink, pre, stateMark } from "./dom.js";
 import { listen, store } from "./store.js";
 
 const isTrouble = (row) => row.state === "failed" || row.state === "stalled" || (row.ending && row.ending !== "success" && ["backoff", "held"].includes(row.state));
@@ -12,7 +12,7 @@ function group(name, rows) {
   return h("section", { class: "card" },
     h("h2", {}, name.replaceAll("_", " "), h("span", { class: "quiet" }, ` ${rows.length} ${rows.length === 1 ? "job" : "jobs"}`)),
     [...byReason].toSorted(([, a], [, b]) => b.length - a.length).map(([reason, same]) => h("div", { class: "evidence" },
-      h("pre", {}, reason || "no reason is known"),
+      pre({}, reason || "no reason is known"),
       h("ul", {}, same.slice(0, MOST).map((row) => h("li", {}, stateMark(row.state), jobLink(row), h("span", { class: "quiet" }, `attempt ${row.attempt}`)))),
       same.length > MOST ? h("p", { class: "quiet" }, `and ${same.length - MOST} more`) : null)));
 }

@@ -1,7 +1,7 @@
 // One job: why it is where it is, what it has done, what its log says now, and what can be asked of it.
 
 import { curve } from "./curve.js";
-import { age, h, jobLink, stateMark, table } from "./dom.js";
+import { age, h, jobLink, pre, stateMark, table } from "./dom.js";
 import { log } from "./log.js";
 import { ask, keyOf, listen, now, store } from "./store.js";
 
@@ -98,7 +98,7 @@ async function mark({ study, job }, verb, reason) {
 export function job(place, [study, name]) {
   const who = { study, job: name };
   const key = keyOf(study, name);
-  const title = h("h1", {}, name), state = h("p", { class: "headline" }), why = h("pre", { class: "why", id: "why" });
+  const title = h("h1", {}, name), state = h("p", { class: "headline" }), why = pre({ class: "why", id: "why" });
   const [steer, curves, runs_, saved, asked, moved, config] = Array.from({ length: 7 }, () => h("div", {}));
   const lines = log(who);
   place.append(h("p", { class: "quiet" }, `${study} /`), title, state, h("div", { class: "columns" },
@@ -136,7 +136,7 @@ export function job(place, [study, name]) {
     put(moved, moves(told));
     put(saved, checkpoints(told));
     put(asked, answers(told));
-    if (!config.firstChild) config.append(section("By hand", h("pre", {}, told.commands.join("\n"))), section("Configuration", h("p", { class: "quiet" }, `${told.dir}/job.yaml`), h("pre", { tabindex: 0 }, told.config)));
+    if (!config.firstChild) config.append(section("By hand", pre({}, told.commands.join("\n"))), section("Configuration", h("p", { class: "quiet" }, `${told.dir}/job.yaml`), pre({}, told.config)));
     lines.follow(told);
     chart();
   }

@@ -38,8 +38,8 @@ export function jobs(place, _, query) {
   const text = h("input", { type: "search", id: "where", value: query.get("where") ?? "", placeholder: 'lr < 1e-3 and state == "failed"', spellcheck: "false", autocomplete: "off", "aria-label": "Choose jobs" });
   const told = h("p", { class: "quiet", role: "status", id: "told" });
   const heads = COLUMNS.map(([name, title]) => h("button", { type: "button", "data-column": name, onclick: () => sortBy(name) }, title));
-  const lines = h("div", { class: "lines", role: "rowgroup" });
-  const window_ = h("div", { class: "window", tabindex: 0 }, lines);
+  const lines = h("div", { class: "lines", role: "presentation" });
+  const window_ = h("div", { class: "window", role: "rowgroup", tabindex: 0 }, lines);
   const grid = h("div", { class: "grid", role: "table", "aria-label": "Jobs" },
     h("div", { class: "heads", role: "row" }, heads.map((head) => h("span", { role: "columnheader" }, head))), window_);
   place.append(h("h1", { class: "hidden" }, "Jobs"), h("form", { class: "choose", onsubmit: (event) => { event.preventDefault(); choose(); } }, h("label", { for: "where" }, "where"), text), told, grid);

@@ -1,13 +1,13 @@
 // The end of a job's log, read on while the page is in sight.
 
-import { h } from "./dom.js";
+import { h, pre } from "./dom.js";
 import { ask } from "./store.js";
 
 const EVERY_MS = 1000;
 const MOST_LINES = 2000;
 
 export function log(who) {
-  const box = h("pre", { class: "log", tabindex: 0, role: "log", "aria-label": "Log" });
+  const box = pre({ class: "log", role: "log", "aria-label": "Log" });
   const rest = h("span", { class: "rest" });
   const which = h("select", { "aria-label": "Attempt", onchange: () => begin(Number(which.value)) });
   const element = h("section", { class: "card", hidden: true }, h("h2", {}, "Log ", which), box);

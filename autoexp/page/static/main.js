@@ -6,9 +6,10 @@ import { job } from "./job.js";
 import { jobs } from "./jobs.js";
 import { overview } from "./overview.js";
 import { connect, listen, notices, store, watcherText } from "./store.js";
+import { timeline } from "./timeline.js";
 
 const place = document.getElementById("view");
-const VIEWS = { "": overview, jobs, failures, job };
+const VIEWS = { "": overview, jobs, timeline, failures, job };
 let leave = () => {};
 let noticed = "";
 

@@ -1,7 +1,7 @@
 // Five seconds: what needs a person, how far each stage is, what it has cost.
 
 import { age, h, jobLink, stateMark } from "./dom.js";
-import { listen, store } from "./store.js";
+import { listen, now, store } from "./store.js";
 
 const TROUBLE = ["failed", "stalled", "held"];
 const MOST = 8;
@@ -43,11 +43,13 @@ function hours(told) {
     h("div", { class: "bar", role: "img", "aria-label": told.budget }, part(used, "succeeded"), part(promised, "running"), part(rest, "waiting")));
 }
 
-function running(rows) {
+function outlook(told, rows) {
   const left = rows.filter((row) => row.left_s != null);
-  if (!left.length) return null;
-  const longest = Math.max(...left.map((row) => row.left_s));
-  return h("p", {}, `${left.length === 1 ? "The training that runs" : `The ${left.length} trainings that run`} will be done in about ${age(longest)}, at the present speed.`);
+  const trainings = left.length === 1 ? "The training that runs" : `The ${left.length} trainings that run`;
+  const parts = [];
+  if (store.head.watcher && told.done_at != null) parts.push(`At this pace all of it is done in about ${age(Math.max(told.done_at - now(), 0))}.`);
+  if (left.length) parts.push(`${trainings} will be done in about ${age(Math.max(...left.map((row) => row.left_s)))}.`);
+  return parts.length ? h("p", {}, parts.join(" ")) : null;
 }
 
 function study(told, rows) {
@@ -57,7 +59,7 @@ function study(told, rows) {
     h("h2", {}, h("a", { href: jobsAddress(`study == "${told.study}"`) }, told.study)),
     h("p", { class: "counts" }, counts.map(([state, number]) =>
       h("a", { href: jobsAddress(`study == "${told.study}" and state == "${state}"`), "data-state": state }, `${number} ${state}`))),
-    running(rows),
+    outlook(told, rows),
     hours(told),
     h("ul", { class: "stages" }, stages.map((name) => stage(told.study, name, rows.filter((row) => row.stage === name)))));
 }

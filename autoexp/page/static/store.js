@@ -1,6 +1,6 @@
 // What the server has told: every job's line, kept current by server-sent events. Views listen, and only draw.
 
-import { h } from "./dom.js";
+import { h, pre } from "./dom.js";
 
 export const store = { head: null, rows: new Map(), connected: false, skew: 0 };
 const listeners = new Set();
@@ -70,7 +70,7 @@ export function notices() {
   const { head } = store;
   const found = [];
   if (!store.connected) found.push(h("p", { class: "notice bad" }, "The page's server does not answer: what you see may be old. If it was ended, start it again: ", h("code", {}, "autoexp serve")));
-  if (head.error) found.push(h("pre", { class: "notice bad" }, head.error));
+  if (head.error) found.push(pre({ class: "notice bad" }, head.error));
   if (!head.watcher) found.push(h("p", { class: "notice" }, "No watcher runs: nothing moves until one does. Start one: ", h("code", {}, `autoexp watch ${head.root}`)));
   for (const [name, what] of Object.entries(head.problems)) found.push(h("p", { class: "notice bad" }, h("b", {}, name), ` ${what}`));
   return found;

@@ -30,7 +30,26 @@ class Arrow:
 
 def draw(plan: Plan, style: str) -> str:
     """Draw a plan in one of `STYLES`."""
-    return "\n".join(STYLES[style](list(_boxes(plan)), list(dict.fromkeys(_arrows(plan)))))
+    return "\n".join(STYLES[style](*parts(plan)))
+
+
+def parts(plan: Plan) -> tuple[list[Box], list[Arrow]]:
+    """List what a picture of a plan consists of: each stage, and each reason for which one waits for another."""
+    return list(_boxes(plan)), list(dict.fromkeys(_arrows(plan)))
+
+
+def links(arrows: list[Arrow]) -> list[tuple[str, str]]:
+    """List which stage waits for which other one."""
+    return [*dict.fromkeys((arrow.source, arrow.target) for arrow in arrows if arrow.source != arrow.target)]
+
+
+def layers(boxes: list[Box], arrows: list[Arrow]) -> dict[str, int]:
+    """Say how deep each stage stands: below all that it waits for, as far as they do not wait for each other."""
+    depth = {box.stage: 0 for box in boxes}
+    for _ in boxes:
+        for source, target in links(arrows):
+            depth[target] = max(depth[target], min(depth[source] + 1, len(boxes) - 1))
+    return depth
 
 
 def _stages(plan: Plan) -> dict[str, str]:
@@ -101,10 +120,14 @@ def _spelled(condition: Condition) -> str:
     return " ".join((condition.name.replace("_", " "), *told))
 
 
+def reasons(box: Box) -> list[str]:
+    """List what a stage's jobs wait for, as many as there is room for."""
+    return [*box.waits[:MOST], *([f"and {len(box.waits) - MOST} more"] if box.waits[MOST:] else [])]
+
+
 def _text(boxes: list[Box], _: list[Arrow]) -> Iterator[str]:
     for box in boxes:
-        more = [f"and {len(box.waits) - MOST} more"] if box.waits[MOST:] else []
-        lines = [f"{box.stage}: {box.jobs}", *box.waits[:MOST], *more]
+        lines = [f"{box.stage}: {box.jobs}", *reasons(box)]
         width = max(map(len, lines))
         edge = f"+{'-' * (width + 2)}+"
         yield from (edge, *(f"| {line.ljust(width)} |" for line in lines), edge)
@@ -126,7 +149,7 @@ def _dot(boxes: list[Box], arrows: list[Arrow]) -> Iterator[str]:
 
 
 MOST = 6
-"""How many reasons to wait a box of text shows."""
+"""How many reasons to wait a box shows."""
 STYLES: Mapping[str, Callable[[list[Box], list[Arrow]], Iterator[str]]] = {
     "text": _text, "mermaid": _mermaid, "dot": _dot,
 }  # fmt: skip

@@ -123,3 +123,23 @@ def test_an_arrow_says_what_is_not_to_be_and_what_is_one_of_several(planner: Cal
 
     assert '"a" -> "b" [label="or job succeeded"]' in drawn
     assert '"a" -> "b" [label="or not job state running"]' in drawn
+
+
+def test_a_stage_stands_below_all_that_it_waits_for(plan: Plan) -> None:
+    boxes, arrows = flow.parts(plan)
+
+    assert flow.layers(boxes, arrows) == {"pretrain": 0, "cooldown": 1, "choose": 2, "convert": 2, "batch": 1}
+    assert flow.links(arrows) == [
+        *(("pretrain", "convert"), ("cooldown", "convert"), ("pretrain", "batch")),
+        *(("pretrain", "cooldown"), ("cooldown", "choose")),
+    ]
+
+
+def test_stages_that_wait_for_each_other_stand_somewhere_all_the_same() -> None:
+    boxes = [flow.Box(name, "1 job") for name in "abc"]
+    arrows = [flow.Arrow("a", "b", ""), flow.Arrow("b", "a", ""), flow.Arrow("c", "c", "")]
+
+    depth = flow.layers(boxes, arrows)
+
+    assert depth["c"] == 0
+    assert max(depth.values()) < len(boxes)

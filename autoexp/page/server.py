@@ -22,6 +22,7 @@ from autoexp.journal import stamp
 from autoexp.lifecycle import accepted
 from autoexp.model import Job, State, Verb
 from autoexp.page import jobs, logs
+from autoexp.page.graph import graph
 from autoexp.page.guard import Guard
 from autoexp.page.live import Live
 from autoexp.page.timeline import timeline
@@ -145,11 +146,22 @@ def _job(live: Live, request: Request) -> dict[str, Any]:
 
 
 def _timeline(live: Live, request: Request) -> dict[str, Any]:
+    seen, study = _study(live, request)
+    records = list(seen.records(study))
+    return live.undisturbed(lambda: {"rows": timeline(live.view().registry.ledgers[study], records)})
+
+
+def _graph(live: Live, request: Request) -> dict[str, Any]:
+    _, study = _study(live, request)
+    by = request.query_params.get("by", "")
+    return live.undisturbed(lambda: graph(live.view().registry.ledgers[study], by))
+
+
+def _study(live: Live, request: Request) -> tuple[View, str]:
     seen, study = live.view(), request.query_params.get("study", "")
     if study not in seen.registry.ledgers:
         raise AutoexpError(f"there is no study {study}", why="no plan has it", fix="go back to the overview")
-    records = list(seen.records(study))
-    return live.undisturbed(lambda: {"rows": timeline(live.view().registry.ledgers[study], records)})
+    return seen, study
 
 
 def _answers(live: Live, request: Request) -> list[dict[str, Any]]:
@@ -180,6 +192,7 @@ READERS: dict[str, Callable[[Live, Request], Any]] = {
     "curves": _curves,
     "answers": _answers,
     "timeline": _timeline,
+    "graph": _graph,
 }
 
 

@@ -179,6 +179,36 @@ def test_the_timeline_has_a_row_a_job_with_what_each_attempt_came_to(
     browser.wait_for("#told", "4 of 4 jobs")
 
 
+TITLED = 'return document.querySelectorAll(`.dot[title="${CSS.escape(arguments[0])}"]`).length === 1'
+
+
+def test_the_graph_shows_stages_with_their_jobs_and_follows_them(
+    address: str, browser: "Browser", shown: "Room", tmp_path: Path
+) -> None:
+    browser.open(at(address, "graph"))
+
+    browser.wait_for("#told", "6 stages")
+    browser.wait_for('[data-stage="after"]', "1 job", "after bad: job succeeded")
+    assert browser.run("return document.querySelectorAll('path.arrow').length") == 1
+    assert browser.run("return document.querySelectorAll('.dot').length") == 7
+    browser.run("const s = document.querySelector('#by'); s.value = 'lr'; s.dispatchEvent(new Event('change'))")
+    browser.wait_for('[data-stage="train"]', "lr=0.1", "lr=0.2")
+    for size, scheme in ((WIDE, "light"), (PHONE, "dark")):
+        browser.look_like(size, scheme)
+        browser.wait_until_it_fits(size[0])
+        browser.picture(tmp_path / f"graph-{size[0]}-{scheme}.png")
+    browser.look_like(WIDE, "light")
+
+    for verb, state in (("hold", "held"), ("release", "waiting")):
+        (shown.job_dir(ODD) / "markers" / verb).touch()
+        browser.until(lambda: browser.run(TITLED, f"{ODD}: {state}"), f"a dot that is {state}")  # noqa: B023 - used at once
+
+    browser.click("#smaller")
+    assert browser.run("return document.querySelector('.plane').style.transform") == "scale(0.85)"
+    browser.click('[data-stage="train"] .label')
+    browser.wait_for("#told", "1 of 7 jobs")
+
+
 def test_failures_stand_by_their_class_with_the_evidence(address: str, browser: "Browser", tmp_path: Path) -> None:
     browser.open(at(address, "failures"))
 
@@ -213,15 +243,17 @@ return found.violations.filter((each) => ["serious", "critical"].includes(each.i
 """
 
 
+SHOWN = {"jobs": "train-lr0.1", "timeline": "train-lr0.1", "graph": "after bad", "job/demo/train-lr0.1": "iteration"}
+"""What is there once a view is drawn."""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", ["", "jobs", "timeline", "failures", "job/demo/train-lr0.1", "job/demo/bad"])
+@pytest.mark.parametrize("view", ["", "jobs", "graph", "timeline", "failures", "job/demo/train-lr0.1", "job/demo/bad"])
 def test_nothing_serious_keeps_anybody_from_using_it(address: str, browser: "Browser", view: str, scheme: str) -> None:
     """As axe judges: names and roles for screen readers, contrast, order, labels."""
     browser.look_like(WIDE, scheme)
     browser.open(at(address, view))
-    browser.wait_for(
-        "main", "train-lr0.1" if view in ("jobs", "timeline") else "bad" if "train" not in view else "iteration"
-    )
+    browser.wait_for("main", SHOWN.get(view, "bad"))
 
     browser.run(AXE.read_text(encoding="utf-8"))
     faults = browser.run(f"return (async () => {{{SERIOUS}}})()")
@@ -256,7 +288,7 @@ def test_keys_alone_reach_and_work_everything(address: str, browser: "Browser", 
 
     passed = tabbed(browser, "done")
     views, heads = (
-        ["autoexp", "Overview", "Jobs", "Timeline", "Failures"],
+        ["autoexp", "Overview", "Jobs", "Graph", "Timeline", "Failures"],
         ["State", "Job", "Progress", "Attempt", "For"],
     )
     assert [*views, "where", *heads, "Reason"] == passed[: len(views) + len(heads) + 2]

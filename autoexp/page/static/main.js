@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { failures } from "./failures.js";
+import { graph } from "./graph.js";
 import { job } from "./job.js";
 import { jobs } from "./jobs.js";
 import { overview } from "./overview.js";
@@ -9,7 +10,7 @@ import { connect, listen, notices, store, watcherText } from "./store.js";
 import { timeline } from "./timeline.js";
 
 const place = document.getElementById("view");
-const VIEWS = { "": overview, jobs, timeline, failures, job };
+const VIEWS = { "": overview, jobs, graph, timeline, failures, job };
 let leave = () => {};
 let noticed = "";
 

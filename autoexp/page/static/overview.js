@@ -1,5 +1,6 @@
 // Five seconds: what needs a person, how far each stage is, what it has cost.
 
+import { bar, count, jobsAddress, said } from "./bars.js";
 import { age, h, jobLink, stateMark } from "./dom.js";
 import { listen, now, store } from "./store.js";
 
@@ -7,30 +8,14 @@ const TROUBLE = ["failed", "stalled", "held"];
 const MOST = 8;
 const OVER = ["succeeded", "failed", "cancelled", "skipped"];
 
-const count = (rows) => {
-  const found = new Map(store.head.order.map((state) => [state, 0]));
-  for (const row of rows) found.set(row.state, found.get(row.state) + 1);
-  return [...found].filter(([, number]) => number);
-};
-const jobsAddress = (text) => `#/jobs?where=${encodeURIComponent(text)}`;
-
-function bar(counts, total, label) {
-  const ordered = counts.toSorted(([a], [b]) => BAR.indexOf(a) - BAR.indexOf(b));
-  const parts = ordered.map(([state, number]) =>
-    h("span", { "data-state": state, title: `${number} ${state}`, style: { flexGrow: number / total } }));
-  return h("div", { class: "bar", role: "img", "aria-label": label }, parts);
-}
-const BAR = ["succeeded", "running", "gating", "stopping", "stalled", "queued", "submitting", "backoff", "held", "failed", "cancelled", "skipped", "waiting"];
-
 function stage(study, name, rows) {
   const counts = count(rows);
   const over = rows.filter((row) => OVER.includes(row.state)).length;
-  const said = counts.map(([state, number]) => `${number} ${state}`).join(", ") || "no jobs yet";
   return h("li", {},
     h("a", { class: "name", href: jobsAddress(`study == "${study}" and stage == "${name}"`) }, name),
-    bar(counts, rows.length || 1, `${name}: ${said}`),
+    bar(counts, rows.length || 1, `${name}: ${said(counts)}`),
     h("span", { class: "number" }, `${over}/${rows.length}`),
-    h("span", { class: "quiet said" }, said));
+    h("span", { class: "quiet said" }, said(counts)));
 }
 
 function hours(told) {

@@ -209,6 +209,26 @@ def test_the_graph_shows_stages_with_their_jobs_and_follows_them(
     browser.wait_for("#told", "1 of 7 jobs")
 
 
+def test_trainings_are_compared_in_one_chart(address: str, browser: "Browser", tmp_path: Path) -> None:
+    browser.open(at(address, "curves"))
+
+    browser.wait_for("#told", "2 trainings")
+    browser.wait_for("figcaption", "Loss", "Seconds per iteration")
+    assert browser.run("return document.querySelectorAll('figure:first-child polyline').length") == 2
+    browser.wait_for("tbody", "train-lr0.1", "train-lr0.2", "running")
+    for size, scheme in ((WIDE, "light"), (PHONE, "dark")):
+        browser.look_like(size, scheme)
+        browser.wait_until_it_fits(size[0])
+        browser.picture(tmp_path / f"curves-{size[0]}-{scheme}.png")
+    browser.look_like(WIDE, "light")
+
+    browser.run(
+        "const t = document.querySelector('#where'); t.value = 'lr > 0.15'; t.dispatchEvent(new Event('input'))"
+    )
+    browser.wait_for("#told", "1 training")
+    assert "train-lr0.1" not in browser.text("tbody")
+
+
 def test_failures_stand_by_their_class_with_the_evidence(address: str, browser: "Browser", tmp_path: Path) -> None:
     browser.open(at(address, "failures"))
 
@@ -243,12 +263,17 @@ return found.violations.filter((each) => ["serious", "critical"].includes(each.i
 """
 
 
-SHOWN = {"jobs": "train-lr0.1", "timeline": "train-lr0.1", "graph": "after bad", "job/demo/train-lr0.1": "iteration"}
+SHOWN = dict.fromkeys(("jobs", "timeline", "curves"), "train-lr0.1") | {
+    "graph": "after bad",
+    "job/demo/train-lr0.1": "iteration",
+}
 """What is there once a view is drawn."""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", ["", "jobs", "graph", "timeline", "failures", "job/demo/train-lr0.1", "job/demo/bad"])
+@pytest.mark.parametrize(
+    "view", ["", "jobs", "graph", "timeline", "curves", "failures", "job/demo/train-lr0.1", "job/demo/bad"]
+)
 def test_nothing_serious_keeps_anybody_from_using_it(address: str, browser: "Browser", view: str, scheme: str) -> None:
     """As axe judges: names and roles for screen readers, contrast, order, labels."""
     browser.look_like(WIDE, scheme)
@@ -288,7 +313,7 @@ def test_keys_alone_reach_and_work_everything(address: str, browser: "Browser", 
 
     passed = tabbed(browser, "done")
     views, heads = (
-        ["autoexp", "Overview", "Jobs", "Graph", "Timeline", "Failures"],
+        ["autoexp", "Overview", "Jobs", "Graph", "Timeline", "Curves", "Failures"],
         ["State", "Job", "Progress", "Attempt", "For"],
     )
     assert [*views, "where", *heads, "Reason"] == passed[: len(views) + len(heads) + 2]

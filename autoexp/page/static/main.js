@@ -1,5 +1,6 @@
 // Which view the address names, and what stands above all of them.
 
+import { compare } from "./compare.js";
 import { h } from "./dom.js";
 import { failures } from "./failures.js";
 import { graph } from "./graph.js";
@@ -10,7 +11,7 @@ import { connect, listen, notices, store, watcherText } from "./store.js";
 import { timeline } from "./timeline.js";
 
 const place = document.getElementById("view");
-const VIEWS = { "": overview, jobs, graph, timeline, failures, job };
+const VIEWS = { "": overview, jobs, graph, timeline, curves: compare, failures, job };
 let leave = () => {};
 let noticed = "";
 

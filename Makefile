@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 WORKERS ?= $(shell echo $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 )))
 READY := $(VENV)/.ready
 
-.PHONY: demo test soak bench lint tools diagram clean
+.PHONY: demo test soak bench lint tools pictures diagram clean
 
 demo: $(READY)
 	$(BIN)/autoexp demo
@@ -35,6 +35,9 @@ lint: $(READY)
 
 tools:
 	.ci/tools
+
+pictures: $(READY)
+	$(BIN)/python -m tests.pictures
 
 diagram: $(READY)
 	$(BIN)/python -m autoexp.diagram

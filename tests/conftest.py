@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -159,6 +160,15 @@ class Room:
         wait_until(holds, "the watcher")
         return watcher
 
+    def serve(self, *options: str) -> str:
+        """Start a page server, and return the address that it prints."""
+        server = self.start("serve", self.root, *options, stdout=subprocess.PIPE)
+        assert server.stdout is not None
+        with server.stdout as printed:
+            found = next(filter(None, (re.search(r"http://\S+", line.decode()) for line in printed)), None)
+        assert found, self.said()
+        return found[0]
+
     def said(self) -> str:
         """What the started programs printed."""
         log = self.home / "started.log"
@@ -291,13 +301,14 @@ class Room:
 @pytest.fixture
 def room(tmp_path: Path) -> Iterator[Room]:
     """A room for one test."""
-    yield from _room(tmp_path)
+    with room_in(tmp_path) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def make_room() -> Callable[[Path], AbstractContextManager[Room]]:
     """Make a room in a folder, for as long as a with statement says."""
-    return contextmanager(_room)
+    return room_in
 
 
 @pytest.fixture
@@ -306,7 +317,8 @@ def humble() -> tuple[str, ...]:
     return ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 
 
-def _room(home: Path) -> Iterator[Room]:
+@contextmanager
+def room_in(home: Path) -> Iterator[Room]:
     found = Room(home)
     found.machine()
     try:

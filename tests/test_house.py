@@ -92,7 +92,7 @@ def test_every_module_has_its_test(source: Path) -> None:
 
 def test_every_test_has_its_module() -> None:
     of_the_whole = (
-        *("crashes", "docs", "house", "kills", "recipes", "seam", "security", "strace", "weather", "wheel"),
+        *("crashes", "docs", "house", "kills", "pictures", "recipes", "seam", "security", "strace", "weather", "wheel"),
         *("slow_link", "slurm_demo", "slurm_faults", "slurm_pages"),
     )
     names = {f"test_{what}.py" for what in of_the_whole}

@@ -9,6 +9,7 @@ from autoexp import backends, explanation, probe
 from autoexp.files import read_json, read_regular
 from autoexp.markers import REFUSED, TAKEN
 from autoexp.model import Job
+from autoexp.page import boards
 from autoexp.registry import Ledger
 from autoexp.report import series
 from autoexp.view import View
@@ -35,6 +36,7 @@ def job_page(seen: View, ledger: Ledger, job: Job, records: list[dict[str, Any]]
         "config": _text(folder / "job.yaml"),
         "answers": answers(folder),
         "commands": commands(ledger, job, folder),
+        "links": boards.links(probe.attempt_dir(folder, job.attempt) / "output.log"),
     }
 
 
@@ -102,6 +104,7 @@ def commands(ledger: Ledger, job: Job, folder: Path) -> list[str]:
         *log,
         f"autoexp mark {place} VERB",
         f"bash {place}/run.sh",
+        *boards.commands(folder),
     ]
 
 

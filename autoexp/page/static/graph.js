@@ -39,8 +39,9 @@ export function graph(place, [wanted]) {
   function scale(value) {
     zoom = value;
     plane.style.transform = `scale(${zoom})`;
+    plane.style.marginBottom = `${(zoom - 1) * plane.offsetHeight}px`; // as much room as it takes
   }
-  const fit = () => scale(Math.max(SMALLEST_FIT, Math.min(1, canvas.clientWidth / plane.offsetWidth)));
+  const fit = () => scale(Math.max(SMALLEST_FIT, Math.min(1, canvas.clientWidth / plane.scrollWidth, canvas.clientHeight / plane.offsetHeight)));
   function step(by) {
     const nearest = ZOOMS.reduce((best, each, number) => (Math.abs(each - zoom) < Math.abs(ZOOMS[best] - zoom) ? number : best), 0);
     scale(ZOOMS[Math.min(Math.max(nearest + by, 0), ZOOMS.length - 1)]);
@@ -107,8 +108,8 @@ export function graph(place, [wanted]) {
     plane.replaceChildren(...[...layers.keys()].toSorted((a, b) => a - b).map((layer) => h("div", { class: "layer" }, layers.get(layer).map(box))));
     axis.replaceChildren(...["", ...known.axes].map((name) => h("option", { value: name, selected: name === known.by }, name || "nothing")));
     told.textContent = `${known.stages.length} stages; a dot is a job, and leads to it; a stage or group leads to its jobs in the table`;
-    arrows();
     if (zoom == null) fit();
+    arrows();
     if (focused) plane.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
   }
 

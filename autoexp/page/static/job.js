@@ -136,7 +136,7 @@ export function job(place, [study, name]) {
     put(moved, moves(told));
     put(saved, checkpoints(told));
     put(asked, answers(told));
-    if (!config.firstChild) config.append(section("By hand", pre({}, told.commands.join("\n"))), section("Configuration", h("p", { class: "quiet" }, `${told.dir}/job.yaml`), pre({}, told.config)));
+    if (!config.firstChild) config.append(section("By hand", pre({}, told.commands.join("\n")), told.links.map((url) => h("p", {}, h("a", { href: url, rel: "noopener noreferrer", target: "_blank" }, url)))), section("Configuration", h("p", { class: "quiet" }, `${told.dir}/job.yaml`), pre({}, told.config)));
     lines.follow(told);
     chart();
   }

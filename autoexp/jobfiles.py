@@ -13,6 +13,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from string import Template
 from typing import Any
 
@@ -268,6 +269,8 @@ def job_yaml(spec: JobSpec, root: str) -> str:
 
 
 _INTERNAL = ("key", "point", "children")
+MOST_KNOWN = 1 << 13
+"""How many texts' spellings are kept: those of a study's jobs are the same, but for a few."""
 
 
 def block(values: Mapping[str, Any], *, depth: int, indent: str = "") -> str:
@@ -290,6 +293,7 @@ def flow(value: Any) -> str:
     return _scalar(value)
 
 
+@lru_cache(MOST_KNOWN)
 def _key(name: str) -> str:
     plain = name.isascii() and name.replace("-", "").replace("_", "").isalnum() and name[0].isalpha()
     return name if plain and name.lower() not in _WORDS else _text(name)
@@ -310,6 +314,7 @@ def _scalar(value: Any) -> str:
     return f"{mantissa if '.' in mantissa else mantissa + '.0'}{e}{exponent}"
 
 
+@lru_cache(MOST_KNOWN)
 def _text(value: str) -> str:
     """Quote a text; JSON would split what lies beyond the basic plane in two, which YAML does not join again."""
     return _NOT_PLAIN.sub(lambda found: f"\\U{ord(found[0]):08x}", json.dumps(value, ensure_ascii=False))

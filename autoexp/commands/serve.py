@@ -48,12 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
     token, listening = secrets.token_urlsafe(24), listen(arguments.host, arguments.port)
     shown = live.Live(root, arguments.var, arguments.allow_markers)
     Thread(target=shown.look, daemon=True).start()  # a large root is read by the time somebody opens the address
-    app = server.make(shown, token, names(arguments.host))
+    app = server.make(shown, token, names(arguments.host), is_over=lambda: serving.should_exit)
     print("\n".join(told(root, listening.getsockname()[1], token, arguments)), flush=True)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=1
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    serving = uvicorn.Server(config)
+    serving.run(sockets=[listening])
     return 0
 
 

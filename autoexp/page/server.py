@@ -47,6 +47,8 @@ class News:
     """Looks for changes as long as somebody listens, and wakes those who do."""
 
     live: Live
+    is_over: Callable[[], bool] = lambda: False
+    """Whether the server is being ended: nobody listens any longer then."""
     listeners: set[asyncio.Event] = field(default_factory=set)
     _task: "asyncio.Task[None] | None" = None
 
@@ -57,7 +59,7 @@ class News:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._look())
         try:
-            while True:
+            while not self.is_over():
                 if self.live.version > version:
                     news = await run_in_threadpool(self.live.since, version)
                     version = news["version"]
@@ -76,16 +78,16 @@ class News:
         known = self.live.version
         while self.listeners:
             version = await run_in_threadpool(self.live.look)
-            if version != known:
+            if version != known or self.is_over():
                 known = version
                 for woken in self.listeners:
                     woken.set()
             await asyncio.sleep(LOOK_S)
 
 
-def make(live: Live, token: str, names: frozenset[str]) -> ASGIApp:
+def make(live: Live, token: str, names: frozenset[str], is_over: Callable[[], bool] = lambda: False) -> ASGIApp:
     """Make the application that a web server runs."""
-    news, pages = News(live), {path.name: path.read_bytes() for path in sorted(STATIC.iterdir())}
+    news, pages = News(live, is_over), {path.name: path.read_bytes() for path in sorted(STATIC.iterdir())}
 
     async def static(request: Request) -> Response:
         name = request.path_params.get("name", "index.html")

@@ -30,13 +30,17 @@ def test_it_prints_an_address_that_opens_and_ends_when_interrupted(planned: "Roo
         said = [printed.readline().decode() for _ in range(3)]
     (address,) = re.findall(r"http://127\.0\.0\.1:\d+/\?token=\S{32}", said[1])
 
-    with urllib.request.urlopen(address) as page:  # noqa: S310 - it is ours
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with browser.open(address) as page:
         assert b"<title>autoexp</title>" in page.read()
+    with browser.open(f"{address.partition('?')[0]}api/events") as news:
+        assert news.readline().startswith(b"id: ")
+        ended = planned.stop(server, signal.SIGINT)
 
     assert said[0] == f"{planned.root}: read only; --allow-markers has buttons\n"
     assert "ssh -L " in said[2]
-    assert planned.stop(server, signal.SIGINT) == 130
-    assert planned.said() == ""
+    assert ended == 130
+    assert planned.said() == "", "whoever still looks is no error"
 
 
 def test_several_find_a_port_each_unless_one_is_named() -> None:

@@ -120,6 +120,7 @@ def test_the_table_is_chosen_as_status_chooses_and_sorted(address: str, browser:
     )
     browser.wait_for("#told", "1 of 7 jobs")
     assert browser.text(".row .job") == "train-lr0.1"
+    assert browser.text("#at-once").endswith("/experiments/demo VERB --where 'lr < 0.15'")
 
     browser.run("const t = document.querySelector('#where'); t.value = 'lr ='; t.dispatchEvent(new Event('input'))")
     browser.wait_for("#told", "'lr =' chooses no jobs", "fix: write for example")

@@ -107,7 +107,7 @@ export function graph(place, [wanted]) {
     const layers = Map.groupBy(known.stages, (each) => each.layer);
     plane.replaceChildren(...[...layers.keys()].toSorted((a, b) => a - b).map((layer) => h("div", { class: "layer" }, layers.get(layer).map(box))));
     axis.replaceChildren(...["", ...known.axes].map((name) => h("option", { value: name, selected: name === known.by }, name || "nothing")));
-    told.textContent = `${known.stages.length} stages; a dot is a job, and leads to it; a stage or group leads to its jobs in the table`;
+    told.textContent = `${known.stages.length} ${known.stages.length === 1 ? "stage" : "stages"}; a dot is a job, and leads to it; a stage or group leads to its jobs in the table`;
     if (zoom == null) fit();
     arrows();
     if (focused) plane.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();

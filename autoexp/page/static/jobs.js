@@ -14,6 +14,7 @@ const COLUMNS = [
 const SPARE = 10;
 const SOON_MS = 400;
 
+const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
 const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
 function line(row, number, height) {
@@ -37,12 +38,13 @@ export function jobs(place, _, query) {
   const height = () => (narrow.matches ? 58 : 32);
   const text = h("input", { type: "search", id: "where", value: query.get("where") ?? "", placeholder: 'lr < 1e-3 and state == "failed"', spellcheck: "false", autocomplete: "off", "aria-label": "Choose jobs" });
   const told = h("p", { class: "quiet", role: "status", id: "told" });
+  const atOnce = h("p", { class: "quiet", id: "at-once" });
   const heads = COLUMNS.map(([name, title]) => h("button", { type: "button", "data-column": name, onclick: () => sortBy(name) }, title));
   const lines = h("div", { class: "lines", role: "presentation" });
   const window_ = h("div", { class: "window", role: "rowgroup", tabindex: 0 }, lines);
   const grid = h("div", { class: "grid", role: "table", "aria-label": "Jobs" },
     h("div", { class: "heads", role: "row" }, heads.map((head) => h("span", { role: "columnheader" }, head))), window_);
-  place.append(h("h1", { class: "hidden" }, "Jobs"), h("form", { class: "choose", onsubmit: (event) => { event.preventDefault(); choose(); } }, h("label", { for: "where" }, "where"), text), told, grid);
+  place.append(h("h1", { class: "hidden" }, "Jobs"), h("form", { class: "choose", onsubmit: (event) => { event.preventDefault(); choose(); } }, h("label", { for: "where" }, "where"), text), told, atOnce, grid);
 
   function sortBy(name) {
     sorting = [name, sorting[0] === name ? -sorting[1] : 1];
@@ -58,8 +60,16 @@ export function jobs(place, _, query) {
     shown = keyed.map(([, row]) => row);
     for (const head of heads) head.parentElement.setAttribute("aria-sort", head.dataset.column === name ? (sign > 0 ? "ascending" : "descending") : "none");
     grid.setAttribute("aria-rowcount", shown.length + 1);
+    tellHow();
     if (!text.classList.contains("bad")) told.textContent = chosen ? `${shown.length} of ${store.rows.size} jobs` : `${shown.length} jobs`;
     draw();
+  }
+
+  /** Say how a marker is dropped for all that are chosen. */
+  function tellHow() {
+    const studies = chosen && !text.classList.contains("bad") ? [...new Set(shown.map((row) => row.study))] : [];
+    const commands = studies.map((study) => `autoexp mark ${quoted(`${store.head.root}/${study}`)} VERB --where ${quoted(text.value.trim())}`);
+    atOnce.replaceChildren(...(commands.length ? ["all of these at once: ", ...commands.map((command) => h("code", {}, command))] : []));
   }
 
   function draw() {

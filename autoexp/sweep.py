@@ -245,6 +245,9 @@ def merge(study: Point, own: Point) -> Point:
     Raises:
         SweepError: both define a name.
     """
+    for name in sorted((study.names.keys() & own.names.keys()) - study.composed - own.composed):
+        said = f"{name!r} is defined by the study's sweep, and again by the stage's"
+        raise SweepError(said, (), "give it another name here, or leave the study's out: axes: [those that stay]")
     if not study.defaults.keys().isdisjoint(own.names):
         lent = {name: value for name, value in study.defaults.items() if name not in own.names}
         study = replace(study, defaults=lent)

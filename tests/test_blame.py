@@ -642,9 +642,9 @@ ERRORS = {
             sweep: {params: {lr: [2]}}  # HERE
             command: [train]
         """,
-        "stages.train.sweep: the name 'lr' is defined twice on one level",
+        "stages.train.sweep: 'lr' is defined by the study's sweep, and again by the stage's",
         "the sweep cannot be expanded",
-        "rename or remove one of them",
+        "give it another name here, or leave the study's out: axes: [those that stay]",
     ),
     "an empty axis": (
         """

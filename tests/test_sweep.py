@@ -396,7 +396,7 @@ def test_a_stage_s_point_beside_the_study_s_may_not_define_its_names_again() -> 
     study, own = Point({"a": 1}, {"a": 1}), Point({"b": 2}, {"b": 2}, {"d": 3})
 
     assert merge(study, own) == Point({"a": 1, "b": 2}, {"a": 1, "b": 2}, {"d": 3})
-    with pytest.raises(SweepError, match="the name 'a' is defined twice on one level"):
+    with pytest.raises(SweepError, match="'a' is defined by the study's sweep, and again by the stage's"):
         merge(study, study)
 
 

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,26 @@ def test_what_the_computer_refuses_is_the_users_to_fix(
     assert what == "autoexp: /some/file cannot be read or written"
     assert why == f"  why: {os.strerror(number)}"
     assert fix.startswith("  fix: ")
+
+
+def test_a_python_without_our_packages_is_the_users_to_fix(
+    broken: Callable[[BaseException], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert broken(ModuleNotFoundError("No module named 'omegaconf'", name="omegaconf")) == 1
+
+    what, why, fix = capsys.readouterr().err.splitlines()
+    assert what == "autoexp: the package omegaconf is missing"
+    assert why == f"  why: {sys.executable} has none"
+    assert fix.startswith("  fix: activate the environment")
+
+
+@pytest.mark.parametrize("name", [None, "autoexp.gone"])
+def test_a_module_of_ours_that_is_missing_is_a_bug_of_ours(
+    broken: Callable[[BaseException], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    assert broken(ModuleNotFoundError("No module", name=name)) == 3
 
 
 def test_an_error_of_the_computer_that_we_should_have_foreseen_is_a_bug_of_ours(

@@ -100,25 +100,27 @@ def _guarded(words: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         return DONE
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "autoexp":
-            return _bug(words)
-        fix = f"activate the environment that autoexp was installed into, or: {sys.executable} -m pip install autoexp"
-        told = AutoexpError(f"the package {error.name} is missing", why=f"{sys.executable} has none", fix=fix)
-        print(f"autoexp: {told}", file=sys.stderr)
-        return FIXABLE
-    except Exception as error:  # noqa: BLE001 - a bug of ours: keep what is needed to mend it
-        if isinstance(error, OSError) and error.errno in REFUSALS:
-            return _refused(error)
-        return _bug(words)
+    except Exception as error:  # noqa: BLE001 - a bug of ours, unless the computer is to blame
+        return _unforeseen(error, words)
 
 
-def _bug(words: list[str]) -> int:
-    """Keep what is needed to mend what went wrong just now."""
+def _unforeseen(error: Exception, words: list[str]) -> int:
+    """Tell what only people can mend; of a bug of ours, keep what is needed to mend it."""
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        return _refused(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != "autoexp":
+        return _missing(error.name)
     from autoexp import crash  # noqa: PLC0415 - nobody should need it
 
     print(crash.report(words), file=sys.stderr)
     return BUG
+
+
+def _missing(package: str) -> int:
+    fix = f"activate the environment that autoexp was installed into, or: {sys.executable} -m pip install autoexp"
+    told = AutoexpError(f"the package {package} is missing", why=f"{sys.executable} has none", fix=fix)
+    print(f"autoexp: {told}", file=sys.stderr)
+    return FIXABLE
 
 
 def _refused(error: OSError) -> int:

@@ -110,11 +110,12 @@ class Axis:
         return isinstance(entry, Mapping) and not is_level(entry) and self.name in entry
 
     def _check_number(self, value: Any) -> None:
-        """Refuse text, such as `1,2`, where all its values are numbers; what is to be evaluated may be one."""
-        is_text = isinstance(value, str) and "${" not in value
-        if is_text and all(isinstance(each, int | float) for each in self.values):
-            several = f"several: '{'.'.join(map(str, self.path))}=[{', '.join(map(str, self.values))}]'"
-            raise Unpinned(f"its values are numbers, and {value!r} is none", f"give it one number; {several}")
+        """Refuse text, such as `1,2`, or a list where all its values are numbers; what is evaluated may be one."""
+        is_none = isinstance(value, list | bool) or (isinstance(value, str) and "${" not in value)
+        if is_none and all(isinstance(each, int | float) and not isinstance(each, bool) for each in self.values):
+            several = f"{'.'.join(map(str, self.path))}=[{', '.join(map(str, self.values))}]"
+            fix = f"give it one number, such as 8, 1e-3 or '${{quantity:100M}}'; several: '{several}'"
+            raise Unpinned(f"its values are numbers, and {value!r} is none", fix)
 
     def _check_any(self, known: list[Any], found: list[Any]) -> None:
         if not found:
@@ -207,6 +208,54 @@ def axes_of(sweep: Any, path: KeyPath, beside: frozenset[str] = frozenset()) -> 
     yield from _whole(sweep, configs, (*path, "configs"), beside) if isinstance(configs, list) else ()
     for number, group in enumerate(_listed(sweep.get("groups") or [])):
         yield from axes_of(group, (*path, "groups", number), beside)
+
+
+def names_beside(level: Mapping[str, Any], path: KeyPath) -> set[str]:
+    """List the names that other parts of a sweep give a point, as seen from a key of it: there they have none yet.
+
+    An axis may have what its own name stands for outside of the sweep; what a level of type list has besides, and
+    what other entries bring, belongs to other points.
+    """
+    part = path[:2]
+    if part[0] not in AXES:
+        return set()
+    found = {*(level.get("defaults") or {})}
+    for axis in axes_of(level, ()):
+        if axis.path == part and len(path) > len(part):
+            found.add(axis.name)
+        elif axis.path[:2] != part and not _is_other_point(level, part, axis.path):
+            found |= {axis.name, *_brought(axis)}
+    inner, rest = _inner(level, path)
+    if part[0] == "groups" or is_level(inner):
+        return found | names_beside(inner, rest)
+    return found | inner.keys() - {*rest}
+
+
+def _is_other_point(level: Mapping[str, Any], part: KeyPath, other: KeyPath) -> bool:
+    """Say whether two parts of a level make points of their own each."""
+    if part[0] == other[0] == "configs" and isinstance(level["configs"], list):
+        return True
+    return level.get("type") == "list" and not part[0] == other[0] == "params"
+
+
+def _brought(axis: Axis) -> Iterator[str]:
+    """List the names that its entries bring, but for those of axes inside of them."""
+    for entry in _entries(axis.values) if axis.within == "configs" and not axis.is_whole else ():
+        body = (next(iter(entry.values())) or {}) if isinstance(entry, dict) else {}
+        yield from (body.get("defaults") or {}) if is_level(body) else body
+
+
+def _inner(level: Mapping[str, Any], path: KeyPath) -> tuple[Mapping[str, Any], KeyPath]:
+    """Step into the group, or the entry, that a path leads through, if it does."""
+    key, which, *rest = path
+    if key == "groups":
+        return _listed(level[key])[int(which)], (*rest,)
+    if key == "configs" and isinstance(which, int):
+        return level[key][which], (*rest,)
+    if key == "configs" and rest:
+        entry = _listed(level[key][which])[int(rest[0])]
+        return next(body for name, body in entry.items() if str(name) == rest[1]) or {}, (*rest[2:],)
+    return {}, ()
 
 
 def _named(sweep: dict[str, Any], configs: Mapping[str, Any], path: KeyPath, beside: frozenset[str]) -> Iterator[Axis]:

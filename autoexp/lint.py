@@ -160,7 +160,8 @@ def _hidden(recipe: Recipe, whole: Plan) -> Iterator[Finding]:
     for job in (*whole.jobs, *whole.previews):
         found[job.stage] = found.get(job.stage, {*job.point}) & job.point.keys()
     for stage in recipe.stages.values():
-        for name in sorted(found.get(stage.name, set()) & (stage.raw.get("params") or {}).keys()):
+        read = {*names_read(stage.raw.get("sweep") or {})}  # its filter, or its axes, are made of it
+        for name in sorted(found.get(stage.name, set()) & (stage.raw.get("params") or {}).keys() - read):
             what = f"the sweep's {name} stands over this param, which nothing ever reads"
             yield Finding("hidden-param", what, "rename it, or remove it", (*stage.path, "params", name))
     everywhere = set.intersection(*found.values()) if found else set()
@@ -304,20 +305,24 @@ def _shared_by_checkpoints(jobs: Iterable[JobSpec], root: str) -> Iterator[Findi
 
 
 def _barren(plan: Plan) -> Iterator[Finding]:
-    """Find jobs that are to appear for the checkpoints of a job that saves none, or none so late."""
+    """Find jobs that are to appear for the checkpoints of a job that saves none, or none so late as any of its kind."""
     by_id = {job.id: job for job in (*plan.jobs, *plan.previews)}
+    latest: dict[str, float] = {}
+    for job in by_id.values():
+        if (end := number(plain(job.args).get("train_iters"))) is not None:
+            latest[job.stage] = max(end, latest.get(job.stage, 0))
     for template in plan.templates:
         parent = by_id.get(template.parent)
         if template.kind != "checkpoint" or parent is None:
             continue
         path = ("stages", template.stage, "each")
-        last = number(plain(parent.args).get("train_iters"))
+        last = latest.get(parent.stage)
         first = -(-template.first // template.every) * template.every
         if parent.output != CHECKPOINTS:
             what = f"it appears for checkpoints of {parent.stage}, whose jobs are no trainings, and save none"
             yield Finding("never-starts", what, "name a stage with a backend", path, template.id)
         elif last is not None and first > last > 0:
-            what = f"it appears for checkpoints from iteration {first} on, and {parent.id} ends at {last:g}"
+            what = f"it appears for checkpoints from iteration {first} on, and {parent.stage} ends at {last:g}"
             yield Finding("never-starts", what, "correct from or every", path, template.id)
 
 

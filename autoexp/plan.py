@@ -26,6 +26,8 @@ from autoexp.stages import Each, Recipe, Stage
 from autoexp.sweep import Point
 from autoexp.world import World
 
+SAME_VALUES = "sweep over the same values in both stages, by the same filter"
+
 
 @dataclass(slots=True)
 class Planner:
@@ -123,7 +125,7 @@ class Planner:
             names = ", ".join(job.id for job in found[:4]) or "none"
             said = f"${{sibling.{stage}}} is the one job of it that agrees on all shared axes; there is {names}"
             several = f"let both stages have the same axes, or wait for all of them: needs: {stage}"
-            raise NoSibling(said, several if found else "sweep over the same values")
+            raise NoSibling(said, several if found else SAME_VALUES)
         if found[0].id in self._previews:
             said = f"${{sibling.{stage}}} is one job, and those of {stage} only appear later"
             raise NoSibling(said, f"let this stage appear for them too: each: {{job: {stage}}}")
@@ -135,7 +137,7 @@ class Planner:
         found = [job.id for job in self._agreeing(stage, asker)]
         if not found:
             said = f"no job of stage {stage} agrees with it on all shared axes"
-            raise NoSibling(said, "sweep over the same values in both stages, by the same filter")
+            raise NoSibling(said, SAME_VALUES)
         return tuple(j for j in found if j not in self._previews), tuple(j for j in found if j in self._previews)
 
     def _agreeing(self, stage: str, asker: Builder) -> list[JobSpec]:

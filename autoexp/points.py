@@ -7,8 +7,10 @@ its names: so its filter can leave a stage out where it makes no sense, as a coo
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
+from autoexp.axes import names_beside
 from autoexp.blame import SWEEP, Blame
 from autoexp.expressions import compile_value
 from autoexp.model import JobSpec
@@ -50,47 +52,64 @@ class Points:
 
     def occasions(self, stage: Stage, parents: Iterable[JobSpec]) -> Iterator[tuple[JobSpec, Point]]:
         """Yield each job that a stage appears for, with every one of the stage's own points."""
-        return self._beside(stage, ((parent, parent.values, parent.point) for parent in parents))
+        for parent, own in self._beside(stage, ((parent, parent.values, parent.point) for parent in parents)):
+            with self._errors((*stage.path, "sweep"), parent.values):
+                for name in sorted(parent.values.keys() & own.scope().keys()):
+                    said = f"{name!r} is an axis of {parent.stage}, which the stage appears for"
+                    raise SweepError(said, (), "give it another name here")
+            yield parent, own
 
     def _beside(self, stage: Stage, places: Iterable[tuple[T, Names, Names]]) -> Iterator[tuple[T, Point]]:
         """Expand a stage's own sweep at each place, of these axes and names; a filter may leave some without."""
-        is_anywhere, dropped = False, None
+        count, is_anywhere = 0, False
         for place, axes, names in places:
+            count += 1
             with self._errors((*stage.path, "sweep"), axes):
                 try:
-                    points = self._own(stage, names)
+                    points = self._own(stage, names, axes)
                 except NoPoints as error:
-                    if error.path != FILTER:
-                        raise
-                    dropped = error
-                    continue
+                    if error.path == FILTER:
+                        continue
+                    fix = "loosen it, or move it to the stage's own filter, which may leave the stage out"
+                    raise SweepError(str(error), error.path, fix) from error
             is_anywhere = True
             yield from ((place, point) for point in points)
-        if dropped is not None and not is_anywhere:
+        if count and not is_anywhere:
+            said = f"the filter leaves {stage.name} no job at {_counted(count)}"
             with self._errors((*stage.path, "sweep")):
-                raise dropped
+                raise SweepError(said, FILTER, "loosen it; where others are pinned, choose by --where instead")
 
     def _study(self) -> list[Point]:
         if not self._of_study:
             with self._errors(SWEEP):
-                self._of_study = self._expand(self.recipe.sweep, SWEEP, (self.recipe.params,))
+                self._of_study = self._expand(self.recipe.sweep, SWEEP, (self.recipe.params,), "the sweep")
         return self._of_study
 
-    def _own(self, stage: Stage, names: Names) -> list[Point]:
+    def _own(self, stage: Stage, names: Names, axes: Names) -> list[Point]:
         raw = stage.raw.get("sweep") or {}
         if stage.name not in self._constant:
             levels = (names, stage.raw.get("params") or {}, self.recipe.params)
-            points = self._expand(raw, (*stage.path, "sweep"), levels)
+            asker = f"the sweep of the stage {stage.name}{_place(axes)}"
+            points = self._expand(raw, (*stage.path, "sweep"), levels, asker, {"stage": stage.name})
             if "${" in repr(raw):
                 return points
             self._constant[stage.name] = points
         return self._constant[stage.name]
 
-    def _expand(self, sweep: Mapping[str, Any], path: KeyPath, levels: tuple[Names, ...]) -> list[Point]:
-        blame = Blame(self.recipe.places, path if path == SWEEP else path[:-1], "the sweep")
+    def _expand(
+        self, sweep: Names, path: KeyPath, levels: tuple[Names, ...], asker: str, built_in: Names | None = None
+    ) -> list[Point]:
+        blame = Blame(self.recipe.places, path if path == SWEEP else path[:-1], asker)
+        known = {"study": self.recipe.study, "machine": self.world.machine.name, **(built_in or {})}
+
+        @cache
+        def outside(key: KeyPath) -> tuple[Names, ...]:
+            """Return what is known from outside of the sweep, but for what it gives the points itself."""
+            hidden = names_beside(sweep, key)
+            return tuple({name: each for name, each in level.items() if name not in hidden} for level in levels)
 
         def evaluate(raw: Any, names: Names, key: KeyPath) -> Any:
-            scope = JobScope(levels=(names, *levels), variables=self.world.variables, read=self.read)
+            scope = JobScope((names, *outside(key)), known, self.world.variables, self.read)
             with blame.at((*path, *key), scope, raw):
                 return compile_value(raw)(scope)
 
@@ -101,5 +120,13 @@ class Points:
         try:
             yield
         except SweepError as error:
-            why = f"the sweep cannot be expanded{f' at {dict(axes)}' if axes else ''}"
+            why = f"the sweep cannot be expanded{_place(axes)}"
             raise self.recipe.places.error((*path, *error.path), str(error), why=why, fix=error.fix) from error
+
+
+def _place(axes: Names | None) -> str:
+    return f" at {dict(axes)}" if axes else ""
+
+
+def _counted(places: int) -> str:
+    return f"any of its {places} points" if places > 1 else "its only point"

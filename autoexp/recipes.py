@@ -4,7 +4,6 @@ What a recipe extends lies under it, a variant and then overrides over it.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -159,8 +158,7 @@ def _parse(text: str, file: str, *, has_lines: bool = True) -> tuple[dict[str, A
         raw = OmegaConf.to_container(OmegaConf.create(text, max_yaml_expanded_nodes=None)) if node is not None else {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
-        raise _syntax_error(error, place(mark), line) from error
+        raise _syntax_error(error, place(mark), text[: mark.index] if mark is not None else "") from error
     except OmegaConfBaseException as error:
         where = Places(file, written).spell(tuple((error.full_key or "").split(".")))
         why = str(error).split("\n", maxsplit=1)[0]
@@ -220,17 +218,13 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-_UNQUOTED = re.compile(r"[\[{].*[:,\[]\s*\$\{")
-"""A value within a flow collection that begins with an interpolation, which YAML takes for another mapping."""
-
-
-def _syntax_error(error: yaml.YAMLError, where: str, line: str) -> RecipeError:
+def _syntax_error(error: yaml.YAMLError, where: str, before: str) -> RecipeError:
     problem = getattr(error, "problem", None) or str(error)
     if problem.startswith("found duplicate key"):
         name = problem.removeprefix("found duplicate key").strip()
         return RecipeError(f"{where}: {name} is defined twice", why="one of the two would be lost", fix="remove one")
     fix = "correct the line, or the one before it"
-    if _UNQUOTED.search(line):
+    if before.endswith("$") and "expected ',' or " in problem:  # the brace after it begins a mapping, for YAML
         fix = "quote what holds ${...} between { } or [ ]: {x: \"${calc:'1 + 2'}\"}"
     return RecipeError(f"{where}: this is no YAML", why=problem, fix=fix)
 

@@ -27,7 +27,7 @@ MOST_POINTS = 100_000
 Path = tuple[str | int, ...]
 """Leads to a key, from the sweep down."""
 Evaluate = Callable[[object, Mapping[str, object], Path], Any]
-"""Evaluates the raw value at a path with these names in scope, and the study's params behind them."""
+"""Evaluates the raw value at a path with these names in scope, and what is known outside of the sweep behind them."""
 
 
 class SweepError(Exception):

@@ -108,6 +108,19 @@ def test_a_value_that_must_be_one_of_its_own_and_is_none_is_refused(
     assert fix in refused.value.fix
 
 
+@pytest.mark.parametrize("value", ["1,2", "fast", [1, 2], True])
+def test_what_is_no_number_pins_no_axis_of_numbers(value: Any) -> None:
+    with pytest.raises(Unpinned, match="its values are numbers") as refused:
+        pinned({"params": {"lr": [1, 2.5]}}, "lr", value)
+
+    assert "several: 'sweep.params.lr=[1, 2.5]'" in refused.value.fix
+
+
+def test_an_axis_of_switches_is_pinned_to_any_text_and_one_of_lists_to_a_list() -> None:
+    assert pinned({"params": {"on": [True, False]}}, "on", "auto") == {"params": {"on": ["auto"]}}
+    assert pinned({"params": {"betas": [[1, 2], [3]]}}, "betas", [4, 5]) == {"params": {"betas": [[4, 5]]}}
+
+
 A, B, C = {"params": {"x": [1], "y": [1, 2]}}, {"params": {"x": [2]}}, {"params": {"z": [3]}}
 
 
@@ -186,7 +199,9 @@ def test_an_axis_of_numbers_is_not_pinned_to_text_and_it_is_told_how_it_gets_sev
     with pytest.raises(Unpinned, match="its values are numbers") as refused:
         pinned(SWEEP, "lr", "1,2")
 
-    assert refused.value.fix == "give it one number; several: 'sweep.params.lr=[1, 2]'"
+    assert refused.value.fix == (
+        "give it one number, such as 8, 1e-3 or '${quantity:100M}'; several: 'sweep.params.lr=[1, 2]'"
+    )
 
 
 def test_an_axis_of_numbers_may_be_pinned_to_what_is_calculated() -> None:

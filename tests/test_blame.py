@@ -502,7 +502,7 @@ ERRORS = {
         """,
         "stages.report.params.where: ${sibling.train} is the one job of it that agrees on all shared axes; there is",
         "for the job report-lr2",
-        "sweep over the same values",
+        "sweep over the same values in both stages, by the same filter",
     ),
     "a sibling of a stage that is not there": (
         """

@@ -529,3 +529,25 @@ def test_only_what_others_are_known_to_read_is_passed_over(warned: Warned, name:
     found = warned(f"train: {{command: [bash, /run.sh], env: {{{name}: 1}}}}", source=lambda _: "echo hello")
 
     assert [each["code"] for each in found] == (["unread-variable"] if name in OWN else [])
+
+
+def test_a_param_that_only_the_stage_s_own_sweep_reads_is_not_called_hidden(warned: Warned) -> None:
+    stages = """
+        train:
+          sweep: {params: {steps: ["${calc:'${steps} * 2'}", 5]}}
+          params: {steps: 10}
+          command: [run, "${steps}"]
+        """
+
+    assert codes(warned(stages)) == {}
+
+
+def test_a_stage_that_appears_for_the_longest_trainings_only_is_fine(warned: Warned) -> None:
+    stages = """
+        train: {backend: megatron, args: {train-iters: "${iters}", save-interval: 100}}
+        late: {each: {checkpoint: train, from: %s}, command: [run]}
+        """
+    sweep = "sweep: {params: {iters: [400, 4000]}}\n"
+
+    assert codes(warned(stages % 1000, sweep)) == {}
+    assert {*codes(warned(stages % 5000, sweep))} == {"never-starts"}

@@ -22,7 +22,7 @@ _ZEROS = re.compile(r":0(\d+)d")
 _SPEC = re.compile(r"(?:[^{}'\"$\\]?[<>=^])?[-+ ]?#?0?\d{0,3}[,_]?(?:\.\d{1,2})?[bcdeEfFgGosxX%]?")
 _EXPRESSION = re.compile(r"expr\((.*)\)\s*", re.DOTALL)
 _QUOTED_HOLE = re.compile(r"(?P<quote>[\"'])(\{[A-Za-z_]\w*(?::[^{}'\"]*)?\})(?P=quote)")
-_NAMED = re.compile(r"(?<!\\)\$\{(\w+)\}")
+_NAMED = re.compile(r"\$\{calc:'[^']*'\}|(?<!\\)\$\{(\w+)\}")
 _BARE = re.compile(r"\$\{calc:'([^']*)'\}")
 _SINGLE = re.compile(r"'([^'\"]*)'")
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*)(\.\d*)?([eE][+-]?\d+)?")
@@ -50,7 +50,10 @@ def pasting(line: str) -> str | list[str]:
 
 
 def in_python(text: str, names: Collection[str]) -> str:
-    """Let the values of these names be spelled inside a text as Python does: True, False and None."""
+    """Let the values of these names be spelled inside a text as Python does: True, False and None.
+
+    What is calculated, or formatted already, stays as it is.
+    """
     return _NAMED.sub(lambda found: f"${{calc:'{_formatted(found[1], '')}'}}" if found[1] in names else found[0], text)
 
 

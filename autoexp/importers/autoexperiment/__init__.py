@@ -196,8 +196,7 @@ class Writer:
         if not isinstance(plain, str):
             return plain
         written = native(raw, self._known, lambda said: self._notes.tell("unsure", definition.path, said))
-        is_text = HOLE.fullmatch(raw) is None and "${calc:" not in written
-        return in_python(written, self._switches) if is_text else written
+        return in_python(written, self._switches) if HOLE.fullmatch(raw) is None else written
 
 
 def _read(value: Any) -> set[str]:

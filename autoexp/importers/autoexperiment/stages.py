@@ -187,7 +187,7 @@ def _check_flags(args: dict[str, Any], kind: Kind) -> None:
         kind.tell("mended", "LR_DECAY_ITERS", said)
     elif end is not None:
         args["lr-decay-iters"] = last
-    for flag, value in args.items():
+    for flag, value in ((flag, value) for flag, value in args.items() if flag not in training.OF_A_JOB):
         for name in re.findall(r"\$\{(?!oc\.|calc)(\w+)\}", str(value)):
             if name not in kind.known:
                 kind.tell("unsure", "template", f"--{flag} is {value}, and nobody defines {name}")
@@ -388,7 +388,8 @@ def _holds(command: str, kind: Kind) -> dict[str, Any]:
     """Write a start condition by command: it holds when 1 is printed."""
     said = "start_condition_cmd is asked every 30 s, and never again once the job began: let it change nothing"
     kind.tell("unsure", "start_condition_cmd", said)
-    text = pasted(with_log(command, kind), kind.known, kind.unsure("start_condition_cmd"))
+    written = pasted(with_log(command, kind), kind.known, kind.unsure("start_condition_cmd"))
+    text = in_python(written, switches(kind))
     return {"command_succeeds": {"command": pasting(f"cd -- '${{{HOME}}}' && [[ $({text}) == 1 ]]")}}
 
 

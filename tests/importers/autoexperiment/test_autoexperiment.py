@@ -38,14 +38,18 @@ def test_values_are_what_autoexperiment_makes_of_them(imported: Import) -> None:
 
 
 def test_in_a_script_and_inside_texts_true_false_and_null_are_spelled_as_python_does(imported: Import) -> None:
-    text = "bias: true\nalso: '{bias}'\nnone: null\nuse: [true, false, 2]\nline: '--b={bias} --n={none}'\n"
+    text = (
+        "bias: true\nalso: '{bias}'\nnone: null\nuse: [true, false, 2]\nn: 7\nstart_condition_cmd: test {bias} = True\n"
+    )
+    text += "line: '--b={bias} --i={n:05d} --n={none}'\n"
     calculated = "twice: expr(2 if {bias} else 1)\n"
     made = imported(HEAD + text + calculated, t__sbatch="echo {bias} {also} {none} {use} {line} {twice}\n")
 
     said = [job.env for job in made.plan.jobs]
     assert [each["use"] for each in said] == ["True", "False", "2"]
     assert {(each["bias"], each["also"], each["none"]) for each in said} == {("True", "True", "None")}
-    assert (said[0]["line"], said[0]["twice"]) == ("--b=True --n=None", "2")
+    assert (said[0]["line"], said[0]["twice"]) == ("--b=True --i=00007 --n=None", "2")
+    assert "test True = True" in str(made.plan.jobs[0].start)
 
 
 def test_the_later_definition_counts_across_stages(imported: Import) -> None:

@@ -52,14 +52,23 @@ class Axis:
         return _listed(self.level[self.within][self.name])
 
     @property
+    def is_named(self) -> bool:
+        """Whether its values are the names of entries."""
+        return self.within == "configs" and not self.is_whole
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of its entries."""
+        return [str(_label(entry)) for entry in _entries(self.values)]
+
+    @property
     def brings(self) -> tuple[str, ...]:
         """Every name that its entries may define."""
-        return () if self.within == "params" or self.is_whole else tuple(names_in(self.values))
+        return tuple(names_in(self.values)) if self.is_named else ()
 
     def has(self, value: Any) -> bool:
         """Say whether a value is one of its own."""
-        is_named = self.within == "configs" and not self.is_whole
-        return any(_is(_label(each), value) for each in (_entries(self.values) if is_named else self.values))
+        return any(_is(_label(each), value) for each in (_entries(self.values) if self.is_named else self.values))
 
     def pin(self, value: Any) -> "list[Kept]":
         """Leave only this value of it, in its level, and say what is left of the lists that become shorter.
@@ -111,7 +120,7 @@ class Axis:
 
     def _check_number(self, value: Any) -> None:
         """Refuse text, such as `1,2`, or a list where all its values are numbers; what is evaluated may be one."""
-        is_none = isinstance(value, list | bool) or (isinstance(value, str) and "${" not in value)
+        is_none = value is None or isinstance(value, list | bool) or (isinstance(value, str) and "${" not in value)
         if is_none and all(isinstance(each, int | float) and not isinstance(each, bool) for each in self.values):
             several = f"{'.'.join(map(str, self.path))}=[{', '.join(map(str, self.values))}]"
             fix = f"give it one number, such as 8, 1e-3 or '${{quantity:100M}}'; several: '{several}'"
@@ -240,7 +249,7 @@ def _is_other_point(level: Mapping[str, Any], part: KeyPath, other: KeyPath) -> 
 
 def _brought(axis: Axis) -> Iterator[str]:
     """List the names that its entries bring, but for those of axes inside of them."""
-    for entry in _entries(axis.values) if axis.within == "configs" and not axis.is_whole else ():
+    for entry in _entries(axis.values) if axis.is_named else ():
         body = (next(iter(entry.values())) or {}) if isinstance(entry, dict) else {}
         yield from (body.get("defaults") or {}) if is_level(body) else body
 

@@ -5,6 +5,7 @@ What a recipe extends lies under it, a variant and then overrides over it.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,10 @@ def _override(raw: dict[str, Any], override: str, written: dict[KeyPath, str]) -
 def _pin(parts: Parts, axes: list[Axis], value: Any, written: dict[KeyPath, str], place: str) -> None:
     """Pin an axis of one sweep; of several groups that have it, those stay that have the value, if any does."""
     having = [axis for axis in axes if axis.has(value)] or axes
+    if len(axes) > 1 and len(having) == len(axes) and all(axis.is_named for axis in axes):
+        entries = dict.fromkeys(label for axis in axes for label in axis.labels)
+        if str(value) not in entries:
+            raise Unpinned("the axis has no such entry", f"use one of {', '.join(entries)}")
     for axis in having:
         for path, kept in axis.pin(value):
             _shorten(written, path, kept)
@@ -300,8 +305,10 @@ def _params(raw: dict[str, Any], name: str, override: str) -> list[tuple[KeyPath
     levels = [((*path, "params"), level.get("params") or {}) for path, level in [((), raw), *stages]]
     found: list[tuple[KeyPath, dict[str, Any]]] = [((*path, name), params) for path, params in levels if name in params]
     if not found:
-        known = sorted({known for _, params in levels for known in params})
+        known = sorted({known for _, params in levels for known in params} | {axis.name for axis in _every_axis(raw)})
+        near = get_close_matches(name, known, n=1)
         fix = f"use one of {', '.join(known)}" if known else "use a dotted path"
+        fix = f"did you mean {near[0]}?" if near else fix
         if override.startswith(VARIANT):
             raise _refused(override, "the recipe has no variants", "remove it, or write variants: {NAME: {...}}")
         what = f"no param and no axis {name!r}"
@@ -311,13 +318,20 @@ def _params(raw: dict[str, Any], name: str, override: str) -> list[tuple[KeyPath
 
 def _axes(raw: Mapping[str, Any], name: str) -> Iterator[tuple[Parts, list[Axis]]]:
     """Find every axis called `name`, in the study's sweep and the stages'."""
-    levels: list[tuple[KeyPath, Any]] = [(("sweep",), raw.get("sweep"))]
-    for stage, body in (raw.get("stages") or {}).items():
-        if isinstance(body, dict):
-            levels.append((("stages", stage, "sweep"), body.get("sweep")))
-    for path, sweep in levels:
+    for path, sweep in _sweeps(raw):
         if axes := [axis for axis in axes_of(sweep, path) if axis.name == name]:
             yield Parts(sweep, path), axes
+
+
+def _every_axis(raw: Mapping[str, Any]) -> Iterator[Axis]:
+    return (axis for path, sweep in _sweeps(raw) for axis in axes_of(sweep, path))
+
+
+def _sweeps(raw: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
+    yield ("sweep",), raw.get("sweep")
+    for stage, body in (raw.get("stages") or {}).items():
+        if isinstance(body, dict):
+            yield ("stages", stage, "sweep"), body.get("sweep")
 
 
 def _refused(override: str, why: str, fix: str) -> RecipeError:

@@ -1,6 +1,7 @@
 """Choosing jobs by what they are: `model == "10M" and lr < 1e-3 and state == "failed"`. Pure.
 
-The language is that of `${calc:'...'}`, with bare names: a job's axes and params, and `job stage study state attempt`.
+The language is that of `${calc:'...'}`, with bare names: a job's axes and params, `job stage study state attempt`,
+and `iteration` of one that appeared for a checkpoint.
 """
 
 import ast
@@ -86,7 +87,8 @@ def names_of(job: Job) -> Mapping[str, Any]:
     """List what a job can be chosen by."""
     spec = job.spec
     own = {"job": spec.id, "stage": spec.stage, "study": spec.study, "state": str(job.state), "attempt": job.attempt}
-    return {**spec.params, **spec.values, **own}
+    checkpoint = {} if spec.iteration is None else {"iteration": spec.iteration}
+    return {**checkpoint, **spec.params, **spec.values, **own}
 
 
 def read(text: str) -> Selection:

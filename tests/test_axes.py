@@ -108,7 +108,7 @@ def test_a_value_that_must_be_one_of_its_own_and_is_none_is_refused(
     assert fix in refused.value.fix
 
 
-@pytest.mark.parametrize("value", ["1,2", "fast", [1, 2], True])
+@pytest.mark.parametrize("value", ["1,2", "fast", [1, 2], True, None])
 def test_what_is_no_number_pins_no_axis_of_numbers(value: Any) -> None:
     with pytest.raises(Unpinned, match="its values are numbers") as refused:
         pinned({"params": {"lr": [1, 2.5]}}, "lr", value)

@@ -403,6 +403,18 @@ def test_a_changed_recipe_is_kept_so_that_it_reads_back_the_same(tmp_path: Path)
     assert again.text == changed.text
 
 
+def test_an_entry_that_none_of_several_axes_has_is_refused_with_those_of_all(tmp_path: Path) -> None:
+    recipe = """
+        study: s
+        sweep: {type: list, groups: [{configs: {m: [a: {x: 1}]}}, {configs: {m: [b: {x: 2}]}}]}
+        stages: {t: {command: [t, "${x}"]}}
+    """
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, recipe, "m=c")
+
+    assert caught.value.fix == "use one of a, b"
+
+
 def test_an_override_with_a_line_break_stays_one_value(tmp_path: Path) -> None:
     changed = load(tmp_path, RECIPE, 'seed="a\nb: c"')
 
@@ -412,7 +424,9 @@ def test_an_override_with_a_line_break_stays_one_value(tmp_path: Path) -> None:
 OVERRIDES = {
     "no equals sign": ("lr", "it is not KEY=VALUE", "write for example lr=1e-3"),
     "no key": ("=3", "it is not KEY=VALUE", "write for example"),
-    "an unknown name": ("sede=3", "the recipe has no param and no axis 'sede'", "use one of base, seed, warmup"),
+    "a mistyped param": ("sede=3", "the recipe has no param and no axis 'sede'", "did you mean seed?"),
+    "a mistyped axis": ("mdoel=10M", "the recipe has no param and no axis 'mdoel'", "did you mean model?"),
+    "an unknown name": ("zzz=3", "the recipe has no param and no axis 'zzz'", "use one of base, lr, model, seed"),
     "an unknown entry": ("model=50M", "the axis has no such entry", "use one of 10M, 25M, tiny"),
     "a path below a number": ("params.seed.x=3", "the recipe has no params.seed", "correct the path"),
     "a path below nothing": ("params.nope.x=3", "the recipe has no params.nope", "correct the path"),

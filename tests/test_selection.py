@@ -89,6 +89,14 @@ def test_any_text_is_a_choice_or_refused(text: str) -> None:
         assert set(chosen(text)) <= {job.spec.id for job in (*JOBS, PLAIN)}
 
 
+def test_a_job_of_a_checkpoint_is_chosen_by_its_iteration() -> None:
+    later = Job(spec=JobSpec(id="score@0000200", study="s", stage="score", iteration=200))
+    choice = selection.read("iteration > 100")
+
+    choice.check([*JOBS, later])
+    assert [job.id for job in (*JOBS, later) if choice.chooses(job)] == ["score@0000200"]
+
+
 def test_status_shows_and_mark_reaches_the_jobs_that_are_chosen(room: "Room") -> None:
     room.plan("train: {sweep: {params: {lr: [1, 2, 3]}}, command: [echo, '${lr}']}\nother: {command: 'true'}\n")
 

@@ -161,7 +161,8 @@ class Writer:
 
     def _tell_of_converted(self, bodies: Mapping[str, Any]) -> None:
         """Say which stages ask for a converted model where nobody writes one here."""
-        for stage, body in bodies.items() if postprocess.CONVERT in bodies else ():
+        is_for_each = "each" in bodies.get(postprocess.CONVERT, {})
+        for stage, body in bodies.items() if is_for_each else ():
             if found := _CONVERTED.search(json.dumps([body.get(key) for key in ("start", "command", "with")])):
                 said = f"{stage}: nobody writes {found[0]}: convert has a job and a folder for each checkpoint"
                 how = "write `each: {job: convert}` without start, and ${sibling.convert.output}"

@@ -132,7 +132,7 @@ def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
             made["tensorboard-dir"] = "${dir}/tensorboard"  # each job has its own
         elif name not in SWITCHED_OFF:
             made[SPELLED.get(name, name.replace("_", "-"))] = config.value(path)
-    return made
+    return made | ({"wandb-exp-name": "${job}"} if "wandb-project" in made else {})  # it does not start without
 
 
 def is_calculated(config: Config, raw: str) -> bool:

@@ -1,5 +1,7 @@
 """Sweeps of the forms that OELLM's documentation shows, each with the count that it promises."""
 
+import re
+
 import pytest
 import yaml
 
@@ -316,6 +318,9 @@ sweep:
     assert "eval: nobody writes ${sibling.train.dir}/hf/" in told
     assert "`each: {job: convert}`" in told
     assert "nobody writes" not in imported(text.replace("/hf/", "/x/"), dialect="oellm").told
+    convert = "    - {stage: convert, backend.megatron.train_iters: 10}\n    - stage: eval"
+    own = re.sub("postprocess:.*\n", "", text).replace("    - stage: eval", convert)
+    assert "nobody writes" not in imported(own, dialect="oellm").told, "it writes there itself"
 
 
 @pytest.mark.parametrize("text", ["apiVersion: v1\nkind: Pod\nspec: {a: [b]}\n", "sweep: {groups: []}\n"])

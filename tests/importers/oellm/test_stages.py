@@ -19,6 +19,7 @@ def test_flags_are_megatrons() -> None:
         "lr": 0.1, "bf16": True, "untie": False, "add_bias_linear": False, "masked_softmax_fusion": True, "x": None,
         "save": "s", "aux": {"t": 1}, "tensorboard_dir": "/shared/tb",
         "override_opt_param_scheduler": True, "data_path": ["a", "b"],
+        "wandb_project": "p", "wandb_exp_name": "${job.name}",
     }  # fmt: skip
     made = config({"backend": {"megatron": raw}}, "backend.megatron.lr", "backend.megatron.add_qkv_bias")
 
@@ -29,6 +30,8 @@ def test_flags_are_megatrons() -> None:
         "override-opt_param-scheduler": True,
         "data-path": ["a", "b"],
         "tensorboard-dir": "${dir}/tensorboard",
+        "wandb-project": "p",
+        "wandb-exp-name": "${job}",
         "add-qkv-bias": "${add_qkv_bias}",
     }
 

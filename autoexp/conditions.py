@@ -313,8 +313,9 @@ def _check_values(name: str, params: Mapping[str, JSON]) -> None:
         if key == "state" and value not in set(State):
             fix = f"use one of {', '.join(State)}"
             raise ConditionError(f"{name}: {value!r} is no state", "no job is ever in it", fix)
-        if key in READ and not _is_readable(READ[key][0], value):
-            raise ConditionError(f"{name}: {value!r} is no {key}", f"it is {READ[key][1]}", f"correct {key}")
+        if key in READ and (reason := _unreadable(READ[key][0], value)) is not None:
+            _, noun, shape = READ[key]
+            raise ConditionError(f"{name}: {value!r} is no {noun}", f"{key} is {shape}{reason}", f"correct {key}")
         if key in TEXTS and (not isinstance(value, str) or not value):
             raise ConditionError(f"{name}: {value!r} is no {key}", "it is written as text", f"write {key}: TEXT")
 
@@ -339,22 +340,25 @@ def _moment(text: object) -> float:
     return time.timestamp()
 
 
-READ: Mapping[str, tuple[Callable[[Any], object], str]] = {
-    "regex": (re.compile, "a regular expression of Python's"),
-    "for": (duration_s, "a duration with its unit: 90s, 30m, 12h, 2d"),
-    "timeout": (duration_s, "a duration with its unit: 90s, 30m, 12h, 2d"),
-    "since": (_moment, "a time with its zone: 2026-11-20T21:40:00Z"),
-    "command": (_words, "a line for bash, or a program's list of words"),
+READ: Mapping[str, tuple[Callable[[Any], object], str, str]] = {
+    "regex": (re.compile, "regex", "a regular expression of Python's"),
+    "for": (duration_s, "duration", "a duration with its unit: 90s, 30m, 12h, 2d"),
+    "timeout": (duration_s, "duration", "a duration with its unit: 90s, 30m, 12h, 2d"),
+    "since": (_moment, "time", "a time with its zone: 2026-11-20T21:40:00Z"),
+    "command": (_words, "command", "a line for bash, or a program's list of words"),
 }
-"""What reads a value, or raises, and what it is."""
+"""What reads a value, or raises, what it is called, and how it is written."""
 
 
-def _is_readable(read: Callable[[Any], object], value: object) -> bool:
+def _unreadable(read: Callable[[Any], object], value: object) -> str | None:
+    """Try to read a value; return None if it can be, else why not, where that says more."""
     try:
         read(value)
-    except (ValueError, TypeError, re.error):
-        return False
-    return True
+    except re.error as error:
+        return f": {error}"
+    except (ValueError, TypeError):
+        return ""
+    return None
 
 
 def _meant(name: str) -> str:

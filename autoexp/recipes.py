@@ -159,7 +159,7 @@ def _parse(text: str, file: str, *, has_lines: bool = True) -> tuple[dict[str, A
         raw = OmegaConf.to_container(OmegaConf.create(text, max_yaml_expanded_nodes=None)) if node is not None else {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise _syntax_error(error, place(mark), text[: mark.index] if mark is not None else "") from error
+        raise _syntax_error(error, place(mark), text[: mark.index + 1] if mark is not None else "") from error
     except OmegaConfBaseException as error:
         where = Places(file, written).spell(tuple((error.full_key or "").split(".")))
         why = str(error).split("\n", maxsplit=1)[0]
@@ -219,13 +219,15 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _syntax_error(error: yaml.YAMLError, where: str, before: str) -> RecipeError:
+def _syntax_error(error: yaml.YAMLError, where: str, read: str) -> RecipeError:
     problem = getattr(error, "problem", None) or str(error)
     if problem.startswith("found duplicate key"):
         name = problem.removeprefix("found duplicate key").strip()
         return RecipeError(f"{where}: {name} is defined twice", why="one of the two would be lost", fix="remove one")
     fix = "correct the line, or the one before it"
-    if before.endswith("$") and "expected ',' or " in problem:  # the brace after it begins a mapping, for YAML
+    if read.endswith("\t"):
+        fix = "indent by spaces: YAML takes no tabs"
+    if read.endswith("${") and "expected ',' or " in problem:  # the brace after it begins a mapping, for YAML
         fix = "quote what holds ${...} between { } or [ ]: {x: \"${calc:'1 + 2'}\"}"
     return RecipeError(f"{where}: this is no YAML", why=problem, fix=fix)
 

@@ -1,9 +1,10 @@
 """Sweeps: a mapping of axes becomes a list of points.
 
-A level has `params` (axis: values), `configs` (axis: named entries, or a list of whole configurations) and
-`groups` (further levels). `type` says how they combine: `product` (every combination; the default), `zip` (first
-with first, second with second) or `list` (one after the other). `defaults` lends names to every point of the
-level, `filter` keeps the points for which it is true, and `require` refuses the recipe if a kept point fails it.
+A level has `params` (axis: values, or an expression that comes to a list of them), `configs` (axis: named entries, or
+a list of whole configurations) and `groups` (further levels). `type` says how they combine: `product` (every
+combination; the default), `zip` (first with first, second with second) or `list` (one after the other). `defaults`
+lends names to every point of the level, `filter` keeps the points for which it is true, and `require` refuses the
+recipe if a kept point fails it.
 An entry of `configs` may be a level itself, whose names are its `defaults`. A name that two parts of a level define, or
 lend, is a mistake, unless `list_composition` names it: then it is the one's list and the other's, one after the other.
 """
@@ -122,6 +123,10 @@ def _axis(name: str, values: Any, evaluate: Evaluate, path: Path) -> list[Point]
     if not listed:
         raise SweepError(f"the axis {name!r} has no values", path, "give it at least one, or remove it")
     evaluated = [evaluate(value, {}, path) for value in listed]
+    if listed is not values and isinstance(evaluated[0], list):  # calculated as a whole: range(1, 9)
+        evaluated = evaluated[0]
+        if not evaluated:
+            raise SweepError(f"the axis {name!r} has no values", path, "let it come to at least one, or remove it")
     return [_point({name: value}) for value in evaluated]
 
 

@@ -184,7 +184,7 @@ def test_anchors_and_merges_are_plain_yaml(tmp_path: Path) -> None:
 
 FILES = {
     "no YAML": ("a: [1, 2\nb: 3", ":2: this is no YAML", "correct the line"),
-    "a tab": ("a:\n\tb: 1", ":2: this is no YAML", "correct the line"),
+    "a tab": ("a:\n\tb: 1", ":2: this is no YAML", "indent by spaces: YAML takes no tabs"),
     "a list": ("- a\n- b", ":1: this is no mapping", "write key: value pairs"),
     "text": ("just text", ":1: this is no mapping", "write key: value pairs"),
     "a number": ("0", ":1: this is no mapping", "write key: value pairs"),

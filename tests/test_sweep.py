@@ -428,3 +428,15 @@ def test_of_points_only_some_axes_may_be_kept_with_the_names_that_no_other_one_c
     assert list(project(points, ("model", "lr"))) == points
     with pytest.raises(SweepError, match="the sweep has no axis modle"):
         list(project(points, ("modle",)))
+
+
+def test_an_expression_that_comes_to_a_list_is_an_axis_and_one_in_a_list_is_a_value() -> None:
+    calculated = {"[0, 1, 2]": [0, 1, 2], "[]": []}
+
+    def evaluate(raw: object, _names: object, _path: object) -> Any:
+        return calculated.get(str(raw), raw)
+
+    assert [point.axes for point in expand({"params": {"n": "[0, 1, 2]"}}, evaluate)] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert [point.axes for point in expand({"params": {"n": ["[0, 1, 2]"]}}, evaluate)] == [{"n": [0, 1, 2]}]
+    with pytest.raises(SweepError, match="the axis 'n' has no values"):
+        expand({"params": {"n": "[]"}}, evaluate)

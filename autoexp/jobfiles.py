@@ -38,26 +38,25 @@ if [[ -z $${AUTOEXP_TOKEN:-} ]]; then setup; $by_hand; fi
 
 printf -v attempt 'attempts/%03d' "$$AUTOEXP_ATTEMPT"
 me=$${SLURM_JOB_ID:-$$$$}
-if [[ -n $${AUTOEXP_AFTER:-} ]]; then  # queued behind another attempt: not if that ended by itself, or by a person
+claim=$$attempt/run.$$AUTOEXP_TOKEN
+if [[ -n $${AUTOEXP_AFTER:-} && ! -e $$claim ]]; then  # queued behind one: not if that ended by itself, or by a person
   printf -v before 'attempts/%03d' "$$AUTOEXP_AFTER"
-  id=$$(cat "$$before/run.$${AUTOEXP_TOKEN%.*.*}.$$AUTOEXP_AFTER.$${AUTOEXP_TOKEN##*.}" 2>/dev/null)
-  cut='^(TIMEOUT|DEADLINE|PREEMPTED|NODE_FAIL|BOOT_FAIL)$$'
+  cut='^(TIMEOUT|DEADLINE|PREEMPTED|NODE_FAIL|BOOT_FAIL)$$' asked='' state=''
   for second in {0..59}; do  # what it wrote at its end may not be seen here yet, and Slurm may be busy
-    if (( second % 10 == 0 )); then
-      state=$$(scontrol --oneliner show job "$${id:-0}" 2>/dev/null); state=$${state##*JobState=}
-      [[ -n $$state ]] || state=$$(sacct -XDnPo State -j "$${id:-0}" 2>/dev/null | tail -n 1)  # forgotten soon
+    id=$$(cat "$$before/run.$${AUTOEXP_TOKEN%.*.*}.$$AUTOEXP_AFTER.$${AUTOEXP_TOKEN##*.}" 2>/dev/null)
+    if (( second % 10 == 0 )) && [[ -n $$id ]]; then  # without an id it would speak of all jobs
+      state=$$(scontrol --oneliner show job "$$id" 2>/dev/null); state=$${state##*JobState=}
+      [[ -n $$state ]] || state=$$(sacct -XDnPo State -j "$$id" 2>/dev/null | tail -n 1)  # forgotten soon
       state=$${state%% *}
     fi
-    [[ ! -e $$before/exit.json && ! $$state =~ $$cut ]] || break; sleep 1
+    if [[ -e $$before/exit.json ]]; then
+      [[ $$(< "$$before/exit.json") =~ '"asked":"'(USR2|TERM)'"' ]] || exit 0
+      asked=$${BASH_REMATCH[1]}
+    fi
+    [[ $$asked != USR2 && ! $$state =~ $$cut && ! ( $$asked == TERM && -n $$state ) ]] || break; sleep 1
   done
-  if [[ -e $$before/exit.json ]]; then
-    [[ $$(< "$$before/exit.json") =~ '"asked":"'(USR2|TERM)'"' ]] || exit 0
-    [[ $${BASH_REMATCH[1]} == USR2 || $$state =~ $$cut ]] || exit 0  # in doubt it is submitted anew
-  elif [[ ! $$state =~ $$cut ]]; then
-    exit 0  # it may still live, or ended by itself
-  fi
+  [[ $$asked == USR2 || $$state =~ $$cut ]] || exit 0  # it may still live; in doubt it is submitted anew
 fi
-claim=$$attempt/run.$$AUTOEXP_TOKEN
 set -o noclobber
 if { exec 3> "$$claim"; } 2>/dev/null; then
   for _ in {1..300}; do printf '%s\\n' "$$me" >&3 && break; sleep 0.2; done  # a full disk may get room

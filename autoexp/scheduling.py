@@ -375,7 +375,7 @@ class Scheduled:
         self._silent_since = None
         self.pace.keep_up_with(self.scheduler.remembers_s)
         self.throttle.heard(self.scheduler.load())
-        self._hear_what_was_awaited(asking)
+        self._hear_what_was_awaited(asking, found)
         for token, said in found.items():
             if (attempt := self._attempts.get(token)) is None:
                 continue
@@ -387,11 +387,12 @@ class Scheduled:
         tense = any(attempt.is_tense for attempt in self._attempts.values())
         (self.pace.hurry if tense else self.pace.relax)()
 
-    def _hear_what_was_awaited(self, asking: Asking) -> None:
-        for token in asking.names & self._attempts.keys():
-            attempt = self._attempts[token]
-            attempt.heard_at = asking.at
-            if attempt.awaited:  # whoever needs to know more asks again
+    def _hear_what_was_awaited(self, asking: Asking, found: Collection[str]) -> None:
+        """Note of whom it was a word: what an answer leaves out, as where the accounting fails, stays unknown."""
+        for token, attempt in self._attempts.items():
+            if token in found:
+                attempt.heard_at = asking.at
+            if attempt.awaited and token in asking.names:  # whoever needs to know more asks again
                 attempt.awaited, self._news[token] = False, None
 
     def _end_what_is_due(self, attempt: Attempt, now: float, ids: Sequence[str]) -> None:

@@ -118,7 +118,7 @@ def _progress(old: Snapshot | None, new: Snapshot, spec: JobSpec) -> Iterator[Ev
         return
     idle_s = new.at - new.progress_at
     if idle_s > limit:
-        if not is_in_doubt(new, spec):
+        if new.alive is not False and not is_in_doubt(new, spec):
             yield Stalled(at=new.at, attempt=new.attempt, idle_s=round(idle_s, 3))
     elif old is None or old.at - old.progress_at > limit:
         place = {"inode": new.log.inode, "offset": new.log.offset}
@@ -176,14 +176,16 @@ def _suspects(new: Snapshot, ending: EndingClass, spec: JobSpec) -> tuple[str, .
 
 def _can_progress(new: Snapshot, spec: JobSpec) -> bool:
     at_the_gate = bool(spec.gate) and new.gate is None
-    return new.exit is None and new.alive is not False and not at_the_gate
+    return new.exit is None and not at_the_gate
 
 
 def is_in_doubt(new: Snapshot, spec: JobSpec) -> bool:
     """Say whether it may be its scheduler that has kept it from getting further for so long: that is to be asked."""
     limit = spec.no_progress_s
     waits_in_line = new.scheduler_id is None
-    if limit is None or waits_in_line or not _can_progress(new, spec) or new.at - new.progress_at <= limit:
+    if limit is None or waits_in_line or new.alive is False or not _can_progress(new, spec):
+        return False
+    if new.at - new.progress_at <= limit:
         return False
     return new.heard_at is None or new.heard_at < new.progress_at + limit
 

@@ -94,7 +94,7 @@ class Attempt:
     left_at: float | None = None
     """When it was over; what the scheduler still has of it is ended."""
     heard_at: float | None = None
-    """When the scheduler last answered, be it without a word of this one: then it does not keep it from running."""
+    """When the scheduler last answered, be it that it knows of no such job: then it does not keep it from running."""
     awaited: bool = False
     """Somebody needs to know how it stands."""
     past: frozenset[str] = frozenset()
@@ -113,7 +113,7 @@ class Attempt:
     def word_at(self) -> float | None:
         """Say when the scheduler last answered; None while it said only once that this is over."""
         said = self.answer
-        is_once = said is not None and said.live is False and said.at == said.over_since == self.heard_at
+        is_once = said is not None and said.live is False and said.at == said.over_since
         return None if is_once else self.heard_at
 
     @property

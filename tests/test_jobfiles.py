@@ -368,15 +368,56 @@ def test_an_attempt_queued_behind_another_waits_for_its_last_word_where_slurm_ha
     assert (folder / "ran").exists() is runs
 
 
-def test_an_attempt_queued_behind_another_asks_again_where_slurm_is_busy(tmp_path: Path) -> None:
-    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", "echo ran >> ran")), attempt=2)
-    busy = f'[[ $(wc -l < {tmp_path}/asked) -gt 2 ]] && echo "JobId=77 JobState=NODE_FAIL Reason=None"'
-    path = clients(tmp_path, scontrol=f"echo >> {tmp_path}/asked; {busy}", sacct="false", sleep="true")
+def queued_behind(tmp_path: Path, script: str = "echo ran >> ran", asked: str = "") -> Path:
+    """Make a second attempt that is queued behind a first, which says by whom it was asked to end, if by anybody."""
+    folder = prepare(tmp_path, replace(SPEC, argv=("bash", "-c", script)), attempt=2)
+    before = folder / "attempts" / "001"
+    before.mkdir(exist_ok=True)
+    (before / "run.one-lr0.5.1.k3y").write_text("77\n")
+    if asked:
+        (before / "exit.json").write_text(json.dumps({"code": 143, "asked": asked}, separators=(",", ":")))
+    return folder
+
+
+@pytest.mark.parametrize(("asked", "state"), [("", "NODE_FAIL"), ("TERM", "PREEMPTED")])
+def test_an_attempt_queued_behind_another_asks_again_where_slurm_is_busy(
+    tmp_path: Path, asked: str, state: str
+) -> None:
+    folder = queued_behind(tmp_path, asked=asked)
+    busy = f'[[ $(wc -l < {tmp_path}/asked) -gt 2 ]] && echo "JobId=77 JobState={state} Reason=None"'
+    waits = f"echo >> {tmp_path}/slept"
+    path = clients(tmp_path, scontrol=f"echo >> {tmp_path}/asked; {busy}", sacct="false", sleep=waits)
 
     run(folder, token="one-lr0.5.2.k3y", attempt=2, AUTOEXP_AFTER="1", PATH=path)
 
     assert (folder / "ran").exists()
     assert (tmp_path / "asked").read_text().count("\n") == 3
+    assert (tmp_path / "slept").read_text().count("\n") == 20
+
+
+def test_an_attempt_queued_behind_another_whose_id_it_cannot_see_asks_about_no_other_job(tmp_path: Path) -> None:
+    folder = queued_behind(tmp_path)
+    (folder / "attempts" / "001" / "run.one-lr0.5.1.k3y").unlink()
+    told = f"echo >> {tmp_path}/asked; echo JobId=1 JobState=NODE_FAIL"
+    path = clients(tmp_path, scontrol=told, sacct=told, sleep="true")
+
+    run(folder, token="one-lr0.5.2.k3y", attempt=2, AUTOEXP_AFTER="1", PATH=path)
+
+    assert not (folder / "ran").exists()
+    assert not (tmp_path / "asked").exists()
+
+
+def test_an_attempt_that_slurm_queues_again_goes_on_whatever_is_still_known_of_the_one_before(tmp_path: Path) -> None:
+    folder = queued_behind(tmp_path, "echo ran >> ran; kill -9 $PPID")
+    known = f'[[ ! -e {tmp_path}/forgot ]] && echo "JobId=77 JobState=TIMEOUT Reason=None"'
+    path = clients(tmp_path, scontrol=known, sacct="false", sleep="true")
+    how = {"token": "one-lr0.5.2.k3y", "attempt": 2, "AUTOEXP_AFTER": "1", "PATH": path, "SLURM_JOB_ID": "78"}
+    run(folder, **how)
+    (tmp_path / "forgot").touch()
+
+    run(folder, **how, SLURM_RESTART_COUNT="1")
+
+    assert (folder / "ran").read_text() == "ran\nran\n"
 
 
 def test_each_attempt_has_its_own_files(tmp_path: Path) -> None:

@@ -557,11 +557,11 @@ def test_whoever_needs_a_word_is_told_to_look_when_it_comes_and_may_ask_again(be
     assert said.at == bench.now
 
 
-def test_an_answer_without_a_word_of_it_is_an_answer_too(bench: Bench) -> None:
+def test_that_it_knows_of_no_such_job_is_an_answer_too(bench: Bench) -> None:
     """Otherwise nothing would ever be said of a job that the accounting lost, and `once` would wait for it."""
     queued(bench).claim("7")
     bench.tend()
-    bench.told.knows = {}
+    bench.told.knows = {TOKEN: []}
     bench.scheduled.await_word(bench.order)
     assert bench.scheduled.settling()
 
@@ -570,6 +570,43 @@ def test_an_answer_without_a_word_of_it_is_an_answer_too(bench: Bench) -> None:
     said = bench.scheduled.said(bench.order)
     assert said is not None
     assert said.at == bench.now
+
+
+@pytest.mark.parametrize("before", [[], [("7", False)]], ids=["alive", "over once"])
+def test_an_answer_that_leaves_it_out_is_no_word_of_it_though_nobody_waits_for_more(
+    bench: Bench, before: list[tuple[str, bool]]
+) -> None:
+    """As where it left the queue and the accounting is away: a job that died would be stopped as a stalled one."""
+    queued(bench).claim("7")
+    bench.tend()
+    for entry in before:
+        bench.say(entry)
+        bench.scheduled.await_word(bench.order)
+        bench.tend(LONGEST_S)
+    heard = bench.scheduled.said(bench.order)
+    bench.told.knows = {}
+    bench.scheduled.await_word(bench.order)
+
+    assert TOKEN in bench.tend(LONGEST_S)
+
+    assert bench.scheduled.settling() is bool(before), "that it is over is said twice, or not at all"
+    said = bench.scheduled.said(bench.order)
+    assert heard is not None
+    assert said is not None
+    assert said.at == heard.at
+    assert (said.at is None) is bool(before)
+
+
+def test_news_come_in_the_order_of_the_submissions(bench: Bench, tmp_path: Path) -> None:
+    """A campaign that is played again must be the same one."""
+    folders = {f"job{number}.1.k3y": tmp_path / str(number) for number in range(9)}
+    orders = [replace(bench.order, token=token, attempt_dir=folder) for token, folder in folders.items()]
+    for order in orders:
+        order.attempt_dir.mkdir()
+        bench.scheduled.adopt(order, began=True)
+        bench.scheduled.await_word(order)
+
+    assert [token for token, _ in bench.scheduled.tend()] == [*folders]
 
 
 @pytest.mark.parametrize("again", [[Entry(id="7", live=False, submitted_at=NOW)], []], ids=["over", "unknown"])

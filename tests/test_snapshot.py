@@ -332,3 +332,10 @@ def test_a_line_that_the_recipe_waits_for_is_an_event_once_and_comes_before_the_
     assert isinstance(ended, Ended)
     assert between(seen, replace(seen, exit=None)) == []
     assert len(between(seen, later(seen, 1, exit=None, log=replace(seen.log, inode=6)))) == 1
+
+
+def test_progress_is_told_also_where_the_scheduler_called_it_over_meanwhile() -> None:
+    idle = replace(RUNS, at=RUNS.at + 61)
+    further = replace(idle, at=idle.at + 5, progress_at=idle.at + 5, alive=False, gone_since=idle.at + 5)
+
+    assert [event.trigger for event in between(idle, further, STALLS)] == ["progressed"]

@@ -14,10 +14,13 @@ import pytest
 from autoexp import hosts
 from autoexp.hosts import Process
 
+TOKEN = f"a.{os.getpid()}"
+"""Other tests beside these have sleepers too."""
+
 
 @pytest.fixture
 def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
-    with subprocess.Popen(["sleep", "60"], env={"AUTOEXP_TOKEN": "a.1"}, start_new_session=True) as program:
+    with subprocess.Popen(["sleep", "60"], env={"AUTOEXP_TOKEN": TOKEN}, start_new_session=True) as program:
         yield program
         program.kill()
 
@@ -98,15 +101,15 @@ def _children(command: str) -> list[int]:
 
 
 def test_processes_are_found_by_a_variable_they_began_with(sleeper: "subprocess.Popen[bytes]") -> None:
-    assert list(hosts.carriers("AUTOEXP_TOKEN", "a.1")) == [sleeper.pid]
+    assert list(hosts.carriers("AUTOEXP_TOKEN", TOKEN)) == [sleeper.pid]
     assert list(hosts.carriers("AUTOEXP_TOKEN", "a.")) == []
-    assert list(hosts.carriers("TOKEN", "a.1")) == []
+    assert list(hosts.carriers("TOKEN", TOKEN)) == []
 
 
 def test_a_dead_process_carries_nothing(sleeper: "subprocess.Popen[bytes]", wait: Callable[..., Any]) -> None:
     sleeper.kill()
 
-    wait(lambda: not list(hosts.carriers("AUTOEXP_TOKEN", "a.1")), "its end")
+    wait(lambda: not list(hosts.carriers("AUTOEXP_TOKEN", TOKEN)), "its end")
 
 
 def test_signalling_a_process_that_is_gone_is_no_error(sleeper: "subprocess.Popen[bytes]") -> None:

@@ -74,10 +74,11 @@ function buttons(told, reload) {
     return self;
   };
   const list = h("div", { class: "verbs" });
+  let shown = new Map();
   const update = (verbs) => {
-    if (list.dataset.verbs === verbs.join()) return;
-    list.dataset.verbs = verbs.join();
-    list.replaceChildren(...verbs.map(button));
+    if ([...shown.keys()].join() === verbs.join()) return;
+    shown = new Map(verbs.map((verb) => [verb, shown.get(verb) ?? button(verb)])); // the same ones: a first click stays
+    list.replaceChildren(...shown.values());
   };
   update(told.verbs);
   return { element: section("Steer", h("label", { for: "reason" }, "reason "), reason, list, said), update };

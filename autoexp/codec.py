@@ -16,11 +16,16 @@ _PLAIN = frozenset({str, int, float, bool, NoneType})
 
 def encode(value: Any) -> Any:
     """Turn a value into what `json.dumps` takes; a dataclass becomes a mapping without its default fields."""
-    if type(value) in _PLAIN:  # nearly all are, and asking what else they are takes long
+    kind = type(value)
+    if kind in _PLAIN:  # nearly all are, and asking what else they are takes long
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((name, getattr(value, name), default) for name, default in _defaults(type(value)))
-        return {name: encode(field) for name, field, default in pairs if field != default}
+    if (defaults := _defaults(cast(Hashable, kind))) is not None:
+        made = {}
+        for name, default in defaults:
+            field = getattr(value, name)
+            if field is not default and field != default:
+                made[name] = encode(field)
+        return made
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -42,7 +47,10 @@ def decode(kind: type[T], data: object) -> T:
 
 
 @cache
-def _defaults(kind: type) -> tuple[tuple[str, object], ...]:
+def _defaults(kind: Any) -> tuple[tuple[str, object], ...] | None:
+    """List a dataclass's fields with their defaults; None for what is no dataclass."""
+    if not dataclasses.is_dataclass(kind):
+        return None
     return tuple((field.name, _default(field)) for field in dataclasses.fields(kind))
 
 

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from string import Template
 from typing import Any
@@ -276,7 +276,7 @@ def block(values: Mapping[str, Any], *, depth: int, indent: str = "") -> str:
     """Write a mapping in YAML, one line a value; mappings in it too, down to a depth."""
     lines = ""
     for name, value in values.items():
-        if isinstance(value, Mapping) and value and depth > 1:
+        if depth > 1 and value and isinstance(value, Mapping):
             lines += f"{indent}{_key(name)}:\n{block(value, depth=depth - 1, indent=f'{indent}  ')}"
         else:
             lines += f"{indent}{_key(name)}: {flow(value)}\n"
@@ -285,11 +285,13 @@ def block(values: Mapping[str, Any], *, depth: int, indent: str = "") -> str:
 
 def flow(value: Any) -> str:
     """Spell a value in YAML's flow style, which is JSON but for floats and what is not ASCII."""
+    if (spell := _SPELLINGS.get(type(value))) is not None:  # nearly all are; asking for a mapping takes long
+        return spell(value)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_key(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(flow(item) for item in value) + "]"
-    return _scalar(value)
+    return json.dumps(value)
 
 
 @lru_cache(MOST_KNOWN)
@@ -302,11 +304,7 @@ _WORDS = frozenset({"on", "off", "yes", "no", "y", "n", "true", "false", "null"}
 """What YAML 1.1 takes for something else than a word, however it is capitalized."""
 
 
-def _scalar(value: Any) -> str:
-    if isinstance(value, str):
-        return _text(value)
-    if not isinstance(value, float):
-        return json.dumps(value)
+def _float(value: float) -> str:
     if not math.isfinite(value):
         return {math.inf: ".inf", -math.inf: "-.inf"}.get(value, ".nan")
     mantissa, e, exponent = repr(value).partition("e")
@@ -320,3 +318,4 @@ def _text(value: str) -> str:
 
 
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
+_SPELLINGS: Mapping[type, Callable[[Any], str]] = {str: _text, int: str, float: _float}

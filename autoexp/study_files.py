@@ -22,6 +22,7 @@ from autoexp.jobfiles import job_yaml, run_script
 from autoexp.machine import Machine
 from autoexp.model import JSON, JobSpec
 from autoexp.outline import Plan
+from autoexp.spread import spread
 from autoexp.studies import VERSION, Study
 
 
@@ -108,9 +109,8 @@ def write(study: Study, recipe_text: str, old: Study | None) -> Difference:
     try:
         (study.dir / "markers").mkdir(parents=True, exist_ok=True)
         touched = {*difference.added, *difference.changed}
-        for job in jobs:
-            if job.id in touched or (old is not None and old.machine != study.machine):
-                write_job(study, job, durable=False)
+        moved = old is not None and old.machine != study.machine
+        spread(partial(write_job, study, durable=False), [job for job in jobs if moved or job.id in touched])
         write_atomically(study.dir / "recipe.yaml", recipe_text)
         sync_file_system(study.dir)  # all jobs at once, before plan.json speaks of them
         write_atomically(study.dir / "plan.json", _encode(written))

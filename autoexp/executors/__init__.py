@@ -107,4 +107,9 @@ def _module(machine: Machine) -> ModuleType:
             why=f"autoexp/executors/ holds {', '.join(known())}",
             fix=f"correct the machine file, or add autoexp/executors/{machine.executor}.py",
         )
-    return import_module(f"{__name__}.{machine.executor}")
+    return _imported(machine.executor)
+
+
+@cache
+def _imported(name: str) -> ModuleType:
+    return import_module(f"{__name__}.{name}")

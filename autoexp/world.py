@@ -35,6 +35,8 @@ class World:
     """Says whether a file or folder is there."""
     source: Callable[[str], str] = lambda _: ""
     """Returns what a program's source says, with that of the modules beside it; nothing if it cannot be read."""
+    misspelled: Callable[[str], str] = lambda _: ""
+    """Says why bash cannot read a script; nothing if it can, or if nobody can tell."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """The environment, for `${oc.env:...}`."""
     key: str = ""

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shlex
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -125,6 +126,7 @@ def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) ->
         hooks=hooks.find,
         exists=os.path.exists,
         source=_source,
+        misspelled=_misspelled,
         variables=os.environ,
         key=key,
     )
@@ -150,6 +152,15 @@ def _source(path: str) -> str:
         )
     except OSError:
         return ""
+
+
+def _misspelled(script: str) -> str:
+    """Ask bash whether it can read a script; on a computer without bash nobody can tell."""
+    try:
+        asked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return asked.stderr.partition("\n")[0].removeprefix("bash: ") if asked.returncode else ""
 
 
 def _check_place(root: Path, folder: Path, *, dry_run: bool) -> None:

@@ -216,6 +216,15 @@ def test_a_graph_comes_with_the_warnings_beside_it(here: "Room", say: "Say") -> 
     assert "warning" not in drawn.out
 
 
+def test_a_script_that_bash_cannot_read_is_told_before_it_costs_anything(here: "Room", say: "Say") -> None:
+    here.write("odd.yaml", "study: odd\nstages: {one: {command: 'if true; then echo'}, two: {command: 'echo fine'}}\n")
+
+    told = say("plan", "odd.yaml", "--dry-run").out
+
+    assert "stages.one: one: bash cannot read its script (line 2: syntax error: unexpected end of file)" in told
+    assert told.count("warning") == 1
+
+
 @pytest.mark.parametrize(
     ("walltime", "told"),
     [

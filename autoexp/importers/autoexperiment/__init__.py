@@ -22,7 +22,7 @@ from autoexp.importers.autoexperiment.tree import (
 )
 from autoexp.importers.notes import Notes
 from autoexp.importers.placeholders import HOLE, calculated, holes, in_python, native, number
-from autoexp.lint import names_read
+from autoexp.lint.sweeps import names_read
 from autoexp.naming import safe
 
 MANAGED = (*JOB_FIELDS, "cmd", "name", "check_interval_secs", "job_id_regexp")

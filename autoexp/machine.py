@@ -64,10 +64,12 @@ class Machine:
     """What a backend starts here, by backend, unless the recipe's param `program` says otherwise."""
     observer: str = "auto"
     """`inotify`, `poll`, or `auto` to choose."""
+    max_stats_per_second: int = 300
+    """How many entries of directories are looked at in a second where nothing tells us to."""
     sweep_s: float = 10.0
     """How often every job is looked at, whatever the observer says."""
     poll_s: float = 1.0
-    """How often active jobs and markers are looked at where nothing tells us to."""
+    """How often a directory in which something happens is looked at where nothing tells us to."""
     visibility_s: float = 60.0
     """How long a file written elsewhere may take to be seen here."""
     max_submitted: int | None = None

@@ -18,7 +18,7 @@ from autoexp.recipes import load_yaml, merged
 DURATIONS = ("sweep", "poll", "visibility", "stop_grace", "save_grace", "query_interval", "submit_interval")
 KEYS = (
     *("description", "identify", "executor", "cpus", "gpus", "python", "launcher", "environment"),
-    *("programs", "observer"),
+    *("programs", "observer", "max_stats_per_second"),
     *("network", "setup", *policies.BATCH_KEYS, "options", "partitions", "all_partitions", "max_submitted"),
     *("qos_max_submitted", "max_running", "qos_max_running", "container"),
     *DURATIONS,
@@ -282,6 +282,7 @@ SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "launcher": (lambda value: _is_names(value) and bool(value), "a list of words"),
     "programs": (_is_texts, "BACKEND: PROGRAM"),
     "observer": (OBSERVERS.__contains__, f"one of {', '.join(OBSERVERS)}"),
+    "max_stats_per_second": (lambda value: _is_count(value) and value > 0, "a count above 0"),
     "options": (lambda value: isinstance(value, Mapping), "{NAME: VALUE, ...}"),
     "container": (lambda value: isinstance(value, Mapping), "{runtime: NAME, bind: [...], options: [...]}"),
     "partitions": (lambda value: isinstance(value, Mapping), "{NAME: {walltime: 2d, nodes: 64, ...}, ...}"),

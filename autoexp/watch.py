@@ -6,24 +6,23 @@ number of directories, and only directories that somebody asked for are watched,
 
 import os
 import threading
-import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
 
+from autoexp import mounts
 from autoexp.errors import AutoexpError
+from autoexp.machine import Machine
+from autoexp.polling import Folder, PollingObserver
 
 Hint = Hashable
 """What to look at: whatever the one who asked for a directory called it."""
 
 EVERYTHING: Hint = "everything"
 """Hints were lost: look at all."""
-
-
-Folder = str | os.PathLike[str]
-"""Joining strings is what makes thousands of directories quick to watch."""
 
 
 class Observer(Protocol):
@@ -62,37 +61,6 @@ class _Mailbox:
         while self._hints:
             taken.add(self._hints.pop())
         return taken
-
-
-class PollingObserver:
-    """Sees nothing by itself: every `poll_s` everything is worth a look."""
-
-    name = "poll"
-
-    def __init__(self, poll_s: float) -> None:
-        self._poll_s = poll_s
-        self._next = 0.0
-
-    def add(self, folder: Folder, hint: Hint) -> None:
-        """Nothing to do: everything is looked at."""
-
-    def remove(self, folder: Folder) -> None:
-        """Nothing to do: everything is looked at."""
-
-    def due_in_s(self) -> float:
-        """Say when the next poll is due."""
-        return max(self._next - time.monotonic(), 0.0)
-
-    def wait(self, timeout_s: float) -> set[Hint]:
-        """Wait for the next poll, or until something else is due."""
-        time.sleep(max(min(timeout_s, self.due_in_s()), 0.0))
-        if time.monotonic() < self._next:
-            return set()
-        self._next = time.monotonic() + self._poll_s
-        return {EVERYTHING}
-
-    def close(self) -> None:
-        """Nothing to do: nothing is open."""
 
 
 _MASK = Mask(
@@ -135,15 +103,15 @@ class _Directory:
 
 
 class InotifyObserver:
-    """Watches directories through watchdog's inotify thread; polls besides once one of them cannot be watched."""
+    """Watches directories through watchdog's inotify thread; polls those that cannot be watched."""
 
     name = "inotify"
 
-    def __init__(self, poll_s: float) -> None:
+    def __init__(self, polling: PollingObserver) -> None:
         self._mailbox = _Mailbox()
         self._watched: dict[str, _Directory] = {}
-        self._poll_s = poll_s
-        self._polling: PollingObserver | None = None
+        self._polling = polling
+        self._polls = False
         self._inotify = InotifyFD()
         self._inotify.start()
 
@@ -159,26 +127,31 @@ class InotifyObserver:
         except (FileNotFoundError, NotADirectoryError):
             self._watched.pop(path, None)
         except OSError as error:  # too many watches, for one
-            self._poll_too(str(error))
+            self._poll(made, str(error))
         else:
             if made.descriptor < 0:  # watchdog's way to say that we may not read it
                 self._inotify.remove_callbacks([(made.descriptor, made.id)])
-                self._poll_too(f"{folder} may not be read")
+                self._poll(made, f"{folder} may not be read")
+            else:
+                self._polling.remove(path)
 
-    def _poll_too(self, why: str) -> None:
-        if self._polling is None:
-            self._polling = PollingObserver(self._poll_s)
+    def _poll(self, made: _Directory, why: str) -> None:
+        self._watched.pop(made.folder, None)
+        self._polling.add(made.folder, made.hint)
+        if not self._polls:
+            self._polls = True
             self.name = f"inotify and poll ({why})"
 
     def remove(self, folder: Folder) -> None:
         """Watch a directory no longer."""
+        self._polling.remove(folder)
         known = self._watched.pop(os.fspath(folder), None)
         if known is not None and known.descriptor >= 0:
             self._inotify.remove_callbacks([(known.descriptor, known.id)])
 
     def wait(self, timeout_s: float) -> set[Hint]:
         """Return the hints since the last call, waiting up to `timeout_s` for the first one."""
-        if self._polling is None:
+        if not self._polls:
             return self._mailbox.take(timeout_s)
         hints = self._mailbox.take(min(timeout_s, self._polling.due_in_s()))
         return hints | self._polling.wait(0.0)
@@ -189,18 +162,20 @@ class InotifyObserver:
         self._inotify.join()
 
 
-def observer(kind: str, poll_s: float) -> Observer:
-    """Make the observer of a kind; `auto` watches by inotify where it works, and polls otherwise.
+def observer(machine: Machine, root: Path, kind: str | None = None) -> Observer:
+    """Make the observer of a machine, or of this kind; `auto` is what the root's file system asks for.
 
     Raises:
         AutoexpError: inotify is asked for, and does not work here.
     """
-    if kind == "poll":
-        return PollingObserver(poll_s)
+    polling = PollingObserver(machine.poll_s, machine.max_stats_per_second)
+    wanted = kind or machine.observer
+    if wanted == "poll" or (wanted == "auto" and not mounts.is_watched(root)):
+        return polling
     try:
-        return InotifyObserver(poll_s)
+        return InotifyObserver(polling)
     except OSError as error:
-        if kind == "inotify":
+        if wanted == "inotify":
             fix = "leave the choice to us (--observer auto), or raise fs.inotify.max_user_instances"
             raise AutoexpError("inotify does not work here", why=str(error), fix=fix) from error
-        return PollingObserver(poll_s)
+        return polling

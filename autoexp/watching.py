@@ -59,8 +59,7 @@ def watching(
         journal = _begin_journal(root, recalled, lease)
         opened.callback(journal.close)
         machine = _machine_of(registry)
-        kind = observer or machine.observer
-        eyes = make_observer(kind, machine.poll_s) if isinstance(kind, str) else kind
+        eyes = make_observer(machine, root, observer) if observer is None or isinstance(observer, str) else observer
         progress = Progress(var / "progress.json", eyes.name, told=lambda name, what: logger.warning(what, about=name))
         for name, what in problems.items():
             progress.problem(name, what)

@@ -28,9 +28,10 @@ from autoexp.hosts import carriers
 from autoexp.machine import Machine
 from autoexp.model import Transition
 from autoexp.orders import Order
+from autoexp.polling import Folder
 from autoexp.registry import Key
 from autoexp.view import view
-from autoexp.watch import EVERYTHING, Folder, Hint
+from autoexp.watch import EVERYTHING, Hint
 from autoexp.watching import until_done, watching
 
 if TYPE_CHECKING:

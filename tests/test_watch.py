@@ -5,20 +5,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autoexp import mounts
 from autoexp.errors import AutoexpError
-from autoexp.watch import EVERYTHING, InotifyObserver, Observer, PollingObserver, observer
+from autoexp.machine import Machine
+from autoexp.polling import PollingObserver
+from autoexp.watch import EVERYTHING, InotifyObserver, Observer, observer
 
 PATIENCE_S = 5.0
 
 
 @pytest.fixture
 def eyes() -> Iterator[InotifyObserver]:
-    with closing(InotifyObserver(0.2)) as made:
+    with closing(InotifyObserver(PollingObserver(0.2, 100))) as made:
         yield made
 
 
@@ -215,17 +219,16 @@ def test_a_directory_that_may_not_be_read_is_polled_and_the_others_are_still_hea
     for name in ("open", "closed", "shut"):
         (tmp_path / name).mkdir()
     script = """
-import sys, time; from pathlib import Path; from autoexp.watch import EVERYTHING, observer
-home, eyes = Path(sys.argv[1]), observer("auto", 0.3)
+import sys, time; from pathlib import Path; from autoexp.machine import Machine; from autoexp.watch import observer
+home = Path(sys.argv[1]); eyes = observer(Machine(name="m", poll_s=0.3), home, "inotify")
 for name in ("closed", "shut"):
     (home / name).chmod(0)
     eyes.add(home / name, name)
 eyes.add(home / "open", "open")
 print(eyes.name.partition(":")[0])
-print(eyes.wait(5) == {EVERYTHING})
 (home / "open" / "x").touch()
 found, until = set(), time.monotonic() + 10
-while found != {"open", EVERYTHING} and time.monotonic() < until:
+while found != {"open", "closed", "shut"} and time.monotonic() < until:
     found |= eyes.wait(1)
 print(sorted(found))
 eyes.remove(home / "closed"); eyes.close()
@@ -239,48 +242,34 @@ eyes.remove(home / "closed"); eyes.close()
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         f"inotify and poll ({tmp_path / 'closed'} may not be read)",
-        "True",
-        "['everything', 'open']",
+        "['closed', 'open', 'shut']",
     ]
-
-
-# Polling
-
-
-def test_everything_is_worth_a_look_every_so_often_and_nothing_in_between() -> None:
-    eyes = PollingObserver(0.2)
-
-    assert eyes.wait(5.0) == {EVERYTHING}
-    began = time.monotonic()
-    assert eyes.wait(0.01) == set()
-    assert eyes.wait(5.0) == {EVERYTHING}
-    assert 0.15 < time.monotonic() - began < 2.0
-
-
-def test_a_poll_comes_on_time_however_often_something_else_is_due() -> None:
-    eyes = PollingObserver(0.2)
-    eyes.wait(0.0)
-
-    hints = [eyes.wait(0.02) for _ in range(30)]
-
-    assert 2 <= hints.count({EVERYTHING}) <= 4
-
-
-def test_a_polling_observer_needs_no_directories(tmp_path: Path) -> None:
-    eyes = PollingObserver(1.0)
-
-    eyes.add(tmp_path / "none", "a")
-    eyes.remove(tmp_path / "none")
-    eyes.close()
 
 
 # Choosing
 
 
-@pytest.mark.parametrize(("kind", "name"), [("auto", "inotify"), ("inotify", "inotify"), ("poll", "poll")])
-def test_an_observer_is_made_by_its_kind(kind: str, name: str) -> None:
-    with closing(observer(kind, 1.0)) as made:
-        assert made.name == name
+MACHINE = Machine(name="bench", poll_s=0.1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "name"),
+    [
+        ("auto", "ext4", "inotify"),
+        ("auto", "lustre", "poll"),
+        ("inotify", "lustre", "inotify"),
+        ("poll", "ext4", "poll"),
+    ],
+)
+def test_an_observer_is_chosen_by_the_file_system_unless_somebody_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, kind: str, name: str
+) -> None:
+    monkeypatch.setattr(mounts, "kind_of", lambda _: kind)
+
+    with closing(observer(replace(MACHINE, observer=asked), tmp_path)) as said_by_the_machine:
+        assert said_by_the_machine.name == name
+    with closing(observer(replace(MACHINE, observer="poll"), tmp_path, asked)) as said:
+        assert said.name == name
 
 
 @pytest.fixture
@@ -293,13 +282,13 @@ def no_inotify() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_inotify")
-def test_where_inotify_does_not_work_we_poll() -> None:
-    assert observer("auto", 1.0).name == "poll"
+def test_where_inotify_does_not_work_we_poll(tmp_path: Path) -> None:
+    assert observer(MACHINE, tmp_path).name == "poll"
 
 
 @pytest.mark.usefixtures("no_inotify")
-def test_who_insists_on_inotify_where_it_does_not_work_is_told() -> None:
+def test_who_insists_on_inotify_where_it_does_not_work_is_told(tmp_path: Path) -> None:
     with pytest.raises(AutoexpError, match="inotify does not work here") as caught:
-        observer("inotify", 1.0)
+        observer(MACHINE, tmp_path, "inotify")
 
     assert "--observer auto" in caught.value.fix

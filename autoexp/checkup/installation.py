@@ -97,7 +97,7 @@ def inotify(patient: Patient) -> Iterator[Finding]:
         yield ok("inotify", "not used: the machine file says observer: poll")
         return
     try:
-        watch.observer("inotify", 1.0).close()
+        watch.observer(patient.machine, patient.root, "inotify").close()
     except AutoexpError as error:
         grade = fail if patient.machine.observer == "inotify" else warn
         fix = "raise fs.inotify.max_user_instances (sysctl), or say observer: poll in the machine file"

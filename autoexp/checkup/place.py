@@ -1,12 +1,11 @@
 """Checks of the experiments folder: whether it can be written to, what it lies on, its clock, and who watches it."""
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from autoexp import crontab, lease
+from autoexp import crontab, lease, mounts
 from autoexp.checkup import Check, Finding, Patient, fail, ok, warn
 from autoexp.errors import AutoexpError
 from autoexp.journal import from_line, unstamp
@@ -21,11 +20,6 @@ SKEW_S = 2.0
 LATE_S = 30.0
 """How far a file's time may be from that of the line that was written to it."""
 _TAIL_BYTES = 1 << 16
-SHARED = {
-    *("afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "ocfs2"),
-    *("orangefs", "panfs", "pvfs2", "quobyte", "smb3", "smbfs", "virtiofs", "wekafs", "9p"),
-}
-"""File systems that other hosts write to as well; what is FUSE may be one."""
 
 
 def folder(patient: Patient) -> Iterator[Finding]:
@@ -73,28 +67,14 @@ def room(patient: Patient) -> Iterator[Finding]:
 
 def file_system(patient: Patient) -> Iterator[Finding]:
     """Look what the root lies on, and whether the observer sees what happens there."""
-    kind, observer = kind_of(_nearest(patient.root)), patient.machine.observer
-    shared = kind in SHARED or kind.startswith("fuse")
-    if shared and observer != "poll":
+    kind, observer = mounts.kind_of(_nearest(patient.root)), patient.machine.observer
+    if observer == "inotify" and kind not in mounts.WATCHED:
         why = f"{kind}: inotify does not see what other hosts write to it; only sweeps do"
-        yield warn("file system", why, f"say observer: poll in machines/{patient.machine.name}.yaml")
+        fix = f"say observer: auto, or poll, in machines/{patient.machine.name}.yaml"
+        yield warn("file system", why, fix)
     else:
-        yield ok("file system", f"{kind}, observer {observer}")
-
-
-def kind_of(place: Path) -> str:
-    """Name the type of the file system that a path lies on, as /proc/self/mountinfo does (see proc(5))."""
-    device = os.stat(place).st_dev  # noqa: PTH116 - as the kernel numbers it
-    number, kinds = f"{os.major(device)}:{os.minor(device)}", dict[str, str]()
-    by_mount: list[tuple[int, str]] = []
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split()
-        mount = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4])
-        kinds[fields[2]] = after.split()[0]
-        if place.resolve().is_relative_to(mount):
-            by_mount.append((len(mount), after.split()[0]))
-    return kinds.get(number) or max(by_mount, default=(0, "unknown"))[1]
+        chosen = "inotify" if kind in mounts.WATCHED else "poll"
+        yield ok("file system", f"{kind}, observer {chosen if observer == 'auto' else observer}")
 
 
 def clock(patient: Patient) -> Iterator[Finding]:

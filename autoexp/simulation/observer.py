@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from autoexp.polling import Folder
 from autoexp.simulation.timeline import Timeline
-from autoexp.watch import Folder, Hint
+from autoexp.watch import Hint
 
 LOST, LATE, TWICE = 0.1, 0.2, 0.1
 """How often a notification fails to come, or does so later, or a second time."""

@@ -106,7 +106,9 @@ def test_what_cannot_be_planned_says_what_why_and_the_fix_and_writes_nothing(
     ("words", "what", "fix"),
     [
         pytest.param(["--machine", "luna"], "unknown machine 'luna'", "machines/luna.yaml", id="an unknown machine"),
-        pytest.param(["lerning_rate=1"], "'lerning_rate=1' cannot be", "use one of lr, model, words", id="an unknown param"),
+        pytest.param(
+            ["lerning_rate=1"], "'lerning_rate=1' cannot be", "use one of lr, model, words", id="an unknown param"
+        ),
         pytest.param(["lr"], "'lr' cannot be applied", "lr=1e-3", id="no KEY=VALUE"),
         pytest.param(["model=large"], "'model=large' cannot be", "use one of small", id="an unknown entry"),
         pytest.param(

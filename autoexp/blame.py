@@ -15,6 +15,7 @@ from autoexp.policies import PolicyError
 from autoexp.scope import OF_A_CHECKPOINT, JobScope
 
 SWEEP: KeyPath = ("sweep",)
+OF_A_RECIPE = ("params", "sweep", "stages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ class Blame:
         if scope is not None:
             where = self._definition(scope.failed) if scope.failed else _deepest(path, raw, scope)
         if isinstance(error, UndefinedName):
-            near = get_close_matches(error.name.rpartition(".")[2], error.known, n=1)
+            last = error.name.rpartition(".")[2]
+            near = get_close_matches(last, error.known, n=1)
+            near = near or [name for name in error.known if name.lower() == last.lower()]
             if self.stage == SWEEP and self.places.find(SWEEP, error.name) != SWEEP:
                 why = "the sweep is what gives its axes their values: these cannot be made of each other"
                 return self.places.error(where, str(error), why=why, fix="calculate it under params:, for each job")
@@ -65,6 +68,8 @@ class Blame:
         """Say how a name comes to be defined: by what has it already, or nearly, or anew."""
         if error.name in OF_A_CHECKPOINT:
             return "it is known to a stage with each: {checkpoint: STAGE}, of which a job appears for each"
+        if error.name in OF_A_RECIPE:
+            return f"names stand for themselves, wherever they are defined: ${{NAME}}, not ${{{error.name}.NAME}}"
         if (found := self.places.find(SWEEP, error.name)) != SWEEP:
             if (*self.stage, "axes") in self.places.written:
                 return f"let the stage have the axis that brings it, {_axis_of(found)}"

@@ -45,7 +45,7 @@ def troubles(args: Mapping[str, Any], iteration: int, parent: Mapping[str, Any])
     last = number(said.get("train_iters"))
     if last is not None and last <= iteration:
         yield (
-            f"--train-iters {last:g} is no more than the branch point {iteration}, so it would end at once",
+            f"--train-iters {last:.15g} is no more than the branch point {iteration}, so it would end at once",
             "--train-iters counts from the very first iteration: give the branch point and the decay, added",
         )
     for name, why in _SPOILERS.items():
@@ -62,25 +62,42 @@ def troubles(args: Mapping[str, Any], iteration: int, parent: Mapping[str, Any])
         yield from _schedule_troubles(said, iteration, parent)
 
 
+def falls_from(args: Mapping[str, Any]) -> float | None:
+    """Return the iteration from which on a run's rate falls, by WSD; None if it does not, or nobody can tell."""
+    parent = plain(args)
+    end = number(parent.get("lr_decay_iters", parent.get("train_iters")))
+    decay = number(parent.get("lr_wsd_decay_iters"))
+    return end - decay if parent.get("lr_decay_style") == "WSD" and end and decay else None
+
+
 def _schedule_troubles(said: Mapping[str, Any], iteration: int, parent: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if said.get("override_opt_param_scheduler") is not True:
         yield "the checkpoint's own schedule would be taken, or refused", "give override-opt_param-scheduler: true"
     for name in _AS_BEFORE:
         mine, before = number(said.get(name)), number(parent.get(name))
         if mine is not None and before is not None and not math.isclose(mine, before):
-            yield f"{_flag(name)} is {mine:g}, and the pretraining's {before:g}", f"give {_flag(name)} {before:g}"
+            yield (
+                f"{_flag(name)} is {mine:.15g}, and the pretraining's {before:.15g}",
+                f"give {_flag(name)} {before:.15g}",
+            )
     end = number(said.get("lr_decay_iters", said.get("train_iters")))
     decay = number(said.get("lr_wsd_decay_iters"))
     last = number(said.get("train_iters"))
     if said["lr_decay_style"] != "WSD" or end is None:
         return
-    if decay is None or not 0 < decay <= end - iteration:
-        takes = "nobody says how long the decay is" if decay is None else f"the decay would take {decay:g} iterations"
-        what = f"{takes}, and there are {end - iteration:g} from {iteration} to {end:g}"
-        yield what, f"give --lr-wsd-decay-iters {end - iteration:g}"
+    if end <= iteration:
+        if last is None or last > iteration:  # else that was told already
+            what = f"its schedule ends at {end:.15g}, and it branches off at {iteration}"
+            yield what, "--lr-decay-iters counts from the very first iteration too: give it the last one"
+    elif decay is None or not 0 < decay <= end - iteration:
+        takes = (
+            "nobody says how long the decay is" if decay is None else f"the decay would take {decay:.15g} iterations"
+        )
+        what = f"{takes}, and there are {end - iteration:.15g} from {iteration} to {end:.15g}"
+        yield what, f"give --lr-wsd-decay-iters {end - iteration:.15g}"
     elif last is not None and iteration < last < end:
-        what = f"training ends at {last:g}, and the decay only at {end:g}"
-        yield what, f"give --lr-decay-iters {last:g} and as much less of --lr-wsd-decay-iters, or train on"
+        what = f"training ends at {last:.15g}, and the decay only at {end:.15g}"
+        yield what, f"give --lr-decay-iters {last:.15g} and as much less of --lr-wsd-decay-iters, or train on"
 
 
 def deletes(args: Mapping[str, Any], iteration: int) -> str:
@@ -88,14 +105,19 @@ def deletes(args: Mapping[str, Any], iteration: int) -> str:
     said = plain(args)
     kept_every = number(said.get("save_retain_interval"))
     if kept_every and iteration % kept_every:
-        return f"--save-retain-interval {kept_every:g}"
+        return f"--save-retain-interval {kept_every:.15g}"
     return next((f"{_flag(name)} {said[name]}" for name in _DELETING if said.get(name)), "")
 
 
 def branch_point(spec: JobSpec) -> int | None:
     """Return the iteration at which a job is to leave its pretraining, None for other jobs."""
-    named = (call.values.get("iteration") for call in spec.prepare if call.name == HOOK)
-    return next((value for value in named if isinstance(value, int)), None)
+    said = branch_said(spec)
+    return said if isinstance(said, int) else None
+
+
+def branch_said(spec: JobSpec) -> object:
+    """Return what a recipe gives as that iteration, whatever it is; None for other jobs."""
+    return next((call.values.get("iteration") for call in spec.prepare if call.name == HOOK), None)
 
 
 def astray(spec: JobSpec, log: LogFacts) -> str:
@@ -132,9 +154,7 @@ def _wrong_rate(said: Mapping[str, Any], log: LogFacts) -> str:
     expected = None if log.first_iteration is None else _expected_rate(said, log.first_iteration)
     if expected is None or log.first_lr is None or math.isclose(log.first_lr, expected, rel_tol=_TOLERANCE):
         return ""
-    return (
-        f"its learning rate at iteration {log.first_iteration} is {log.first_lr:g}, and its flags ask for {expected:g}"
-    )
+    return f"its learning rate at iteration {log.first_iteration} is {log.first_lr:.15g}, and its flags ask for {expected:.15g}"
 
 
 def _expected_rate(said: Mapping[str, Any], iteration: int) -> float | None:

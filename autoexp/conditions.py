@@ -309,6 +309,8 @@ def _check_values(name: str, params: Mapping[str, JSON]) -> None:
             if key == "iteration" and value == 0 and not isinstance(value, bool):
                 said = "nothing is saved before the first save"
                 fix = "save more often or train longer, so that it is none that was rounded to 0"
+            if isinstance(value, float) and value >= 1:
+                said, fix = "it is a number with a point", f"give {key} a whole one: int(...), or // for /"
             raise ConditionError(f"{name}: {value!r} is no {COUNTS[key]}", said, fix)
         if key == "state" and value not in set(State):
             fix = f"use one of {', '.join(State)}"

@@ -133,7 +133,8 @@ class _Compiler:
         if name not in known:
             said = f"${{{name}:...}} is no resolver here; there are calc, {', '.join(known)}"
             of_a_shell = f"a shell's own is written \\${{{name}:...}}"
-            raise ExpressionError(said, of_a_shell if name.isupper() else "write what it calculates as ${calc:'...'}")
+            usual = "write ${oc.env:NAME}" if name == "env" else "write what it calculates as ${calc:'...'}"
+            raise ExpressionError(said, of_a_shell if name.isupper() else usual)
         return self.hole(known[name](args))
 
     def _calc(self, args: tuple[Any, ...], shown: tuple[str, ...]) -> Evaluate:

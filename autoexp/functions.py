@@ -8,6 +8,8 @@ from typing import Any
 from autoexp.quantities import parse
 
 LONGEST_LIST = 100_000
+WIDEST = 100
+"""What `pad` makes of a number at most: any more are two arguments in the wrong order."""
 
 
 def listed(*limits: int) -> list[int]:
@@ -36,7 +38,13 @@ def _within(value: object) -> str:
 
 
 def pad(number: int, width: int = 7) -> str:
-    """Spell a number with leading zeros, seven digits as in `iter_0000200`."""
+    """Spell a number with leading zeros, seven digits as in `iter_0000200`.
+
+    Raises:
+        ValueError: nobody wants that many.
+    """
+    if not 0 <= width <= WIDEST:
+        raise ValueError(f"pad(NUMBER, WIDTH) has a width of 0 to {WIDEST}, not {width}")
     return f"{number:0{width}d}"
 
 

@@ -436,8 +436,44 @@ ERRORS = {
             command: [report]
         """,
         "stages.report.start: checkpoint_reached: 2.5 is no iteration",
-        "for the job report",
-        "give iteration a whole number",
+        "it is a number with a point for the job report",
+        "give iteration a whole one: int(...), or // for /",
+    ),
+    "a name with where it is defined": (
+        """
+        study: s
+        params: {steps: 3}
+        sweep: {params: {seed: [1, 2]}}
+        stages:
+          train:
+            command: [train, "${params.steps}", "${seed}"]  # HERE
+        """,
+        "stages.train.command.1: ${params} is not defined",
+        "no axis, param or built-in",
+        "names stand for themselves, wherever they are defined: ${NAME}, not ${params.NAME}",
+    ),
+    "a name in other letters": (
+        """
+        study: s
+        params: {lr: 3}
+        stages:
+          train:
+            command: [train, "${LR}"]  # HERE
+        """,
+        "stages.train.command.1: ${LR} is not defined",
+        "no axis, param or built-in",
+        "did you mean lr?",
+    ),
+    "an older OmegaConf's environment": (
+        """
+        study: s
+        stages:
+          train:
+            command: [train, "${env:HOME}"]  # HERE
+        """,
+        "stages.train.command.1: ${env:...} is no resolver here",
+        "for the job train",
+        "write ${oc.env:NAME}",
     ),
     "a condition on a stage that is not there": (
         """

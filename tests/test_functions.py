@@ -36,6 +36,11 @@ def test_a_format_that_nobody_can_want_is_refused(spec: str) -> None:
         FUNCTIONS["format"](1, spec)
 
 
+def test_more_zeros_than_anybody_can_want_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"pad\(NUMBER, WIDTH\) has a width of 0 to 100, not 10000000000"):
+        FUNCTIONS["pad"](3, 10**10)
+
+
 def test_a_list_that_nobody_can_want_is_refused() -> None:
     with pytest.raises(ValueError, match="1,000,000,000 numbers is too long"):
         FUNCTIONS["range"](10**9)

@@ -48,12 +48,12 @@ def _unmet(template: Template, parent: JobSpec, last: float | None) -> tuple[str
         what = f"it appears for checkpoints of {parent.stage}, whose jobs are no trainings, and save none"
         return what, "name a stage with a backend"
     if last is not None and first > last > 0:
-        what = f"it appears for checkpoints from iteration {first} on, and {parent.stage} ends at {last:g}"
+        what = f"it appears for checkpoints from iteration {first} on, and {parent.stage} ends at {last:.15g}"
         return what, "correct from or every"
     interval = number(plain(parent.args).get("save_interval"))
     if last and interval and not any(map(template.wants, _saved(parent, int(interval), int(last)))):
         what = f"it appears for checkpoints at multiples of {template.every}, and {parent.stage} saves none there"
-        return what, f"correct every: save-interval is {interval:g}, and it ends at {last:g}"
+        return what, f"correct every: save-interval is {interval:.15g}, and it ends at {last:.15g}"
     return None
 
 
@@ -68,6 +68,7 @@ def _saved(parent: JobSpec, interval: int, last: int) -> Iterator[int]:
 def _of_jobs(jobs: Iterable[JobSpec], root: str) -> Iterator[Finding]:
     by_id = {job.id: job for job in jobs}
     for job in by_id.values():
+        yield from _odd_branch(job)
         yield from _no_iteration(job)
         yield from _flat_end(job)
         yield from _schedule(job)
@@ -77,10 +78,21 @@ def _of_jobs(jobs: Iterable[JobSpec], root: str) -> Iterator[Finding]:
         yield from _branch(*branch)
 
 
+def _odd_branch(job: JobSpec) -> Iterator[Finding]:
+    said = branching.branch_said(job)
+    if said is not None and (isinstance(said, bool) or not isinstance(said, int)):
+        what = f"it branches off at {said!r}, which is no whole number: the hook would refuse it"
+        fix = "write int(...) or // in its expression, or the number itself"
+        yield Finding("branch-not-whole", what, fix, ("stages", job.stage, "prepare", branching.HOOK), job.id)
+
+
 def _no_iteration(job: JobSpec) -> Iterator[Finding]:
     last = number(plain(job.args).get("train_iters"))
     if last is not None and last < 1 and branching.branch_point(job) is None:
-        what, path = f"it trains {last:g} iterations, and saves nothing", ("stages", job.stage, "args", "train-iters")
+        what, path = (
+            f"it trains {last:.15g} iterations, and saves nothing",
+            ("stages", job.stage, "args", "train-iters"),
+        )
         yield Finding("no-iteration", what, "give train-iters of at least 1", path, job.id)
 
 
@@ -90,8 +102,8 @@ def _flat_end(job: JobSpec) -> Iterator[Finding]:
     end, last = number(said.get("lr_decay_iters")), number(said.get("train_iters"))
     falls = said.get("lr_decay_style") != "constant"  # left out, it is linear
     if falls and end is not None and last is not None and end < last and not number(said.get("min_lr")):
-        what = f"its last {last - end:g} iterations train with a learning rate of 0: the schedule ends at {end:g}"
-        fix = f"give lr-decay-iters {last:g}, as train-iters"
+        what = f"its last {last - end:.15g} iterations train with a learning rate of 0: the schedule ends at {end:.15g}"
+        fix = f"give lr-decay-iters {last:.15g}, as train-iters"
         yield Finding("zero-learning-rate", what, fix, ("stages", job.stage, "args", "lr-decay-iters"), job.id)
 
 
@@ -108,7 +120,7 @@ def _schedule(job: JobSpec) -> Iterator[Finding]:
     for name, most, where in pairs:
         value = number(said.get(name.replace("-", "_")))
         if value is not None and most is not None and value > most:
-            what = f"its {name} is {value:g}, and {where} {most:g}"
+            what = f"its {name} is {value:.15g}, and {where} {most:.15g}"
             yield Finding("schedule", what, "correct one of the two", ("stages", job.stage, "args", name), job.id)
 
 
@@ -133,7 +145,10 @@ def _out_of_reach(condition: Condition, writer: JobSpec | None) -> tuple[str, st
     if writer is not None and writer.output != CHECKPOINTS:
         return f"it waits for a checkpoint of {writer.stage}, which is no training", "name a stage with a backend"
     if writer is not None and last is not None and wanted > last:
-        return f"it waits for iteration {wanted:g} of {writer.id}, which ends at {last:g}", "correct one of the two"
+        return (
+            f"it waits for iteration {wanted:.15g} of {writer.id}, which ends at {last:.15g}",
+            "correct one of the two",
+        )
     return None
 
 
@@ -146,12 +161,18 @@ def _branch(job: JobSpec, iteration: int, parent: JobSpec | None) -> Iterator[Fi
         yield Finding("branch-at-zero", f"it branches off at iteration {iteration}", fix, path, job.id)
     elif not _is_saved(iteration, before):
         every = number(before.get("save_interval"))
-        what = f"it branches off at iteration {iteration}, where nothing is saved (save-interval {every:g})"
+        what = f"it branches off at iteration {iteration}, where nothing is saved (save-interval {every:.15g})"
         fix = "branch at a multiple, or save there: save-extra-steps: auto, where the program knows it"
         yield Finding("branch-not-saved", what, fix, path, job.id)
     if parent is not None and (begins := _begins(job.start, parent.id)) < iteration:
-        what = f"it may begin at iteration {begins} of {parent.id}, and branches off at {iteration}"
+        what = f"it may begin at iteration {begins:.15g} of {parent.id}, and branches off at {iteration}"
         yield Finding("branch-too-early", what, "let start wait for that iteration", path, job.id)
+    if (falls := branching.falls_from(before)) is not None and iteration > falls:
+        what = (
+            f"it branches off at {iteration}, and the rate of {parent.id if parent else ''} falls from {falls:.15g} on"
+        )
+        fix = f"branch at {falls:.15g} at the latest, or let that one decay later"
+        yield Finding("branch-in-decay", what, fix, path, job.id)
     for what, fix in branching.troubles(job.args, iteration, before):
         yield Finding("cooldown-flags", what, fix, ("stages", job.stage, "args"), job.id)
     if option := branching.deletes(before, iteration):

@@ -54,6 +54,26 @@ def test_flags_that_make_no_cooldown_are_told_each_kind_once(warned: Warned) -> 
     assert "200: the decay would take 70 iterations, and there are 50 from 100 to 150; give" in found["message"]
 
 
+@pytest.mark.parametrize(("branch", "told"), [("75.0", True), ("75.5", True), ("yes", True), ("100", False)])
+def test_a_branch_point_that_is_no_whole_number_is_told(warned: Warned, branch: str, told: bool) -> None:  # noqa: FBT001 - a parameter
+    found = warned(WSD % ("", branch, ""))
+
+    assert ("branch-not-whole" in codes(found)) is told
+
+
+@pytest.mark.parametrize(("branch", "told"), [(800, True), (700, False)])
+def test_a_cooldown_from_within_its_parent_s_own_decay_is_told(warned: Warned, branch: int, told: bool) -> None:  # noqa: FBT001 - a parameter
+    flags = f", lr-decay-style: WSD, lr-wsd-decay-iters: {1000 - branch}, lr-decay-iters: 1000, min-lr: 1e-5"
+    flags += ", override-opt_param-scheduler: true"
+    decays = ", lr-decay-style: WSD, lr-wsd-decay-iters: 300, min-lr: 1e-5"
+    recipe = (WSD % (decays, branch, flags)).replace("\"${calc:'${branch} + 50'}\"", "1000")
+
+    found = warned(recipe)
+
+    assert codes(found) == ({"branch-in-decay": ["cooldown-branch800"]} if told else {})
+    assert not told or "it branches off at 800, and the rate of pretrain falls from 700 on" in found[0]["message"]
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [

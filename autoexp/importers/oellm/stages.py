@@ -8,6 +8,7 @@ from typing import Any
 from autoexp.importers.notes import SIGNALLED
 from autoexp.importers.oellm.names import Names
 from autoexp.importers.oellm.postprocess import evaluation
+from autoexp.importers.oellm.spelling import flag_of, off_of
 from autoexp.importers.oellm.sweep import flat
 from autoexp.importers.oellm.values import Values
 from autoexp.policies import REQUEUES
@@ -20,20 +21,6 @@ MEGATRON, AUX, SBATCH = "backend.megatron.", "backend.megatron.aux.", "slurm.sba
 OURS = ("save", "load", "ckpt_step", "wandb_exp_name", "wandb_save_dir", "config_logger_dir")
 """Flags that autoexp gives itself, or that name the job's own folder."""
 TENSORBOARD = "tensorboard_dir"
-SPELLED = {
-    "override_opt_param_scheduler": "override-opt_param-scheduler",
-    "use_checkpoint_opt_param_scheduler": "use-checkpoint-opt_param-scheduler",
-}
-SWITCHED_OFF = {
-    "add_bias_linear": "disable-bias-linear", "add_position_embedding": "no-position-embedding",
-    "bias_swiglu_fusion": "no-bias-swiglu-fusion", "bias_gelu_fusion": "no-bias-gelu-fusion",
-    "bias_dropout_fusion": "no-bias-dropout-fusion", "masked_softmax_fusion": "no-masked-softmax-fusion",
-    "apply_rope_fusion": "no-rope-fusion", "gradient_accumulation_fusion": "no-gradient-accumulation-fusion",
-    "persist_layer_norm": "no-persist-layer-norm", "enable_gloo_process_groups": "disable-gloo-process-groups",
-    "create_attention_mask_in_dataloader": "no-create-attention-mask-in-dataloader",
-    "check_for_nan_in_loss_and_grad": "no-check-for-nan-in-loss-and-grad",
-}  # fmt: skip
-"""What Megatron-LM takes for granted, and the flags that say otherwise."""
 ENVIRONMENTS = ("slurm.env.", "container.env.", "backend.env.")
 """The last one's counts: a backend's is given to the program itself."""
 SET = ("MASTER_ADDR", "MASTER_PORT", "NUM_NODES", "NUM_GPUS", "CUDA_VISIBLE_DEVICES")
@@ -119,19 +106,19 @@ def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
         name = path.removeprefix(MEGATRON)
         if name in OURS or (path not in given and config.raw(path) in (None, [], "")):
             continue
-        raw = config.raw(path)
+        raw, off = config.raw(path), off_of(name)
         if raw is False and path not in given:
-            made |= {SWITCHED_OFF[name]: True} if name in SWITCHED_OFF else {}
-        elif name in SWITCHED_OFF and (raw is not True or path in given):
-            made[SWITCHED_OFF[name]] = f"${{calc:'not ${{{config.names.of(path)}}}'}}"
+            made |= {off: True} if off else {}
+        elif off and (raw is not True or path in given):
+            made[off] = f"${{calc:'not ${{{config.names.of(path)}}}'}}"
             config.values.read.add(path)
         elif name == EXTRA and is_calculated(config, str(raw)):
             made[name.replace("_", "-")] = AUTO
             config.tell(path, "its list is left out: auto, for it follows from the stages that branch off")
         elif name == TENSORBOARD:
             made["tensorboard-dir"] = "${dir}/tensorboard"  # each job has its own
-        elif name not in SWITCHED_OFF:
-            made[SPELLED.get(name, name.replace("_", "-"))] = config.value(path)
+        elif not off:
+            made[flag_of(name)] = config.value(path)
     return made | ({"wandb-exp-name": "${job}"} if "wandb-project" in made else {})  # it does not start without
 
 

@@ -154,7 +154,9 @@ def _wrong_rate(said: Mapping[str, Any], log: LogFacts) -> str:
     expected = None if log.first_iteration is None else _expected_rate(said, log.first_iteration)
     if expected is None or log.first_lr is None or math.isclose(log.first_lr, expected, rel_tol=_TOLERANCE):
         return ""
-    return f"its learning rate at iteration {log.first_iteration} is {log.first_lr:.15g}, and its flags ask for {expected:.15g}"
+    return (
+        f"its learning rate at iteration {log.first_iteration} is {log.first_lr:g}, and its flags ask for {expected:g}"
+    )
 
 
 def _expected_rate(said: Mapping[str, Any], iteration: int) -> float | None:

@@ -65,16 +65,25 @@ def _filled(hole: re.Match[str], known: Collection[str], tell: Tell) -> str:
         last = inner.rpartition(".")[2]
         return f"${{{last}}}" if "." in inner and last in known else f"\\{interpolation}"
     name, rest = hole["name"], hole["rest"] or ""
-    is_spec = rest[:1] in ("", ":") and _SPEC.fullmatch(rest[1:])
     if name not in known:
-        if is_spec:
+        if is_format(rest):
             tell(f"{hole[0]} is not defined, and stays as it is written")
             return hole[0]
         start, end = hole.span("rest")
         return f"{hole[0][: start - hole.start()]}{pasted(rest, known, tell)}{hole[0][end - hole.start() :]}"
-    if not is_spec:
+    if not is_format(rest):
         tell(f"{hole[0]} has no words in a recipe, and stays as it is written: ${{calc:'...'}} may say it")
         return hole[0]
+    return valued(name, rest)
+
+
+def is_format(rest: str) -> bool:
+    """Say whether what stands behind a name in its braces is a format that recipes have words for, or nothing."""
+    return rest[:1] in ("", ":") and _SPEC.fullmatch(rest[1:]) is not None
+
+
+def valued(name: str, rest: str) -> str:
+    """Write a name's value, formatted as is said behind it in its braces."""
     return f"${{calc:'{_formatted(name, rest)}'}}" if rest[1:] else f"${{{name}}}"
 
 

@@ -14,7 +14,7 @@ from autoexp.importers.autoexperiment import template as templates
 from autoexp.importers.autoexperiment import training
 from autoexp.importers.autoexperiment.tree import Definition
 from autoexp.importers.notes import Notes
-from autoexp.importers.placeholders import HOLE, in_python, number, pasted, pasting
+from autoexp.importers.placeholders import HOLE, in_python, is_format, number, pasted, pasting
 from autoexp.naming import safe
 from autoexp.places import KeyPath
 
@@ -133,8 +133,8 @@ def title(labels: Sequence[tuple[str, str]], file: str) -> str:
 
 def stage(kind: Kind, kinds: Sequence[Kind]) -> dict[str, Any]:
     """Write a kind as a stage's keys, its params and sweep aside."""
-    for name, whole in templates.formats(kind.text or ""):
-        if name in kind.known:
+    for name, whole, rest in templates.formats(kind.text or ""):
+        if name in kind.known and (kind.is_training or kind.is_conversion or not is_format(rest)):
             said = f"its template has {whole}, which stays as it is written: let a param say it, and name that"
             kind.tell("unsure", "template", said)
     for option, instead in templates.LOST.items():
@@ -297,7 +297,7 @@ def _script(kind: Kind) -> dict[str, Any]:
         kind.tell("unsure", "template", f"its template refers to {{{name}}}, which nobody defines")
     script = templates.script(template, kind.known)
     spelled = switches(kind)
-    env = {variable: in_python(f"${{{name}}}", spelled) for variable, name in script.variables.items()}
+    env = {variable: in_python(value, spelled) for variable, value in script.variables.items()}
     for name, signs in script.signs.items():
         _tell_of_signs(kind, name, signs)
     done = _ending(kind, env)
@@ -334,7 +334,8 @@ def _tell_of_signs(kind: Kind, name: str, signs: str) -> None:
 
 def _made_of(kind: Kind, name: str, above: tuple[str, ...] = ()) -> Iterator[Any]:
     """List the values of a name, and of those that they name."""
-    for value in kind.values(name):
+    for entry in kind.values(name):
+        value = next(iter(entry), "") if isinstance(entry, Mapping) else entry  # a branch is called by its key
         yield value
         for inner in templates.names(str(value)) - {name, *above}:
             yield from _made_of(kind, inner, (*above, name))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from autoexp.expressions import literal
 from autoexp.importers.notes import SIGNALLED
-from autoexp.importers.placeholders import Tell, pasted
+from autoexp.importers.placeholders import Tell, is_format, pasted, valued
 from autoexp.importers.times import walltime
 from autoexp.policies import REQUEUES
 
@@ -28,8 +28,8 @@ LOST = {
     "export": "a script sees what env: and the machine file give it, and nothing else of the shell that submits",
 }
 """Of these, what changes the program's work, and what becomes of it."""
-_HOLE = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_]\w*)\}")
-_FORMAT = re.compile(r"\{\{|\}\}|(?P<whole>\{(?P<name>[A-Za-z_]\w*)(?:[!:\[]|\.(?=[A-Za-z_]))[^{}]*\})")
+_HOLE = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_]\w*)(?P<rest>:[^{}]*)?\}")
+_FORMAT = re.compile(r"\{\{|\}\}|(?P<whole>\{(?P<name>[A-Za-z_]\w*)(?P<rest>(?:[!:\[]|\.(?=[A-Za-z_]))[^{}]*)\})")
 TAKEN = frozenset({"PATH", "HOME", "USER", "LANG", "TMPDIR", "SHELL", "PWD", "IFS", "HOSTNAME"})
 """Variables that a script must find as they are."""
 
@@ -62,9 +62,9 @@ def names(text: str) -> set[str]:
     return {found["name"] for found in _HOLE.finditer(text) if found["name"]}
 
 
-def formats(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the names that a template formats, or takes a part of, each with how it does."""
-    yield from ((found["name"], found["whole"]) for found in _FORMAT.finditer(text) if found["name"])
+def formats(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the names that a template formats, or takes a part of, each with all of it and with how it does."""
+    yield from ((found["name"], found["whole"], found["rest"]) for found in _FORMAT.finditer(text) if found["name"])
 
 
 def plain(text: str) -> str:
@@ -126,7 +126,7 @@ class Script:
 
     text: str
     variables: Mapping[str, str]
-    """The variables that it reads, each with its name in the recipe."""
+    """The variables that it reads, each with its value in the recipe."""
     signs: Mapping[str, str]
     """By that name, the signs that the shell would have read in a value where it stood; here they are text."""
 
@@ -142,12 +142,12 @@ def script(template: Template, known: Collection[str]) -> Script:
             before = text[at : hole.start()]
             quote, at = _quote(before, quote) if part.is_code else quote, hole.end()
             pieces.append(part.spell(before))
-            name = hole["name"]
-            if name is None or name not in known:
+            name, rest = hole["name"], hole["rest"] or ""
+            if name is None or name not in known or not is_format(rest):
                 pieces.append(hole[0] if name else hole[0][0])
                 continue
-            variable = _variable(name, template.script)
-            variables[variable] = name
+            variable = _variable(name + re.sub(r"\W", "_", rest), template.script)
+            variables[variable] = valued(name, rest)
             signs[name] = signs.get(name, "") + _READ[quote]
             follows = text[at : at + 1]
             spelled = f"${{{variable}}}" if follows.isalnum() or follows in {"_", "["} else f"${variable}"

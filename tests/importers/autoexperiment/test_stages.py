@@ -222,13 +222,15 @@ def test_a_conversion_begins_at_the_iteration_that_its_helper_was_given(
     assert ("{MIN_ITER} is not one number for all its jobs" in made.told) is told
 
 
-def test_a_value_in_a_format_is_spelled_so_in_the_job_and_told_of_in_a_template(imported: Import) -> None:
+def test_a_value_in_a_format_is_spelled_so_in_the_job_be_it_in_a_template(imported: Import) -> None:
     text = EVALUATED.replace("run_{lr}_{mode}", "run_{lr:.1e}_{steps:,}_{mode!s}{odd!r}") + "steps: 61036\nodd: 1\n"
-    made = imported(text, train__sbatch=TRAIN + "echo {lr:.1e} ${{lr:-1}}\n")
+    made = imported(text, train__sbatch=TRAIN + "echo {lr:.1e} ${{lr:-1}} {lr!r}\n")
 
     assert made.plan.jobs[-1].env["sbatch_script"] == "run_2.0e-01_61,036_{mode!s}{odd!r}.sbatch"
     assert "study.yaml:6: name: {mode!s} has no words in a recipe" in made.told
-    assert "its template has {lr:.1e}, which stays as it is written" in made.told
+    assert {"1.0e-01", "2.0e-01"} & {job.env.get("lr__1e") for job in made.plan.jobs}
+    assert "its template has {lr!r}, which stays as it is written" in made.told
+    assert "its template has {lr:.1e}" not in made.told
     assert "{lr:-1}" not in made.told
     assert "nothing reads" not in made.told
 

@@ -45,7 +45,7 @@ def test_directives_become_resources() -> None:
 def test_values_reach_the_script_by_its_environment() -> None:
     made = script(parse(TEXT), KNOWN)
 
-    assert made.variables == {"nodes": "nodes", "given_HOME": "HOME", "lr": "lr"}
+    assert made.variables == {"nodes": "${nodes}", "given_HOME": "${HOME}", "lr": "${lr}"}
     assert made.text.splitlines() == [
         "NODES=$nodes",
         "HOME=$given_HOME",
@@ -59,7 +59,20 @@ def test_values_reach_the_script_by_its_environment() -> None:
 def test_a_variable_that_the_script_means_otherwise_gets_another_name() -> None:
     made = script(parse("lr=$(cat lr.txt)\necho {lr}\n"), {"lr"})
 
-    assert (made.text, made.variables) == ("lr=$(cat lr.txt)\necho $given_lr\n", {"given_lr": "lr"})
+    assert (made.text, made.variables) == ("lr=$(cat lr.txt)\necho $given_lr\n", {"given_lr": "${lr}"})
+
+
+def test_a_value_that_is_formatted_in_the_script_is_a_variable_of_its_own() -> None:
+    text = "run --it {steps:07d} {steps} 'lr is {lr:.1e}' {lr!r} {nobody:03d}\n"
+
+    made = script(parse(text), ("steps", "lr"))
+
+    assert made.text == "run --it $steps_07d $steps 'lr is '\"$lr__1e\"'' {lr!r} {nobody:03d}\n"
+    assert made.variables == {
+        "steps_07d": "${calc:'pad(${steps}, 7)'}",
+        "steps": "${steps}",
+        "lr__1e": "${calc:'format(${lr}, \".1e\")'}",
+    }
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,9 @@ class Planner:
         for job in made:
             twin = self._ids.setdefault(job.id, job)
             if twin is not job:
-                spelled = "" if twin.values == job.values else ": in ids _ stands for most signs"
+                odd = any(isinstance(value, bool) for value in job.values.values())
+                alike = ": YAML reads yes, no, on and off as true and false; quote words" if odd else ""
+                spelled = alike if twin.values == job.values else ": in ids _ stands for most signs"
                 raise self.recipe.places.error(
                     stage.path,
                     f"two jobs have the id {job.id}",

@@ -81,7 +81,7 @@ def expand(sweep: Any, evaluate: Evaluate, path: Path = ()) -> list[Point]:
         raise NoPoints(f"the filter drops all {len(every)} points", (*path, "filter"), "loosen it")
     for point in points:
         if not _holds("require", point, sweep, evaluate, path):
-            said = f"the point {dict(point.axes)} is not what the sweep requires"
+            said = f"{f'the point {dict(point.axes)}' if point.axes else 'it'} is not what the sweep requires"
             raise SweepError(said, (*path, "require"), "change its values, or drop it by a filter")
     return points
 

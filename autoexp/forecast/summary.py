@@ -114,7 +114,7 @@ def assumptions(forecast: Forecast) -> Iterator[str]:
     for (stage, basis), times in forecast.bases.items():
         yield f"{stage}: {basis} ({times} attempt{'s' if times > 1 else ''})"
     for stage, what in forecast.hoped:
-        yield f"{stage}: what it waits for is there when it asks: {what}"
+        yield f"{stage}: of files and programs it is told what it waits for: {what}"
     if not forecast.site.room:
         yield "there are as many nodes as are asked for (--nodes)"
     yield "nothing fails; nobody else wants the machine, and the first come is the first served"

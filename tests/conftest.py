@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent, indent
@@ -269,6 +269,12 @@ class Room:
         """The living processes of this room's jobs."""
         return sorted(processes_with(f"AUTOEXP_ROOT={self.root}".encode()))
 
+    def kill_jobs(self) -> None:
+        """Kill the living processes of this room's jobs; some end with others."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def fail(self, job: str, attempt: int = 1, study: str = "demo") -> None:
         """Kill all of an attempt but run.sh, which then says how it ended."""
         leader = self.pid_of(job, attempt, study)
@@ -289,12 +295,8 @@ class Room:
             if watcher.poll() is None:
                 watcher.kill()
             watcher.wait()
-        while pids := self.processes():
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+        while self.processes():
+            self.kill_jobs()
             time.sleep(POLL_S)
 
 

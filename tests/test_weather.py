@@ -350,8 +350,7 @@ def test_the_directory_of_a_running_job_may_go(room: "Room") -> None:
     room.wait_for({"one": "running", "other": "succeeded"})
 
     shutil.rmtree(room.job_dir("one"))
-    for pid in room.processes():
-        os.kill(pid, signal.SIGKILL)
+    room.kill_jobs()
 
     room.wait_until(lambda: room.states()["one"] != "running")
     assert room.states()["one"] in ("failed", "backoff")

@@ -58,8 +58,7 @@ def number(room: "Room", job: str = "one") -> str:
 def kill_all(room: "Room") -> None:
     """Kill a job's processes, run.sh with them, as the kernel or a careless person may."""
     room.pid_of("one")
-    for pid in room.processes():
-        os.kill(pid, signal.SIGKILL)
+    room.kill_jobs()
 
 
 def endings(room: "Room", job: str = "one") -> list[str]:

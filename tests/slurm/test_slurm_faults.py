@@ -1,7 +1,6 @@
 """What befalls jobs on a real cluster: each ending in its class, the right move, nothing twice, nothing lost."""
 
 import json
-import os
 import shutil
 import signal
 import time

@@ -21,7 +21,7 @@ TWO_STAGES = """
 stages:
   one:
     command: [sleep, infinity]
-    start: {{file_exists: {{path: "${{calc:'job.yaml' if n < {running} else 'never'}}"}}}}
+    start: {{file_exists: {{path: "${{calc:'\\"job.yaml\\" if ${{n}} < {running} else \\"never\\"'}}"}}}}
 """
 LINE = " iteration {0:8d}/ 1000000 | consumed samples: {0:12d} | lm loss: 2.0E+00 | number of nan iterations: 0 |\n"
 

@@ -2,8 +2,10 @@
 
 What changes is looked at sooner, what does not later. A look lists the directory, which network file systems answer
 anew where they may answer a stat from a cache, and stats the files in it; what lies in sub-directories costs nothing.
+Where there are too many directories for the rate, it is those in which nothing happens that wait longer.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Hashable
@@ -16,7 +18,11 @@ Folder: TypeAlias = "str | os.PathLike[str]"
 SOONER, LATER = 0.5, 1.5
 """What the time to the next look is multiplied by, after a change and without one."""
 LONGEST = 10
-"""How many times `poll_s` the longest time between two looks is."""
+"""How many times `poll_s` the longest time between two looks is, unless there are too many directories for that."""
+IDLE_SHARE = 0.5
+"""How much of the rate may go to directories in which nothing happens."""
+MOST_FILES = 200
+"""How many files of a directory are looked at; of more, names tell that some came or went."""
 BATCH_S = 0.05
 """For so long is looked ahead of the rate, and then rested."""
 Seen: TypeAlias = "frozenset[tuple[str, int, int, int]] | None"
@@ -72,7 +78,7 @@ class PollingObserver:
     def due_in_s(self) -> float:
         """Say when the next look is due."""
         if not self._queue:
-            return self._poll_s
+            return math.inf
         return max(max(self._queue[0][0], self._rested_at - BATCH_S) - self._now(), 0.0)
 
     def wait(self, timeout_s: float) -> set[Hashable]:
@@ -96,32 +102,41 @@ class PollingObserver:
         return found
 
     def _look(self, path: str, place: _Place, now: float) -> set[Hashable]:
+        seen: Seen = None
+        cost = 1
         try:
-            seen: Seen = _entries(path)
+            seen, files = _entries(path)
+            cost += files
         except (FileNotFoundError, NotADirectoryError):
             del self._places[path]  # who wants it looked at when it is there adds it again
             return {place.hint} if place.was_there else set()
-        except OSError:  # only by name can be seen what is there
-            seen = None
-        self._rested_at = max(self._rested_at, now) + (1 + len(seen or ())) / self._most_per_s
+        except OSError:  # only by name can be seen what is there: it may have changed
+            pass
+        self._rested_at = max(self._rested_at, now) + cost / self._most_per_s
         has_changed = seen is None or seen != place.seen
         wanted_s = place.every_s * (SOONER if has_changed else LATER)
-        place.every_s = min(max(wanted_s, self._poll_s), LONGEST * self._poll_s)
+        longest_s = max(LONGEST * self._poll_s, len(self._places) / (IDLE_SHARE * self._most_per_s))
+        place.every_s = min(max(wanted_s, self._poll_s), longest_s)
         place.was_there, place.seen, place.due = True, seen, now + place.every_s
         heappush(self._queue, (place.due, path))
         return {place.hint} if has_changed else set()
 
 
-def _entries(path: str) -> frozenset[tuple[str, int, int, int]]:
+def _entries(path: str) -> tuple[frozenset[tuple[str, int, int, int]], int]:
+    """List a directory; say of how many files it was asked what they are like now."""
+    asked = 0
+    told = set()
     with os.scandir(path) as listed:
-        return frozenset(_told(entry) for entry in listed)
+        for entry in listed:
+            is_file = asked < MOST_FILES and entry.is_file(follow_symlinks=False)
+            asked += is_file
+            told.add(_told(entry) if is_file else (entry.name, entry.inode(), 0, 0))
+    return frozenset(told), asked
 
 
 def _told(entry: "os.DirEntry[str]") -> tuple[str, int, int, int]:
     try:
-        if entry.is_file(follow_symlinks=False):
-            found = entry.stat(follow_symlinks=False)
-            return entry.name, found.st_ino, found.st_size, found.st_mtime_ns
+        found = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return entry.name, 0, 0, 0
-    return entry.name, entry.inode(), 0, 0
+    return entry.name, found.st_ino, found.st_size, found.st_mtime_ns

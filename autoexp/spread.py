@@ -16,7 +16,7 @@ def spread(work: Callable[[Item], object], items: Sequence[Item]) -> None:
     Raises:
         Exception: what `work` raises.
     """
-    processes = min(os.cpu_count() or 1, len(items) // FEWEST)
+    processes = min(len(os.sched_getaffinity(0)), len(items) // FEWEST)
     if processes < 2 or threading.active_count() > 1:  # a fork takes along one thread, and the locks of all  # noqa: PLR2004
         _do(work, items)
         return
@@ -25,9 +25,17 @@ def spread(work: Callable[[Item], object], items: Sequence[Item]) -> None:
     try:
         _do(work, parts[0])
     finally:
-        left = [part for part, child in others if os.waitpid(child, 0)[1] != 0]
+        left = [part for part, child in others if not _has_done(child)]
     for part in left:  # done again here, where what goes wrong is told
         _do(work, part)
+
+
+def _has_done(child: int | None) -> bool:
+    """Wait for a copy; say whether it has done its part, as far as anybody can know."""
+    try:
+        return child is not None and os.waitpid(child, 0)[1] == 0
+    except ChildProcessError:  # whoever started us lets nobody wait for children: it has ended, somehow
+        return False
 
 
 def _do(work: Callable[[Item], object], items: Iterable[Item]) -> None:
@@ -35,9 +43,15 @@ def _do(work: Callable[[Item], object], items: Iterable[Item]) -> None:
         work(item)
 
 
-def _fork(work: Callable[[Item], object], items: Sequence[Item]) -> int:
-    """Start a copy of this process that does nothing else; it tells by its exit code whether all was done."""
-    child = os.fork()
+def _fork(work: Callable[[Item], object], items: Sequence[Item]) -> int | None:
+    """Start a copy of this process that does nothing else, and tells by its exit code whether all was done.
+
+    None if there may be no more processes.
+    """
+    try:
+        child = os.fork()
+    except OSError:
+        return None
     if child:
         return child
     code = 1

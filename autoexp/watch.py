@@ -6,6 +6,7 @@ number of directories, and only directories that somebody asked for are watched,
 
 import os
 import threading
+import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,10 +152,12 @@ class InotifyObserver:
 
     def wait(self, timeout_s: float) -> set[Hint]:
         """Return the hints since the last call, waiting up to `timeout_s` for the first one."""
-        if not self._polls:
-            return self._mailbox.take(timeout_s)
-        hints = self._mailbox.take(min(timeout_s, self._polling.due_in_s()))
-        return hints | self._polling.wait(0.0)
+        until = time.monotonic() + timeout_s
+        while self._polls and (left := until - time.monotonic()) > 0:
+            hints = self._mailbox.take(min(left, self._polling.due_in_s())) | self._polling.wait(0.0)
+            if hints:
+                return hints
+        return self._mailbox.take(0.0 if self._polls else timeout_s)
 
     def close(self) -> None:
         """Stop watching, and its thread."""

@@ -141,6 +141,41 @@ def test_never_are_more_entries_looked_at_in_a_second_than_is_allowed(
     assert len(eyes.looks) >= min(folders * 15, most * 15 / 2) - 1
 
 
+def test_where_there_are_too_many_directories_those_in_which_nothing_happens_wait_longer(tmp_path: Path) -> None:
+    eyes = Eyes(100)
+    for number in range(500):
+        (tmp_path / f"idle{number}").mkdir()
+        eyes.add(tmp_path / f"idle{number}", "idle")
+    (tmp_path / "busy").mkdir()
+    eyes.add(tmp_path / "busy", "busy")
+    eyes.seen_in(60)
+
+    seen = []
+    for number in range(30):
+        (tmp_path / "busy" / "log").write_text(str(number))
+        seen += [hint for _, hint in eyes.seen_in(3)]
+
+    assert seen.count("busy") >= 28
+    (tmp_path / "idle7" / "marker").touch()
+    assert [hint for _, hint in eyes.seen_in(2 * LONGEST)] == ["idle"]
+
+
+def test_a_large_directory_keeps_the_others_from_nothing(eyes: Eyes, tmp_path: Path) -> None:
+    for name in ("large", "other"):
+        (tmp_path / name).mkdir()
+    for number in range(3000):
+        (tmp_path / "large" / f"file{number}").touch()
+        (tmp_path / "large" / f"sub{number}").mkdir()
+    eyes.add(tmp_path / "large", "large")
+    eyes.add(tmp_path / "other", "other")
+    eyes.seen_in(3)
+
+    (tmp_path / "other" / "new").touch()
+    assert [hint for _, hint in eyes.seen_in(3)] == ["other"]
+    (tmp_path / "large" / "sub7").rename(tmp_path / "large" / "new")
+    assert [hint for _, hint in eyes.seen_in(LONGEST)] == ["large"]
+
+
 def test_a_directory_that_is_deleted_says_so_and_can_be_added_anew(eyes: Eyes, tmp_path: Path) -> None:
     folder = tmp_path / "watched"
     folder.mkdir()

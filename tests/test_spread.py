@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,12 +9,12 @@ import pytest
 from autoexp import spread
 
 ALONE = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from autoexp.spread import FEWEST, spread
 
 home = Path(sys.argv[1])
-os.cpu_count = lambda: 3
+os.sched_getaffinity = lambda _: {0, 1, 2}
 
 def work(item):
     if item == 7 and os.getpid() != first:
@@ -24,6 +26,8 @@ def work(item):
 
 first = os.getpid()
 bad = int(sys.argv[2])
+if "unasked" in sys.argv:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 try:
     spread(work, range(3 * FEWEST))
 except OSError as error:
@@ -31,9 +35,9 @@ except OSError as error:
 """
 
 
-def alone(home: Path, bad: int = -1) -> str:
+def alone(home: Path, *words: str, bad: int = -1) -> str:
     """Spread in a process of its own: a test's has threads."""
-    command = [sys.executable, "-W", "error", "-c", ALONE, str(home), str(bad)]
+    command = [sys.executable, "-W", "error", "-c", ALONE, str(home), str(bad), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
@@ -50,6 +54,26 @@ def test_what_a_copy_cannot_do_is_done_here_where_its_error_is_told(tmp_path: Pa
     assert alone(tmp_path, bad=last) == f"told: [Errno 28] No space left on device: 'item {last}'\n"
 
     assert (tmp_path / "7").exists()
+
+
+def test_all_is_done_where_nobody_tells_what_became_of_the_copies(tmp_path: Path) -> None:
+    assert alone(tmp_path, "unasked") == ""
+
+    assert len(list(tmp_path.iterdir())) == 3 * spread.FEWEST
+
+
+def test_all_is_done_here_where_there_may_be_no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    done: list[int] = []
+
+    spread.spread(done.append, range(2 * spread.FEWEST))
+
+    assert sorted(done) == list(range(2 * spread.FEWEST))
 
 
 @pytest.mark.parametrize("items", [0, 3])

@@ -157,10 +157,17 @@ def _source(path: str) -> str:
 def _misspelled(script: str) -> str:
     """Ask bash whether it can read a script; on a computer without bash nobody can tell."""
     try:
-        asked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False, timeout=10)
+        asked = subprocess.run(
+            ["bash", "-O", "extglob", "-n"],  # which a script may switch on, and reading alone does not tell
+            input=script.encode(errors="surrogateescape"),
+            capture_output=True,
+            check=False,
+            timeout=10,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return asked.stderr.partition("\n")[0].removeprefix("bash: ") if asked.returncode else ""
+    said = asked.stderr.decode(errors="replace").partition("\n")[0]
+    return said.removeprefix("bash: ") if asked.returncode else ""
 
 
 def _check_place(root: Path, folder: Path, *, dry_run: bool) -> None:

@@ -51,7 +51,12 @@ def _unmet(template: Template, parent: JobSpec, last: float | None) -> tuple[str
         what = f"it appears for checkpoints from iteration {first} on, and {parent.stage} ends at {last:.15g}"
         return what, "correct from or every"
     interval = number(plain(parent.args).get("save_interval"))
-    if last and interval and not any(map(template.wants, _saved(parent, int(interval), int(last)))):
+    if (
+        last
+        and interval
+        and 1 <= interval < math.inf
+        and not any(map(template.wants, _saved(parent, int(interval), int(last))))
+    ):
         what = f"it appears for checkpoints at multiples of {template.every}, and {parent.stage} saves none there"
         return what, f"correct every: save-interval is {interval:.15g}, and it ends at {last:.15g}"
     return None
@@ -88,7 +93,8 @@ def _odd_branch(job: JobSpec) -> Iterator[Finding]:
 
 def _no_iteration(job: JobSpec) -> Iterator[Finding]:
     last = number(plain(job.args).get("train_iters"))
-    if last is not None and last < 1 and branching.branch_point(job) is None:
+    skips = plain(job.args).get("skip_train")
+    if last is not None and last < 1 and not skips and branching.branch_point(job) is None:
         what, path = (
             f"it trains {last:.15g} iterations, and saves nothing",
             ("stages", job.stage, "args", "train-iters"),

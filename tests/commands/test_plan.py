@@ -219,7 +219,10 @@ def test_a_graph_comes_with_the_warnings_beside_it(here: "Room", say: "Say") -> 
 
 
 def test_a_script_that_bash_cannot_read_is_told_before_it_costs_anything(here: "Room", say: "Say") -> None:
-    here.write("odd.yaml", "study: odd\nstages: {one: {command: 'if true; then echo'}, two: {command: 'echo fine'}}\n")
+    here.write(
+        "odd.yaml",
+        "study: odd\nstages: {one: {command: 'if true; then echo'}, two: {command: 'shopt -s extglob; ls !(a|b)'}}\n",
+    )
 
     told = say("plan", "odd.yaml", "--dry-run").out
 

@@ -218,3 +218,16 @@ def test_jobs_for_checkpoints_where_none_is_saved_never_appear(
             "b-train: it appears for checkpoints at multiples of 7, and train saves none there; "
             "correct every: save-interval is 25, and it ends at 110"
         )
+
+
+@pytest.mark.parametrize("interval", ["0.5", ".inf", "0"])
+def test_an_odd_interval_says_nothing_of_where_is_saved(warned: Warned, interval: str) -> None:
+    train = f"train: {{backend: megatron, args: {{train-iters: 110, save-interval: {interval}}}}}"
+
+    found = warned(f"{train}\nb: {{each: {{checkpoint: train, every: 7}}, command: [run, '${{iteration}}']}}")
+
+    assert "never-starts" not in codes(found)
+
+
+def test_an_evaluation_of_megatron_s_own_trains_no_iteration(warned: Warned) -> None:
+    assert warned("a: {backend: megatron, args: {train-iters: 0, skip-train: true}}") == []

@@ -28,7 +28,8 @@ LOST = {
     "export": "a script sees what env: and the machine file give it, and nothing else of the shell that submits",
 }
 """Of these, what changes the program's work, and what becomes of it."""
-_HOLE = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_]\w*)(?P<rest>:[^{}]*)?\}")
+_HOLE = re.compile(r"\{\{|\}\}|(?P<ours>(?<!\$))?\{(?P<name>[A-Za-z_]\w*)(?P<rest>(?(ours):[^{}]*|(?!)))?\}")
+"""A name in braces, perhaps with a format; what stands behind the $ of a shell has none."""
 _FORMAT = re.compile(r"\{\{|\}\}|(?P<whole>\{(?P<name>[A-Za-z_]\w*)(?P<rest>(?:[!:\[]|\.(?=[A-Za-z_]))[^{}]*)\})")
 TAKEN = frozenset({"PATH", "HOME", "USER", "LANG", "TMPDIR", "SHELL", "PWD", "IFS", "HOSTNAME"})
 """Variables that a script must find as they are."""
@@ -59,7 +60,7 @@ def parse(text: str) -> Template:
 
 def names(text: str) -> set[str]:
     """List the names that a template refers to."""
-    return {found["name"] for found in _HOLE.finditer(text) if found["name"]}
+    return {found["name"] for found in _HOLE.finditer(text) if found["name"] and not found["rest"]}
 
 
 def formats(text: str) -> Iterator[tuple[str, str, str]]:
@@ -146,8 +147,11 @@ def script(template: Template, known: Collection[str]) -> Script:
             if name is None or name not in known or not is_format(rest):
                 pieces.append(hole[0] if name else hole[0][0])
                 continue
+            value = valued(name, rest)
             variable = _variable(name + re.sub(r"\W", "_", rest), template.script)
-            variables[variable] = valued(name, rest)
+            while variables.get(variable, value) != value or (rest and variable in known):
+                variable += "_"
+            variables[variable] = value
             signs[name] = signs.get(name, "") + _READ[quote]
             follows = text[at : at + 1]
             spelled = f"${{{variable}}}" if follows.isalnum() or follows in {"_", "["} else f"${variable}"

@@ -24,6 +24,7 @@ ODDLY_OFF = {
     "enable_gloo_process_groups": "disable-gloo-process-groups",
     "enable_msc": "disable-msc",
     "enable_one_logger": "no-one-logger",
+    "log_learning_rate_to_tensorboard": "no-log-learnig-rate-to-tensorboard",
     "overlap_p2p_comm": "no-overlap-p2p-communication",
     "perform_initialization": "no-initialization",
     "retro_verify_neighbor_count": "retro-no-verify-neighbor-count",
@@ -38,7 +39,13 @@ def flag_of(name: str) -> str:
 
 
 def off_of(name: str) -> str | None:
-    """Spell the flag that switches off what is taken for granted; None where no flag is what switches a setting off."""
+    """Spell the flag that switches off what is taken for granted; None where only another flag switches it on."""
     plain = name.replace("_", "-")
     known = (f"{word}-{plain}" for word in ("no", "disable") if plain not in FLAGS)
     return ODDLY_OFF.get(name) or next((flag for flag in known if flag in FLAGS), None)
+
+
+def false_of(name: str) -> str | None:
+    """Spell the flag that says that a setting is false; None where leaving its flag out says so."""
+    plain = f"no-{name.replace('_', '-')}"
+    return off_of(name) or (plain if plain in FLAGS else None)

@@ -8,7 +8,7 @@ from typing import Any
 from autoexp.importers.notes import SIGNALLED
 from autoexp.importers.oellm.names import Names
 from autoexp.importers.oellm.postprocess import evaluation
-from autoexp.importers.oellm.spelling import flag_of, off_of
+from autoexp.importers.oellm.spelling import false_of, flag_of, off_of
 from autoexp.importers.oellm.sweep import flat
 from autoexp.importers.oellm.values import Values
 from autoexp.policies import REQUEUES
@@ -108,7 +108,7 @@ def flags(config: Config, given: Collection[str]) -> dict[str, Any]:
             continue
         raw, off = config.raw(path), off_of(name)
         if raw is False and path not in given:
-            made |= {off: True} if off else {}
+            made |= {flag: True} if (flag := false_of(name)) else {}
         elif off and (raw is not True or path in given):
             made[off] = f"${{calc:'not ${{{config.names.of(path)}}}'}}"
             config.values.read.add(path)

@@ -3,7 +3,7 @@ import subprocess
 import pytest
 
 from autoexp.expressions import compile_value
-from autoexp.importers.autoexperiment.template import parse, resources, script
+from autoexp.importers.autoexperiment.template import names, parse, resources, script
 
 TEXT = """\
 #!/bin/bash -x
@@ -60,6 +60,16 @@ def test_a_variable_that_the_script_means_otherwise_gets_another_name() -> None:
     made = script(parse("lr=$(cat lr.txt)\necho {lr}\n"), {"lr"})
 
     assert (made.text, made.variables) == ("lr=$(cat lr.txt)\necho $given_lr\n", {"given_lr": "${lr}"})
+
+
+def test_each_format_of_a_name_has_a_variable_of_its_own_and_the_shell_s_defaults_stay() -> None:
+    text = "echo {x:<5} {x:>5} {x:<5} {LR:.1e} ${CARDS:-0} ${x:-1}\n"
+
+    made = script(parse(text), ("x", "LR", "LR__1e"))
+
+    assert made.text == "echo $x__5 $x__5_ $x__5 $LR__1e_ \\${CARDS:-0} \\${x:-1}\n"
+    assert list(made.variables) == ["x__5", "x__5_", "LR__1e_"]
+    assert names(text) == set()
 
 
 def test_a_value_that_is_formatted_in_the_script_is_a_variable_of_its_own() -> None:

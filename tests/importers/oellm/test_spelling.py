@@ -1,7 +1,7 @@
 import pytest
 
 from autoexp.flags.megatron import FLAGS
-from autoexp.importers.oellm.spelling import ODD, ODDLY_OFF, flag_of, off_of
+from autoexp.importers.oellm.spelling import ODD, ODDLY_OFF, false_of, flag_of, off_of
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,18 @@ def test_a_setting_is_spelled_as_the_flag_that_gives_it_or_switches_it_off(
     name: str, flag: str, off: str | None
 ) -> None:
     assert (flag_of(name), off_of(name)) == (flag, off)
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("yarn_correction_range_round_to_int", "no-yarn-correction-range-round-to-int"),
+        ("align_param_gather", "no-align-param-gather"),
+        ("bf16", None),
+    ],
+)
+def test_what_is_false_is_said_where_its_flag_has_a_negative(name: str, flag: str | None) -> None:
+    assert false_of(name) == flag
 
 
 def test_what_is_spelled_oddly_is_a_flag_that_megatron_has() -> None:

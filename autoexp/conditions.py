@@ -356,7 +356,7 @@ def _unreadable(read: Callable[[Any], object], value: object) -> str | None:
     """Try to read a value; return None if it can be, else why not, where that says more."""
     try:
         read(value)
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         return f": {error}"
     except (ValueError, TypeError):
         return ""

@@ -306,7 +306,7 @@ def _check_rule(rule: Mapping[str, Any], places: Places) -> None:
         if key == "hostname":
             try:
                 re.compile(str(value))
-            except re.error as error:
+            except (re.error, OverflowError) as error:
                 raise places.error(path, f"{value!r} is no pattern", why=str(error), fix="write a regex") from error
 
 

@@ -151,7 +151,7 @@ class _Reader:
             raise self._error((key,), f"{text!r} is no text to look for", f"write {key}: TEXT")
         try:
             found = compiled(text if key == "log" else re.escape(text))
-        except re.error as error:
+        except (re.error, OverflowError) as error:
             said = f"{text!r} is no regular expression: {error}"
             raise self._error((key,), said, "correct it, or write contains: TEXT") from error
         if found.search(""):

@@ -492,6 +492,9 @@ def test_a_condition_is_read_from_the_recipe(raw: object, condition: Condition) 
         pytest.param({"file_exists": {"path": None}}, "None is no path", id="no path"),
         pytest.param({"file_exists": {"path": ""}}, "'' is no path", id="an empty path"),
         pytest.param({"file_contains": {"path": "a", "regex": "("}}, "'(' is no regex", id="no regular expression"),
+        pytest.param(
+            {"file_contains": {"path": "a", "regex": "a{9999999999}"}}, "repetition number is too large", id="too often"
+        ),
         pytest.param({"log_matches": {"regex": 3}}, "3 is no regex", id="a number for a regex"),
         pytest.param({"command_succeeds": {"command": []}}, "[] is no command", id="no words"),
         pytest.param({"command_succeeds": {"command": ["a", 3]}}, "['a', 3] is no command", id="a number for a word"),

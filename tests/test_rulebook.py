@@ -64,6 +64,7 @@ def test_nobody_can_be_told_where_nobody_says_how() -> None:
     ("rule", "says", "key"),
     [
         ({"log": "("}, "no regular expression", "log"),
+        ({"log": "a{9999999999}"}, "no regular expression", "log"),
         ({"log": "x*"}, "matches every line", "log"),
         ({"contains": 3}, "no text to look for", "contains"),
         ({}, "seen by one of log, contains and state, not by 0", "spike"),

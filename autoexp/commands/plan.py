@@ -104,7 +104,8 @@ def make(arguments: argparse.Namespace, root: Path, *, dry_run: bool = False) ->
     from autoexp.world import World  # noqa: PLC0415 - as above
 
     path = Path(arguments.recipe)
-    if not os.path.exists(path) and path.suffix == "" and "/" not in arguments.recipe:  # noqa: PTH110 - as below
+    is_name = path.suffix == "" and "/" not in arguments.recipe
+    if is_name and (path.is_dir() or not os.path.exists(path)):  # noqa: PTH110 - as below
         path = folders.find("recipes", arguments.recipe, ".yaml")
     recipe = recipes.load(path, arguments.overrides)
     try:

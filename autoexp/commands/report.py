@@ -11,15 +11,16 @@ It may be asked for at any time: what is still running or missing is shown as th
 import argparse
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from autoexp import lease, report, studies, targets
 from autoexp.commands import tell
 from autoexp.errors import AutoexpError
 from autoexp.files import write_atomically
+from autoexp.model import JSON
 from autoexp.report import Report
-from autoexp.report.spelling import Table, as_lines
+from autoexp.report.spelling import Kind, Table, as_lines
 from autoexp.studies import Study
 
 WIDTH = 100
@@ -85,7 +86,13 @@ def _notes(table: Table) -> Iterator[str]:
     for row in table.rows:
         notes = row["notes"]
         if isinstance(notes, list) and notes:
-            yield f"  {row['job']}: {'; '.join(map(str, notes))}"
+            yield f"  {row.get('job') or _group(table, row)}: {'; '.join(map(str, notes))}"
+
+
+def _group(table: Table, row: Mapping[str, JSON]) -> str:
+    """Name a row of several jobs by what they have in common."""
+    axes = (f"{column.title}={row[column.key]}" for column in table.columns if column.kind is Kind.AXIS)
+    return " ".join((str(row["stage"]), *axes))
 
 
 def _names(made: Report) -> Iterator[str]:

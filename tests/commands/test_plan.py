@@ -131,6 +131,12 @@ def test_what_the_command_line_gets_wrong_is_refused_and_writes_nothing(
     assert tree(here.home) == before
 
 
+def test_a_folder_called_like_a_recipe_of_ours_does_not_hide_it(here: "Room", say: "Say") -> None:
+    (here.home / "demo").mkdir()
+
+    assert say("plan", "demo", "--dry-run").out.startswith("demo: ")
+
+
 def test_a_recipe_that_names_an_unknown_machine_is_told_where(here: "Room", say: "Say") -> None:
     here.write("broken.yaml", "study: broken\nmachine: luna\nstages:\n  one: {command: 'true'}\n")
 

@@ -131,3 +131,27 @@ def test_against_another_study_the_jobs_of_both_are_compared(root: Path, capsys:
 
     assert cli.main(["report", "ladder", "--against", "nosuch"]) == 1
     assert "nosuch" in capsys.readouterr().err
+
+
+def test_seeds_of_which_one_did_not_succeed_are_told_by_what_they_share(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = {"seq-length": 128, "global-batch-size": 4, "train-iters": 100}
+    jobs = tuple(
+        JobSpec(
+            id=f"train-{n}", study="seeds", stage="train", backend="megatron", args=args, values={"lr": 1, "seed": n}
+        )
+        for n in (1, 2)
+    )
+    folder = root / "seeds"
+    study = Study(dir=folder, plan=Plan(study="seeds", jobs=jobs), machine=Machine(name="local"), key="0badcafe")
+    study_files.write(study, "study: seeds\n", None)
+    for job in jobs:
+        log = folder / "jobs" / job.id / "attempts" / "001" / "output.log"
+        log.parent.mkdir(parents=True)
+        log.write_text(LINE.format(50, "3.0"))
+
+    assert cli.main(["report", "seeds"]) == 0
+
+    said = capsys.readouterr().out
+    assert "\n  train lr=1: 2 of 2 did not succeed: their losses are left out\n" in said

@@ -320,6 +320,11 @@ def _check_values(name: str, params: Mapping[str, JSON]) -> None:
             raise ConditionError(f"{name}: {value!r} is no {noun}", f"{key} is {shape}{reason}", f"correct {key}")
         if key in TEXTS and (not isinstance(value, str) or not value):
             raise ConditionError(f"{name}: {value!r} is no {key}", "it is written as text", f"write {key}: TEXT")
+        if any(
+            "\0" in text for text in (value if isinstance(value, list | tuple) else [value]) if isinstance(text, str)
+        ):
+            said = "neither a path nor a program's word can hold one"
+            raise ConditionError(f"{name}: {value!r} holds a zero byte", said, f"correct {key}")
 
 
 def _words(command: object) -> tuple[str, ...]:

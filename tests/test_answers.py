@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from autoexp import patterns
 from autoexp.answers import answer
 from autoexp.conditions import Question
+from autoexp.inquiries import Inquiries
 
 
 @pytest.fixture
@@ -104,3 +106,18 @@ print([question.path for question in answer(asked, Path(sys.argv[1]))])
 
     (tmp_path / "closed").chmod(0o700)
     assert (done.stdout, done.stderr) == ("['closed', 'n*/x']\n", "")
+
+
+@pytest.mark.parametrize("kind", ["exists", "glob", "contains"])
+def test_a_path_that_no_system_takes_stays_unanswered_or_finds_nothing(place: Path, kind: str) -> None:
+    question = Question(kind=kind, path="data/a\0b", regex="x")
+
+    assert not any(answer([question], place).values())
+
+
+def test_a_program_that_no_system_takes_stays_unanswered(place: Path) -> None:
+    inquiries: Inquiries[str] = Inquiries()
+    question = Question(kind="runs", words=("true", "a\0b"), timeout_s=1)
+
+    assert answer([question], place, partial(inquiries.answer, "a", folder=place)) == {}
+    inquiries.close()

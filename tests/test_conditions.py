@@ -492,6 +492,8 @@ def test_a_condition_is_read_from_the_recipe(raw: object, condition: Condition) 
         pytest.param({"file_exists": {"path": None}}, "None is no path", id="no path"),
         pytest.param({"file_exists": {"path": ""}}, "'' is no path", id="an empty path"),
         pytest.param({"file_contains": {"path": "a", "regex": "("}}, "'(' is no regex", id="no regular expression"),
+        pytest.param({"file_exists": {"path": "a\0b"}}, "holds a zero byte", id="a zero byte in a path"),
+        pytest.param({"command_succeeds": {"command": ["a", "b\0"]}}, "holds a zero byte", id="one in a word"),
         pytest.param(
             {"file_contains": {"path": "a", "regex": "a{9999999999}"}}, "repetition number is too large", id="too often"
         ),
